@@ -1,0 +1,26 @@
+//! `vaso cat`
+
+use std::path::PathBuf;
+
+use super::exit::Exit;
+use super::{output, project};
+use crate::error::Result;
+
+/// Print files of a project.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The project
+    source: PathBuf,
+    /// Files in it
+    #[arg(required = true)]
+    path: Vec<PathBuf>,
+}
+
+pub fn run(args: Args) -> Result<Exit> {
+    let project = project::open(&args.source)?;
+    for path in &args.path {
+        let id = project::find_file(project.tree(), path)?;
+        output::print(|out| project::read(project.as_ref(), id, |piece| out.write_all(piece)))?;
+    }
+    Ok(Exit::Done)
+}

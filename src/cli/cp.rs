@@ -1,0 +1,132 @@
+//! `vaso cp`
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::exit::Exit;
+use super::{output, project};
+use crate::error::{Error, Result, from_io};
+use crate::format::Container;
+use crate::store::Target;
+use crate::tree::{Kind, NodeId, Tree};
+
+/// Copy a file or a directory out of a project.
+///
+/// Nothing is overwritten: DEST must not exist, or be a directory to copy into. A file is complete under its
+/// name, or not there. What cannot be read is told, and the rest is copied (exit code 1).
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The project
+    source: PathBuf,
+    /// A file or directory in it; `.` is all of it
+    path: PathBuf,
+    /// Where to
+    dest: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<Exit> {
+    let project = project::open(&args.source)?;
+    let tree = project.tree();
+    let top = project::find(tree, &args.path)?;
+    let mut dest = args.dest.clone();
+    if dest.is_dir() {
+        match top {
+            Tree::ROOT => dest.push(project.source().path().file_stem().unwrap_or(OsStr::new("project"))),
+            _ => dest.push(OsStr::from_bytes(tree.name(top))),
+        }
+    }
+    let all = total(tree, top);
+    let mut copy = Copy { project: project.as_ref(), progress: output::Progress::new("copying"), all, done: 0, failed: 0 };
+    copy.tree(top, &dest)?;
+    let failed = copy.failed;
+    drop(copy);
+    if failed > 0 {
+        eprintln!("vaso: {failed} files could not be copied; everything else is in {}", dest.display());
+        return Ok(Exit::Findings);
+    }
+    Ok(Exit::Done)
+}
+
+struct Copy<'a> {
+    project: &'a dyn Container,
+    progress: output::Progress,
+    all: u64,
+    done: u64,
+    failed: u64,
+}
+
+impl Copy<'_> {
+    /// Copies everything from `top` down. Not by calling itself: stored paths may be thousands deep.
+    fn tree(&mut self, top: NodeId, dest: &Path) -> Result<()> {
+        let tree = self.project.tree();
+        let mut pending = vec![(top, dest.to_path_buf())];
+        let mut made: Vec<(NodeId, PathBuf)> = Vec::new();
+        while let Some((id, to)) = pending.pop() {
+            match tree.node(id).kind {
+                Kind::Directory => {
+                    std::fs::create_dir(&to).map_err(|e| cannot_write(&to, e))?;
+                    pending.extend(tree.children(id).map(|c| (c, to.join(OsStr::from_bytes(tree.name(c))))));
+                    made.push((id, to));
+                }
+                Kind::File => self.file(id, &to)?,
+                Kind::Link => self.link(id, &to)?,
+            }
+        }
+        // Times last, and from the bottom: every file that is made changes its directory's.
+        for (id, to) in made.into_iter().rev() {
+            let times = std::fs::FileTimes::new().set_modified(tree.node(id).time().into());
+            let set = std::fs::File::open(&to).and_then(|dir| dir.set_times(times));
+            set.map_err(|e| cannot_write(&to, e))?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, id: NodeId, to: &Path) -> Result<()> {
+        let node = self.project.tree().node(id);
+        let mut target = Target::create(to).map_err(|e| cannot_write(to, e))?;
+        let read = project::read(self.project, id, |piece| {
+            self.done += piece.len() as u64;
+            self.progress.at(self.done, self.all);
+            target.write_all(piece)
+        });
+        match read.map_err(|e| from_io(e, |e| cannot_write(to, e))) {
+            Ok(()) => target.finish(u32::from(node.mode) | 0o200, node.time().into()).map_err(|e| cannot_write(to, e)),
+            Err(e @ (Error::Damaged { .. } | Error::Unsupported { .. })) => {
+                eprintln!("vaso: {}", output::plain(&e.to_string()));
+                self.failed += 1;
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn link(&mut self, id: NodeId, to: &Path) -> Result<()> {
+        let mut target = Vec::new();
+        let read = project::read(self.project, id, |piece| {
+            target.extend_from_slice(piece);
+            Ok(())
+        });
+        read.map_err(|e| from_io(e, |e| cannot_write(to, e)))?;
+        std::os::unix::fs::symlink(OsStr::from_bytes(&target), to).map_err(|e| cannot_write(to, e))
+    }
+}
+
+fn total(tree: &Tree, top: NodeId) -> u64 {
+    let mut below = vec![top];
+    let mut bytes = 0u64;
+    while let Some(id) = below.pop() {
+        bytes = bytes.saturating_add(tree.node(id).size());
+        below.extend(tree.children(id));
+    }
+    bytes
+}
+
+fn cannot_write(to: &Path, error: io::Error) -> Error {
+    let what = match error.kind() {
+        io::ErrorKind::AlreadyExists => "it exists already; choose another name or remove it".to_string(),
+        _ => error.to_string(),
+    };
+    Error::Refused(format!("cannot write {}: {what}", to.display()))
+}

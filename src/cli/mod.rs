@@ -1,0 +1,124 @@
+//! The command line: one file for each verb, and no logic of its own.
+//!
+//! Data goes to standard output, prose and progress to standard error. Exit codes are in [`exit`].
+
+mod cat;
+mod cp;
+mod demo;
+mod exit;
+mod helper;
+mod info;
+mod ls;
+mod mount;
+mod output;
+mod project;
+mod umount;
+mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::error::Result;
+use exit::Exit;
+
+/// Open scientific project files as ordinary directories.
+///
+/// vaso mounts .vaso packages as directories that any program can read: file managers, Python, R, backup
+/// software. Looking never changes a byte of the project.
+#[derive(Debug, Parser)]
+#[command(name = "vaso", version, after_help = "\
+Try it:
+  vaso demo                         makes a sample project, mounts it, shows what to try
+  vaso mount Study.vaso ~/study     the project is now a directory
+  vaso umount ~/study
+
+Exit codes: 0 done; 1 findings, or refused and explained; 2 the source is unreadable or not a project;
+3 the source was changed meanwhile; 4 busy; 64 wrong usage.
+
+VASO_LOG=debug (or -v, -vv) shows what the program does.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Say more (twice: everything)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Mount(mount::Args),
+    Umount(umount::Args),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Cp(cp::Args),
+    Info(info::Args),
+    Verify(verify::Args),
+    Demo(demo::Args),
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let args = if helper::is_called(&args) { helper::translate(args) } else { args };
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Asking for help is no error; clap's own code for wrong usage is another than ours.
+            let asked = !e.use_stderr();
+            return match e.print() {
+                Ok(()) if asked => Exit::Done.into(),
+                _ => Exit::Usage.into(),
+            };
+        }
+    };
+    // What these verbs print is the findings; logging them too would say everything twice.
+    let reports = matches!(cli.verb, Verb::Info(_) | Verb::Verify(_));
+    start_log(cli.verbose, cli.quiet, reports);
+    match run(cli.verb) {
+        Ok(exit) => exit.into(),
+        Err(e) => {
+            eprintln!("vaso: {}", output::plain(&e.to_string()));
+            exit::of(&e).into()
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<Exit> {
+    match verb {
+        Verb::Mount(args) => mount::run(args),
+        Verb::Umount(args) => umount::run(args),
+        Verb::Ls(args) => ls::run(args),
+        Verb::Cat(args) => cat::run(args),
+        Verb::Cp(args) => cp::run(args),
+        Verb::Info(args) => info::run(args),
+        Verb::Verify(args) => verify::run(args),
+        Verb::Demo(args) => demo::run(args),
+    }
+}
+
+fn start_log(verbose: u8, quiet: bool, reports: bool) {
+    use std::io::Write;
+    let level = match (quiet, verbose) {
+        (true, _) => "off",
+        // The library that speaks to the kernel is told apart: its own words are for those who debug it.
+        (_, 0) => "warn,fuser=off",
+        (_, 1) => "info,fuser=warn",
+        (_, _) => "debug,fuser=info",
+    };
+    let env = env_logger::Env::new().filter_or("VASO_LOG", level);
+    let mut builder = env_logger::Builder::from_env(env);
+    if reports {
+        builder.filter_module(crate::finding::LOG, log::LevelFilter::Off);
+    }
+    builder
+        .format(|f, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            writeln!(f, "vaso: {level}: {}", output::plain(&record.args().to_string()))
+        })
+        .init();
+}

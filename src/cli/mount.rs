@@ -1,0 +1,119 @@
+//! `vaso mount`
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::exit::Exit;
+use super::output;
+use crate::error::Result;
+use crate::mount::{self, MountOptions, Mounting, Ready};
+use crate::volume::Volume;
+
+/// Show a project as a directory.
+///
+/// Returns when the mount answers; a background process serves it until `vaso umount DIR`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Options for -o (several with commas):
+  uid=N, gid=N        owner of everything (default: who mounts)
+  umask=OCTAL         permission bits to take away
+  allow_other         let every user in      (needs user_allow_other in /etc/fuse.conf, except for root)
+  allow_root          let root in as well
+  default_permissions have the kernel check permission bits
+  check               check stored entries against their checksum when they are opened, not only in `verify`
+  noxattr             give no extended attributes; makes `ls -l` several times faster
+  nofail              a project that is not there is no error (for fstab)
+  ro,noexec,noatime   as in mount(8); its other options are passed over
+
+In /etc/fstab:  /data/Study.vaso  /mnt/study  fuse.vaso  ro,nofail  0  0")]
+pub struct Args {
+    /// Options, as -o uid=1000,umask=027
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// Stay in the foreground; ^C unmounts
+    #[arg(short, long)]
+    foreground: bool,
+    /// Print one JSON object when the mount answers
+    #[arg(long)]
+    json: bool,
+    /// The project
+    source: PathBuf,
+    /// An existing directory
+    dir: PathBuf,
+    /// The background process: announce readiness, then let go of the terminal
+    #[arg(long, hide = true)]
+    child: bool,
+}
+
+pub fn run(args: Args) -> Result<Exit> {
+    let options = MountOptions::parse(&args.options)?;
+    if options.nofail && !args.source.exists() {
+        log::warn!("{} is not there; nothing is mounted (nofail)", args.source.display());
+        return Ok(Exit::Done);
+    }
+    if !args.foreground && !args.child {
+        return background(&args);
+    }
+    if args.child {
+        mount::detach_session();
+    }
+    let mounting = Mounting { source: args.source.clone(), dir: args.dir.clone(), options };
+    let mut announced = Ok(());
+    mount::run(&mounting, |volume| announced = answer(&args, volume))?;
+    announced?;
+    Ok(Exit::Done)
+}
+
+/// The mount answers: say so to who waits.
+fn answer(args: &Args, volume: &Volume) -> Result<()> {
+    let current = volume.current();
+    let container = current.container();
+    let report = json!({
+        "source": container.source().path().to_string_lossy(),
+        "dir": std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone()).to_string_lossy(),
+        "kind": container.kind(),
+        "mode": "ro",
+        "pid": std::process::id(),
+        "files": container.tree().len(),
+        "findings": container.findings().list(),
+    });
+    if args.child {
+        return mount::announce(&report.to_string());
+    }
+    if args.json {
+        return output::print(|out| writeln!(out, "{report}"));
+    }
+    log::info!("ready");
+    Ok(())
+}
+
+fn background(args: &Args) -> Result<Exit> {
+    let mut again: Vec<OsString> = vec!["mount".into(), "--child".into()];
+    for option in &args.options {
+        again.extend(["-o".into(), option.into()]);
+    }
+    again.extend(passed_on());
+    again.extend(["--".into(), args.source.clone().into(), args.dir.clone().into()]);
+    match mount::launch(&again)? {
+        Ready::Mounted(report, _) => {
+            if args.json {
+                output::print(|out| writeln!(out, "{report}"))?;
+            }
+            Ok(Exit::Done)
+        }
+        // The child has said why.
+        Ready::Failed(code) => Ok(Exit::Of(u8::try_from(code).unwrap_or(2))),
+    }
+}
+
+/// How much is said is the child's business as well.
+fn passed_on() -> Option<OsString> {
+    match log::max_level() {
+        log::LevelFilter::Off => Some("-q".into()),
+        log::LevelFilter::Info => Some("-v".into()),
+        log::LevelFilter::Debug | log::LevelFilter::Trace => Some("-vv".into()),
+        log::LevelFilter::Error | log::LevelFilter::Warn => None,
+    }
+}

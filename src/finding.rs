@@ -1,0 +1,111 @@
+//! What is worth telling about a project: damage, contradictions, and choices that were made for the reader.
+//!
+//! A finding never stops anything by itself. It is logged once, when it is first made, and is listed by
+//! `vaso info` and `vaso verify`.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+/// The name under which findings are logged.
+pub const LOG: &str = "vaso::finding";
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Data is lost or cannot be read.
+    Error,
+    /// Something contradicts itself; the bytes that are shown are right.
+    Warning,
+    /// Worth knowing, and no reason to act.
+    Notice,
+}
+
+/// One observation about a project.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// A short stable word for scripts, as `crc-mismatch`.
+    pub code: &'static str,
+    /// The path in the project that it concerns; empty for the project as a whole.
+    pub path: String,
+    /// What was seen.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// A finding about `path`, which may be empty.
+    pub fn new(
+        severity: Severity,
+        code: &'static str,
+        path: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        Finding { severity, code, path: path.into(), message: message.into(), remedy: remedy.into() }
+    }
+}
+
+/// The findings of one project so far. A repeated one is neither kept nor logged again, and after
+/// [`Findings::LIMIT`] they are only counted: a hostile package must not fill the memory with complaints.
+#[derive(Debug, Default)]
+pub struct Findings {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    list: BTreeSet<Finding>,
+    more: u64,
+}
+
+impl Findings {
+    /// How many are kept.
+    pub const LIMIT: usize = 10_000;
+
+    /// Keeps a finding, and logs it if it is new.
+    pub fn add(&self, finding: Finding) {
+        let mut inner = self.inner.lock();
+        if inner.list.contains(&finding) {
+            return;
+        }
+        if inner.list.len() >= Self::LIMIT {
+            inner.more += 1;
+            return;
+        }
+        let level = match finding.severity {
+            Severity::Error => log::Level::Error,
+            Severity::Warning => log::Level::Warn,
+            Severity::Notice => log::Level::Info,
+        };
+        // The first hundred go to the log one by one; a reader of the log needs no more to know what to run.
+        if inner.list.len() < 100 {
+            let about = if finding.path.is_empty() { "the project" } else { &finding.path };
+            log::log!(target: LOG, level, "{about}: {} ({})", finding.message, finding.code);
+        } else if inner.list.len() == 100 {
+            log::warn!(target: LOG, "more findings follow; `vaso verify` lists them all");
+        }
+        inner.list.insert(finding);
+    }
+
+    /// All that are kept, the gravest first, each with a stable place.
+    pub fn list(&self) -> Vec<Finding> {
+        let inner = self.inner.lock();
+        let mut list: Vec<Finding> = inner.list.iter().cloned().collect();
+        if inner.more > 0 {
+            list.push(Finding::new(
+                Severity::Notice,
+                "more-findings",
+                "",
+                format!("{} more findings are not listed", inner.more),
+                "mend the ones above first",
+            ));
+        }
+        list
+    }
+}

@@ -1,0 +1,129 @@
+//! Decoders: from packed bytes to plain ones, front to back.
+//!
+//! Threats: a stream may be garbage, may never end, may give more than it declares. A decoder gives at most
+//! what it is asked for, so the declared size bounds the work, and its memory does not depend on any size.
+
+use std::io::{self, BufRead};
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use crate::store::SourceReader;
+
+/// The methods of a ZIP entry that are known here.
+pub mod method {
+    /// As it is.
+    pub const STORED: u16 = 0;
+    /// What nearly everything uses.
+    pub const DEFLATE: u16 = 8;
+    /// Deflate with a window of 64 KiB.
+    pub const DEFLATE64: u16 = 9;
+    /// bzip2.
+    pub const BZIP2: u16 = 12;
+    /// LZMA, with ZIP's own head.
+    pub const LZMA: u16 = 14;
+    /// Zstandard.
+    pub const ZSTD: u16 = 93;
+    /// XZ.
+    pub const XZ: u16 = 95;
+    /// Encrypted by AES; the real method is in an extra field.
+    pub const AES: u16 = 99;
+
+    /// A name for people.
+    pub fn name(method: u16) -> String {
+        match method {
+            STORED => "stored".into(),
+            DEFLATE => "deflate".into(),
+            DEFLATE64 => "deflate64".into(),
+            BZIP2 => "bzip2".into(),
+            LZMA => "lzma".into(),
+            ZSTD => "zstd".into(),
+            XZ => "xz".into(),
+            AES => "aes".into(),
+            other => format!("method-{other}"),
+        }
+    }
+
+    /// Whether a decoder for it is built in.
+    pub fn supported(method: u16) -> bool {
+        match method {
+            STORED | DEFLATE => true,
+            DEFLATE64 | BZIP2 | LZMA | ZSTD | XZ => cfg!(feature = "methods"),
+            _ => false,
+        }
+    }
+}
+
+/// A stream that is being decoded.
+pub trait Decoder: Send {
+    /// Decodes some bytes into `out`, which is not empty. 0 is the proper end of the stream; a stream that
+    /// stops before its end is an error.
+    fn decode(&mut self, out: &mut [u8]) -> io::Result<usize>;
+
+    /// Packed bytes that were not needed. Meaningful at the end of the stream.
+    fn unused(&self) -> u64;
+}
+
+impl std::fmt::Debug for dyn Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoder")
+    }
+}
+
+/// The decoder of a method, over an entry's packed bytes; `size` is what the entry declares. The caller has
+/// asked [`method::supported`].
+pub fn decoder(method: u16, input: SourceReader, size: u64) -> io::Result<Box<dyn Decoder>> {
+    let _ = size;
+    match method {
+        method::STORED => Ok(Box::new(Stored { input })),
+        method::DEFLATE => Ok(Box::new(Inflate { input, state: Decompress::new(false), done: false })),
+        #[cfg(feature = "methods")]
+        other => super::methods::decoder(other, input, size),
+        #[cfg(not(feature = "methods"))]
+        other => Err(io::Error::new(io::ErrorKind::Unsupported, method::name(other))),
+    }
+}
+
+struct Stored {
+    input: SourceReader,
+}
+
+impl Decoder for Stored {
+    fn decode(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        io::Read::read(&mut self.input, out)
+    }
+
+    fn unused(&self) -> u64 {
+        self.input.remaining()
+    }
+}
+
+struct Inflate {
+    input: SourceReader,
+    state: Decompress,
+    done: bool,
+}
+
+impl Decoder for Inflate {
+    fn decode(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while !self.done {
+            let input = self.input.fill_buf()?;
+            let ended = input.is_empty();
+            let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
+            let status = self.state.decompress(input, out, FlushDecompress::None)?;
+            let (used, made) = (self.state.total_in() - before_in, self.state.total_out() - before_out);
+            self.input.consume(used as usize);
+            self.done = status == Status::StreamEnd;
+            if made > 0 {
+                return Ok(made as usize);
+            }
+            if !self.done && used == 0 && ended {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream has no final block"));
+            }
+        }
+        Ok(0)
+    }
+
+    fn unused(&self) -> u64 {
+        self.input.remaining()
+    }
+}

@@ -1,0 +1,108 @@
+//! What is in a package, for `vaso info`.
+
+use serde_json::Value;
+
+use super::{Package, kind};
+use crate::format::{Container, Dataset, Description};
+use crate::tree::{Kind, NodeId, Tree};
+
+/// Largest `dataset.json` that is read for its name.
+const MAX_DOCUMENT: u64 = 1 << 20;
+
+/// Reads the small documents; whatever cannot be read is left out, and is a finding already.
+pub fn describe(package: &Package) -> Description {
+    let field = |name: &str| package.manifest.as_ref().and_then(|m| m.get(name)?.as_str()).map(str::to_string);
+    let summary = package.manifest.as_ref().and_then(|m| m.get("summary"));
+    let project = document(package, b"project/project.json");
+    let title = summary.and_then(|s| s.get("title")).or_else(|| project.as_ref()?.get("title"));
+    let datasets = datasets(package);
+    let tree = &package.tree;
+    let count = |kind: Kind| tree.ids().filter(|id| tree.node(*id).kind == kind).count() as u64;
+    let blobs = tree.ids().filter(|id| package.recorded_sha256(*id).is_some()).count() as u64;
+    let packed = tree.ids().filter_map(|id| tree.node(id).entry());
+    let packed = packed.map(|i| package.entries[i as usize].packed).fold(0, u64::saturating_add);
+    let counts = [
+        ("records", package.records),
+        ("shadowed_records", package.shadowed),
+        ("files", count(Kind::File)),
+        ("directories", count(Kind::Directory)),
+        ("links", count(Kind::Link)),
+        ("bytes", tree.bytes()),
+        ("packed_bytes", packed),
+        ("datasets", datasets.len() as u64),
+        ("blobs", blobs),
+        ("events", events(package)),
+    ];
+    Description {
+        source: package.source.path().display().to_string(),
+        kind: package.kind.word(),
+        version: package.version().map(str::to_string).filter(|_| package.kind == kind::Kind::Package),
+        id: field("package_id").or_else(|| field("id")),
+        title: title.and_then(Value::as_str).map(str::to_string),
+        current: None,
+        chosen_because: None,
+        counts: counts.into_iter().collect(),
+        datasets,
+        findings: package.findings.list(),
+    }
+}
+
+fn document(package: &Package, path: &[u8]) -> Option<Value> {
+    let id = package.tree.find(path)?;
+    let node = package.tree.node(id);
+    (node.kind == Kind::File && node.size() <= MAX_DOCUMENT).then_some(())?;
+    serde_json::from_slice(&package.read_whole(id).ok()?).ok()
+}
+
+fn datasets(package: &Package) -> Vec<Dataset> {
+    let tree = &package.tree;
+    let Some(folder) = tree.find(b"datasets") else { return Vec::new() };
+    let described = |id: &NodeId| tree.child(*id, b"dataset.json").is_some();
+    let dataset = |id: NodeId| {
+        let document = document(package, &[&tree.path(id)[..], b"/dataset.json"].concat());
+        let field = |name: &str| document.as_ref()?.get(name)?.as_str().map(str::to_string);
+        let (files, bytes) = weigh(tree, id);
+        let folder_name = String::from_utf8_lossy(tree.name(id)).into_owned();
+        Dataset {
+            id: field("id").unwrap_or(folder_name),
+            name: field("name"),
+            modality: field("modality"),
+            bytes,
+            files,
+        }
+    };
+    tree.children(folder).filter(described).map(dataset).collect()
+}
+
+/// Files and bytes below a directory.
+fn weigh(tree: &Tree, top: NodeId) -> (u64, u64) {
+    let mut below = vec![top];
+    let (mut files, mut bytes) = (0, 0u64);
+    while let Some(id) = below.pop() {
+        match tree.node(id).kind {
+            Kind::Directory => below.extend(tree.children(id)),
+            _ => (files, bytes) = (files + 1, bytes.saturating_add(tree.node(id).size())),
+        }
+    }
+    (files, bytes)
+}
+
+/// Complete lines of the event stream.
+fn events(package: &Package) -> u64 {
+    let Some(id) = package.tree.find(b"events/events.jsonl") else { return 0 };
+    let Ok(packed) = package.packed(id) else { return 0 };
+    let (mut lines, mut open) = (0, false);
+    let count = |piece: &[u8]| {
+        for b in piece {
+            match b {
+                b'\n' => (lines, open) = (lines + u64::from(open), false),
+                b' ' | b'\r' | b'\t' => {}
+                _ => open = true,
+            }
+        }
+    };
+    match super::stream::decode_all(&packed, package.source(), &package.findings, count) {
+        Ok(()) => lines + u64::from(open),
+        Err(_) => 0,
+    }
+}

@@ -1,0 +1,77 @@
+//! Which of the projects that are ZIP files this one is, told by its content.
+
+use serde_json::Value;
+
+use crate::tree::{Kind as NodeKind, Tree};
+
+/// The schema that a Package v1 names in its manifest.
+pub const SCHEMA: &str = "https://vaso.dev/schemas/vaso-package-v1.json";
+
+/// The kinds of project that are ZIP files, in the order in which they are recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A bundle of snapshots inside a ZIP; the application's default format.
+    Container,
+    /// `.vaso` Package v1.
+    Package,
+    /// An old project with `manifest.json` and `state.json`.
+    OldB,
+    /// An old project with `metadata.json`.
+    OldA,
+    /// One dataset for import.
+    Dataset,
+    /// A ZIP around a single `project.vaso`.
+    Share,
+}
+
+impl Kind {
+    /// The word for it in `--json`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Container => "container",
+            Kind::Package => "package",
+            Kind::OldB => "old-zip-b",
+            Kind::OldA => "old-zip-a",
+            Kind::Dataset => "vasods",
+            Kind::Share => "share-zip",
+        }
+    }
+}
+
+/// What decides the kind.
+#[derive(Debug)]
+pub struct Signs<'a> {
+    /// Names and nodes.
+    pub tree: &'a Tree,
+    /// `manifest.json`, if it is a JSON object.
+    pub manifest: Option<&'a Value>,
+    /// The directory is lost. Only a manifest that names the schema is proof enough then: what a ZIP without
+    /// a directory was, is a guess otherwise.
+    pub salvaged: bool,
+}
+
+impl Signs<'_> {
+    /// All kinds that it could be; the first counts.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let file = |path: &str| {
+            self.tree.find(path.as_bytes()).is_some_and(|id| self.tree.node(id).kind == NodeKind::File)
+        };
+        let field = |name: &str| self.manifest.and_then(|m| m.get(name)?.as_str());
+        let named = [field("schema"), field("$schema")].contains(&Some(SCHEMA));
+        // The design's own form: every document has `$schema` and `version`.
+        let designed = field("$schema").is_some() && field("version").is_some();
+        if self.salvaged {
+            return if named { vec![Kind::Package] } else { Vec::new() };
+        }
+        let alone = self.tree.len() == 2;
+        let tests = [
+            (Kind::Container, file("bundle/HEAD.json")),
+            (Kind::Package, named || designed),
+            (Kind::OldB, file("manifest.json") && file("state.json")),
+            (Kind::OldA, file("metadata.json")),
+            (Kind::Dataset, field("format") == Some("vasods-v1")),
+            (Kind::Share, alone && file("project.vaso")),
+        ];
+        tests.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect()
+    }
+}

@@ -1,0 +1,479 @@
+//! `.vaso` packages: projects in a ZIP file.
+//!
+//! ```text
+//!   directory  finds the end record and the central directory      record, names, times   parse bytes
+//!   load       makes entries and a tree of it                      salvage                when it is lost
+//!   kind       which kind of project it is                         links                  which links are safe
+//!   stream     reads packed entries anywhere                       decode, methods        the decoders
+//!   verify     checks every byte                                   describe, sample       tell what is in it
+//! ```
+//!
+//! The central directory is the truth; a local header is read when its entry is opened, for the place of the
+//! data, and is compared with it. The last record of a name counts. Nothing is inflated at open, and no size
+//! in the file decides how much memory is taken.
+
+mod decode;
+mod describe;
+mod directory;
+mod kind;
+mod links;
+mod load;
+#[cfg(feature = "methods")]
+mod methods;
+mod names;
+mod record;
+mod salvage;
+pub mod sample;
+mod stream;
+mod times;
+mod verify;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use self::decode::method;
+use self::load::{Entry, Loaded, Loader};
+use self::record::{LOCAL_LEN, Local};
+use self::stream::{Decoding, Packed, Stream};
+use super::{Container, Description, OpenOptions};
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, Severity};
+use crate::store::Source;
+use crate::tree::{Cache, Content, Kind, NodeId, Tree};
+
+/// Entries up to this size are decoded whole and checked before their first byte is given out.
+const SMALL: u64 = 256 * 1024;
+/// Bytes of small entries that are kept.
+const SMALL_CACHE: usize = 8 << 20;
+/// A manifest larger than this is no manifest.
+const MAX_MANIFEST: u64 = 16 << 20;
+
+/// An opened package.
+#[derive(Debug)]
+pub struct Package {
+    source: Arc<Source>,
+    tree: Tree,
+    entries: Vec<Entry>,
+    by_place: Option<Vec<u32>>,
+    shadowed: u64,
+    records: u64,
+    /// Where the directory starts; entries end before it.
+    limit: u64,
+    salvaged: bool,
+    kind: kind::Kind,
+    manifest: Option<Value>,
+    findings: Arc<Findings>,
+    options: OpenOptions,
+    small: Cache<u32, Arc<[u8]>>,
+    decoding: Arc<Decoding>,
+    /// Stored entries whose checksum was found right, under `check`.
+    checked: Mutex<HashSet<u32>>,
+}
+
+/// Opens a project in a ZIP file.
+pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    let mut package = Package::read(source, options)?;
+    package.recognise()?;
+    Ok(Arc::new(package))
+}
+
+impl Package {
+    /// Reads any ZIP file, whatever project it is.
+    fn read(source: Arc<Source>, options: OpenOptions) -> Result<Package> {
+        let ends = directory::find_ends(&source)?;
+        for (i, directory) in ends.directories.iter().enumerate() {
+            let findings = Arc::new(Findings::default());
+            let Some(loaded) = Loader::from_directory(&source, &findings, *directory)? else { continue };
+            if ends.directories.len() > i + 1 {
+                findings.add(Finding::new(
+                    Severity::Warning,
+                    "second-end-record",
+                    "",
+                    "the file holds more than one end record with a directory; the one nearest the end counts",
+                    "if something is missing, the file may be two packages, one behind the other",
+                ));
+            }
+            if ends.trailing[i] > 0 {
+                findings.add(Finding::new(
+                    Severity::Warning,
+                    "trailing-bytes",
+                    "",
+                    format!("{} bytes stand behind the end of the package", ends.trailing[i]),
+                    "a save may have been interrupted there; look for a newer copy",
+                ));
+            }
+            if directory.shift > 0 {
+                findings.add(Finding::new(
+                    Severity::Notice,
+                    "prepended-bytes",
+                    "",
+                    format!("{} bytes stand before the package", directory.shift),
+                    "no reason to act",
+                ));
+            }
+            return Package::assemble(source, options, loaded, findings, directory.start, false);
+        }
+        let findings = Arc::new(Findings::default());
+        let limit = source.size();
+        match salvage::salvage(&source, &findings)? {
+            Some(loaded) => Package::assemble(source, options, loaded, findings, limit, true),
+            None => Err(Error::not_a_project(
+                source.path(),
+                "this is neither a package (ZIP) nor a database nor a VSF file; check that it was copied whole",
+            )),
+        }
+    }
+
+    fn assemble(
+        source: Arc<Source>,
+        options: OpenOptions,
+        loaded: Loaded,
+        findings: Arc<Findings>,
+        limit: u64,
+        salvaged: bool,
+    ) -> Result<Package> {
+        let Loaded { tree, entries, by_place, shadowed, records } = loaded;
+        let mut package = Package {
+            source,
+            tree,
+            entries,
+            by_place,
+            shadowed,
+            records,
+            limit,
+            salvaged,
+            kind: kind::Kind::Package,
+            manifest: None,
+            decoding: Decoding::new(findings.clone()),
+            findings,
+            options,
+            small: Cache::new(SMALL_CACHE),
+            checked: Mutex::default(),
+        };
+        package.settle_links()?;
+        Ok(package)
+    }
+
+    /// Turns links that would leave the package into the plain files that hold their text.
+    fn settle_links(&mut self) -> Result<()> {
+        let links: Vec<NodeId> =
+            self.tree.ids().filter(|id| self.tree.node(*id).kind == Kind::Link).collect();
+        let mut plain = HashSet::new();
+        for id in links {
+            // What cannot be read has no target; it is a file that refuses to open.
+            let target = match self.tree.node(id).size() {
+                size if size > links::MAX_TARGET => None,
+                _ => match self.read_whole(id) {
+                    Ok(target) => Some(target),
+                    Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+                    Err(_) => None,
+                },
+            };
+            if !target.is_some_and(|target| links::stays_inside(&self.tree, id, &target)) {
+                plain.insert(id);
+                self.findings.add(Finding::new(
+                    Severity::Warning,
+                    "link-leaves-package",
+                    self.tree.shown(id),
+                    "a symbolic link that does not stay inside the package; it is shown as a plain file that \
+                     holds the target's text",
+                    "no reason to act, unless the link was meant to be followed",
+                ));
+            }
+        }
+        if !plain.is_empty() {
+            let tree = std::mem::replace(&mut self.tree, crate::tree::Builder::new(0).finish());
+            self.tree = tree.with_kinds(|_, id| plain.contains(&id).then_some(Kind::File));
+        }
+        Ok(())
+    }
+
+    /// Decides which kind of project this is.
+    fn recognise(&mut self) -> Result<()> {
+        let manifest = self.tree.find(b"manifest.json").filter(|id| self.tree.node(*id).kind == Kind::File);
+        if let Some(id) = manifest.filter(|id| self.tree.node(*id).size() <= MAX_MANIFEST) {
+            match self.read_whole(id) {
+                Ok(text) => self.manifest = serde_json::from_slice(&text).ok().filter(Value::is_object),
+                Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+                // A manifest that cannot be read decides nothing.
+                Err(_) => {}
+            }
+        }
+        let signs =
+            kind::Signs { tree: &self.tree, manifest: self.manifest.as_ref(), salvaged: self.salvaged };
+        let kinds = signs.kinds();
+        let Some(first) = kinds.first() else {
+            let why = match self.salvaged {
+                true => {
+                    "the ZIP file has no directory (cut off?), and no manifest.json of a package could be \
+                     salvaged; restore it from a backup"
+                }
+                false => {
+                    "this is a ZIP file, but no project: manifest.json is missing, unreadable or of another \
+                     kind; to look into any ZIP file, use unzip"
+                }
+            };
+            return Err(Error::not_a_project(self.source.path(), why));
+        };
+        self.kind = *first;
+        if kinds.len() > 1 {
+            let words: Vec<&str> = kinds.iter().map(|k| k.word()).collect();
+            self.findings.add(Finding::new(
+                Severity::Warning,
+                "ambiguous-kind",
+                "",
+                format!("the file could be each of {}; it is opened as {}", words.join(", "), words[0]),
+                "no reason to act if what is shown is right",
+            ));
+        }
+        self.note_version();
+        self.note_events();
+        Ok(())
+    }
+
+    fn note_version(&self) {
+        let Some(version) = self.version().filter(|_| self.kind == kind::Kind::Package) else { return };
+        if version.split('.').next() != Some("1") {
+            self.findings.add(Finding::new(
+                Severity::Warning,
+                "newer-version",
+                "manifest.json",
+                format!("the package declares version {version}; this program knows version 1"),
+                "it is shown as it is stored, read-only; use a newer version of this program to change it",
+            ));
+        }
+    }
+
+    fn note_events(&self) {
+        if self.kind == kind::Kind::Package && self.tree.find(b"events/events.jsonl").is_none() {
+            self.findings.add(Finding::new(
+                Severity::Warning,
+                "events-missing",
+                "events/events.jsonl",
+                "the package has no events file; some programs refuse to open it",
+                "add an empty events/events.jsonl",
+            ));
+        }
+    }
+
+    fn version(&self) -> Option<&str> {
+        let field = |name: &str| self.manifest.as_ref().and_then(|m| m.get(name)?.as_str());
+        field("format_version").or_else(|| field("version"))
+    }
+
+    fn entry(&self, id: NodeId) -> Result<(u32, &Entry)> {
+        match self.tree.node(id).entry() {
+            Some(number) => Ok((number, &self.entries[number as usize])),
+            None => Err(Error::IsADirectory(self.tree.shown(id))),
+        }
+    }
+
+    /// Where an entry's packed bytes lie: its local header is read, and compared with the central record.
+    fn locate(&self, id: NodeId) -> Result<std::ops::Range<u64>> {
+        let (number, entry) = self.entry(id)?;
+        let damaged = |what: &str| {
+            self.findings.add(Finding::new(
+                Severity::Error,
+                "local-header-mismatch",
+                self.tree.shown(id),
+                what,
+                "restore this entry from a backup; everything else in the package is readable",
+            ));
+            Error::damaged(self.tree.shown(id), what)
+        };
+        if let Some(refusal) = entry.refusal {
+            let (entry, what) = (self.tree.shown(id), refusal.reason(entry.method));
+            return Err(match refusal.is_unsupported() {
+                true => Error::Unsupported { entry, what },
+                false => Error::damaged(entry, what),
+            });
+        }
+        let head_len = LOCAL_LEN as u64 + u64::from(entry.name_len);
+        // The refusal rules out that this passes the limit.
+        let head = self.source.read_range(entry.header..entry.header + head_len)?;
+        let Some(local) = Local::parse(&head) else {
+            return Err(damaged("its local header is not where the directory says"));
+        };
+        if local.name_len != usize::from(entry.name_len) || crc32fast::hash(local.name) != entry.name_crc {
+            return Err(damaged("its local header bears another name"));
+        }
+        if local.method != entry.method {
+            return Err(damaged("its local header names another compression method"));
+        }
+        if local.flags.encrypted() != entry.flags.encrypted() {
+            return Err(damaged("its local header disagrees about encryption"));
+        }
+        let start = entry.header + head_len + local.extra_len as u64;
+        let end = start.checked_add(entry.packed).filter(|end| *end <= self.next_header(number));
+        let Some(end) = end else {
+            return Err(damaged("its bytes would run into what stands behind them"));
+        };
+        let size = self.tree.node(id).size();
+        if local.knows_sizes() && (local.packed, local.size, local.crc) != (entry.packed, size, entry.crc) {
+            self.findings.add(Finding::new(
+                Severity::Warning,
+                "local-sizes-differ",
+                self.tree.shown(id),
+                "its local header gives other sizes or another checksum than the directory, which counts",
+                "nothing is lost; saving the package anew mends it",
+            ));
+        }
+        Ok(start..end)
+    }
+
+    /// Where the bytes of the next entry that is not refused begin, or the directory.
+    fn next_header(&self, number: u32) -> u64 {
+        let own = self.entries[number as usize].header;
+        let at = |i: usize| self.by_place.as_ref().map_or(i, |order| order[i] as usize);
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.entries[at(middle)].header <= own {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        (low..self.entries.len())
+            .map(|i| &self.entries[at(i)])
+            .find(|e| e.refusal.is_none_or(|r| r.is_unsupported()))
+            .map_or(self.limit, |e| e.header.min(self.limit))
+    }
+
+    fn packed(&self, id: NodeId) -> Result<Packed> {
+        let (number, entry) = self.entry(id)?;
+        Ok(Packed {
+            entry: number,
+            name: self.tree.shown(id),
+            method: entry.method,
+            range: self.locate(id)?,
+            size: self.tree.node(id).size(),
+            crc: entry.crc,
+        })
+    }
+
+    /// Decodes a whole entry and checks it. The memory it takes is what it gives, not what it declares.
+    fn read_whole(&self, id: NodeId) -> Result<Arc<[u8]>> {
+        let packed = self.packed(id)?;
+        let mut bytes = Vec::with_capacity(packed.size.min(SMALL) as usize);
+        stream::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))
+            .inspect_err(|e| self.note_damage(id, e))?;
+        Ok(bytes.into())
+    }
+
+    fn note_damage(&self, id: NodeId, error: &Error) {
+        if let Error::Damaged { what, .. } = error {
+            self.findings.add(Finding::new(
+                Severity::Error,
+                if what.starts_with("the checksum") { "crc-mismatch" } else { "stream-damaged" },
+                self.tree.shown(id),
+                what,
+                "restore this entry from a backup; everything else in the package is readable",
+            ));
+        }
+    }
+
+    /// Under `check`: a stored entry is read once before it is given out.
+    fn check_stored(&self, packed: &Packed) -> Result<()> {
+        if self.checked.lock().contains(&packed.entry) {
+            return Ok(());
+        }
+        stream::decode_all(packed, &self.source, &self.findings, |_| ())?;
+        self.checked.lock().insert(packed.entry);
+        Ok(())
+    }
+
+    /// The digest that the package records for an entry: the name of a blob.
+    fn recorded_sha256(&self, id: NodeId) -> Option<&str> {
+        let node = self.tree.node(id);
+        let folder = self.tree.name(node.parent());
+        let name = std::str::from_utf8(self.tree.name(id)).ok()?;
+        let digest = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        (node.kind == Kind::File && folder == b"blobs" && digest).then_some(name)
+    }
+}
+
+impl Container for Package {
+    fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind.word()
+    }
+
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, id: NodeId) -> Result<Content> {
+        let (number, entry) = self.entry(id)?;
+        if entry.method != method::STORED && self.tree.node(id).size() <= SMALL {
+            if let Some(bytes) = self.small.get(&number) {
+                return Ok(Content::Bytes(bytes));
+            }
+            let bytes = self.read_whole(id)?;
+            self.small.insert(number, bytes.clone(), bytes.len() + 64);
+            return Ok(Content::Bytes(bytes));
+        }
+        let packed = self.packed(id)?;
+        if entry.method == method::STORED {
+            if self.options.check {
+                self.check_stored(&packed).inspect_err(|e| self.note_damage(id, e))?;
+            }
+            return Ok(Content::Range(self.source.clone(), packed.range));
+        }
+        let stream = Stream::new(packed, self.source.clone(), self.decoding.clone());
+        Ok(Content::Coded(Arc::new(stream)))
+    }
+
+    fn opens_all(&self) -> bool {
+        self.entries.iter().all(|e| e.refusal.is_none())
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.salvaged
+    }
+
+    fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
+        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
+        let mut list = vec![
+            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
+            ("user.vaso.method", method::name(entry.method)),
+        ];
+        if let Ok(range) = self.locate(id) {
+            list.push(("user.vaso.offset", range.start.to_string()));
+        }
+        list.push(("user.vaso.packed_size", entry.packed.to_string()));
+        if let Some(digest) = self.recorded_sha256(id) {
+            list.push(("user.vaso.sha256", digest.to_string()));
+        }
+        list
+    }
+
+    fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    fn describe(&self) -> Description {
+        describe::describe(self)
+    }
+
+    fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        verify::verify(self, progress)
+    }
+
+    fn continues(&self, older: &dyn Container) -> bool {
+        let Some(older) = older.as_any().downcast_ref::<Package>() else { return false };
+        let key = |e: &Entry| (e.header, e.packed, e.crc, e.method, e.name_crc);
+        let still: HashSet<_> = self.entries.iter().map(key).collect();
+        let shown = older.tree.ids().filter_map(|id| older.tree.node(id).entry());
+        shown.map(|i| &older.entries[i as usize]).all(|e| still.contains(&key(e)))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

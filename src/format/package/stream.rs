@@ -1,0 +1,380 @@
+//! Reading a packed entry at any place, by several threads, in bounded memory.
+//!
+//! A [`Cursor`] is a decoder somewhere in an entry. A read takes the nearest one behind its place out of the
+//! pool, or starts at the front, and decodes piece by piece; what it passes on its way is kept for the reads
+//! that come with it (the kernel reads ahead in several requests at once, in any order). Nobody queues behind
+//! another reader, unless that one is about to pass the very place.
+//!
+//! Memory: [`IDLE`] cursors and [`PIECES`] bytes of decoded pieces for a whole package, however many entries
+//! are open and whatever they declare.
+//!
+//! Checkpoints, which let a cursor start in the middle, belong into [`Decoding::cursor`].
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::decode::{self, Decoder};
+use crate::error::{Error, Result, from_io};
+use crate::finding::{Finding, Findings, Severity};
+use crate::store::{Source, SourceReader};
+use crate::tree::{Cache, Coded};
+
+/// Decoded bytes are kept in pieces of this size: what the kernel asks for at once.
+pub const PIECE: u64 = 128 * 1024;
+/// Decoded bytes that are kept for all entries together.
+const PIECES: usize = 16 << 20;
+/// Idle cursors that are kept for all entries together; each takes about 150 KiB.
+const IDLE: usize = 48;
+/// A place that another cursor will pass this soon is worth waiting for.
+const NEAR: u64 = 8 * PIECE;
+/// The kernel's page: the smallest read that it repeats by itself when a larger one failed.
+const PAGE: u64 = 4096;
+
+/// What all packed entries of a package share.
+#[derive(Debug)]
+pub struct Decoding {
+    pool: Mutex<Pool>,
+    returned: Condvar,
+    pieces: Cache<(u32, u64), Arc<[u8]>>,
+    findings: Arc<Findings>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: VecDeque<Cursor>,
+    /// Entry and place of the cursors that are being used.
+    busy: Vec<(u32, u64)>,
+    /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
+    bad_from: HashMap<u32, u64>,
+}
+
+/// A decoder at a multiple of [`PIECE`], or at the end, of one entry.
+#[derive(Debug)]
+struct Cursor {
+    entry: u32,
+    position: u64,
+    decoder: Box<dyn Decoder>,
+    crc: crc32fast::Hasher,
+}
+
+/// What is to be decoded.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// The entry's number in its package.
+    pub entry: u32,
+    /// Its path, for messages.
+    pub name: String,
+    /// Compression method.
+    pub method: u16,
+    /// Where its packed bytes lie.
+    pub range: Range<u64>,
+    /// Decoded size.
+    pub size: u64,
+    /// CRC-32 of the decoded bytes.
+    pub crc: u32,
+}
+
+impl Decoding {
+    /// Nothing decoded yet.
+    pub fn new(findings: Arc<Findings>) -> Arc<Decoding> {
+        let pieces = Cache::new(PIECES);
+        Arc::new(Decoding { pool: Mutex::default(), returned: Condvar::new(), pieces, findings })
+    }
+
+    /// The cursor from which `target` is reached soonest; waits for one that is about to get there. `None`
+    /// when somebody else has decoded the piece in the meantime.
+    fn cursor(&self, stream: &Stream, target: u64) -> Result<Option<Cursor>> {
+        let mut pool = self.pool.lock();
+        loop {
+            let key = (stream.packed.entry, target / PIECE);
+            if self.pieces.get(&key).is_some() {
+                return Ok(None);
+            }
+            let before = |position: u64| position <= target;
+            let idle = (0..pool.idle.len())
+                .filter(|i| pool.idle[*i].entry == stream.packed.entry && before(pool.idle[*i].position))
+                .max_by_key(|i| pool.idle[*i].position);
+            let reached = idle.map_or(0, |i| pool.idle[i].position);
+            let coming = pool.busy.iter().any(|(entry, position)| {
+                *entry == stream.packed.entry
+                    && before(*position)
+                    && target - position <= NEAR
+                    && (idle.is_none() || *position > reached)
+            });
+            if coming {
+                self.returned.wait(&mut pool);
+                continue;
+            }
+            pool.busy.push((stream.packed.entry, reached));
+            let found = idle.and_then(|i| pool.idle.remove(i));
+            drop(pool);
+            return match found {
+                Some(cursor) => Ok(Some(cursor)),
+                None => stream.start().map(Some).inspect_err(|_| self.done(stream.packed.entry, 0, None)),
+            };
+        }
+    }
+
+    /// Takes a cursor back, or only notes that it is gone.
+    fn done(&self, entry: u32, started_at: u64, cursor: Option<Cursor>) {
+        let mut pool = self.pool.lock();
+        if let Some(i) = pool.busy.iter().position(|b| *b == (entry, started_at)) {
+            pool.busy.swap_remove(i);
+        }
+        pool.idle.extend(cursor);
+        if pool.idle.len() > IDLE {
+            pool.idle.pop_front();
+        }
+        drop(pool);
+        self.returned.notify_all();
+    }
+}
+
+/// One packed entry.
+#[derive(Debug)]
+pub struct Stream {
+    packed: Packed,
+    source: Arc<Source>,
+    shared: Arc<Decoding>,
+}
+
+impl Stream {
+    /// A stream over `packed`, whose range lies in `source`.
+    pub fn new(packed: Packed, source: Arc<Source>, shared: Arc<Decoding>) -> Stream {
+        Stream { packed, source, shared }
+    }
+
+    fn start(&self) -> Result<Cursor> {
+        let Packed { entry, method, size, .. } = self.packed;
+        let input = SourceReader::new(self.source.clone(), self.packed.range.clone());
+        let decoder = decode::decoder(method, input, size).map_err(|e| self.refuse(e))?;
+        Ok(Cursor { entry, position: 0, decoder, crc: crc32fast::Hasher::new() })
+    }
+
+    /// The piece that begins at `target`. Shorter than it should be where the stream is damaged.
+    fn piece(&self, target: u64) -> Result<Arc<[u8]>> {
+        let key = (self.packed.entry, target / PIECE);
+        loop {
+            if let Some(piece) = self.shared.pieces.get(&key) {
+                return Ok(piece);
+            }
+            let Some(mut cursor) = self.shared.cursor(self, target)? else { continue };
+            let started_at = cursor.position;
+            let outcome = self.advance(&mut cursor, target);
+            let reusable = outcome.is_ok() && cursor.position < self.packed.size;
+            self.shared.done(self.packed.entry, started_at, reusable.then_some(cursor));
+            return outcome;
+        }
+    }
+
+    /// Decodes up to and including the piece at `target`, which it returns.
+    fn advance(&self, cursor: &mut Cursor, target: u64) -> Result<Arc<[u8]>> {
+        loop {
+            let at = cursor.position;
+            let wanted = PIECE.min(self.packed.size - at);
+            let mut piece = vec![0u8; wanted as usize];
+            let (made, failure) = fill(cursor.decoder.as_mut(), &mut piece);
+            piece.truncate(made);
+            cursor.crc.update(&piece);
+            cursor.position += made as u64;
+            if made < wanted as usize {
+                let reason = match failure.map(|e| self.refuse(e)) {
+                    Some(damaged @ Error::Damaged { .. }) => damaged,
+                    // Not the stream's fault: nothing is remembered.
+                    Some(other) => return Err(other),
+                    None => self.damaged(format!(
+                        "the stream ends after {} of {} bytes",
+                        cursor.position, self.packed.size
+                    )),
+                };
+                self.condemn(cursor.position, "stream-damaged", &reason);
+            } else if cursor.position == self.packed.size {
+                self.judge(cursor)?;
+            }
+            let piece: Arc<[u8]> = piece.into();
+            let short = made < wanted as usize;
+            if short || at == target || target - at <= NEAR {
+                let key = (self.packed.entry, at / PIECE);
+                self.shared.pieces.insert(key, piece.clone(), piece.len() + 64);
+            }
+            if at == target {
+                return Ok(piece);
+            }
+            if short {
+                return Err(self.verdict(target + 1).err().unwrap_or_else(|| self.damaged("damaged".into())));
+            }
+        }
+    }
+
+    /// At the declared size: the stream has to end here, and its checksum has to be right.
+    fn judge(&self, cursor: &mut Cursor) -> Result<()> {
+        let last_page = self.packed.size.saturating_sub(1) / PAGE * PAGE;
+        match cursor.decoder.decode(&mut [0u8; 1]) {
+            Ok(0) => {}
+            Ok(_) => {
+                let error = self.damaged("the stream is longer than the entry declares".into());
+                self.condemn(last_page, "size-mismatch", &error);
+                return Ok(());
+            }
+            Err(e) => match self.refuse(e) {
+                damaged @ Error::Damaged { .. } => {
+                    self.condemn(last_page, "stream-damaged", &damaged);
+                    return Ok(());
+                }
+                other => return Err(other),
+            },
+        }
+        let crc = cursor.crc.clone().finalize();
+        if crc != self.packed.crc {
+            let error = self.damaged(format!(
+                "the checksum of its bytes is {crc:08x}, the package says {:08x}",
+                self.packed.crc
+            ));
+            self.condemn(last_page, "crc-mismatch", &error);
+            return Ok(());
+        }
+        note_unused(&self.shared.findings, &self.packed.name, cursor.decoder.unused());
+        self.shared.pool.lock().bad_from.entry(self.packed.entry).or_insert(self.packed.size);
+        Ok(())
+    }
+
+    /// From `offset` on, no byte of this entry is given out any more.
+    fn condemn(&self, offset: u64, code: &'static str, why: &Error) {
+        let mut pool = self.shared.pool.lock();
+        let bad = pool.bad_from.entry(self.packed.entry).or_insert(offset);
+        *bad = (*bad).min(offset);
+        drop(pool);
+        let what = match why {
+            Error::Damaged { what, .. } => what.clone(),
+            other => other.to_string(),
+        };
+        self.shared.findings.add(Finding::new(
+            Severity::Error,
+            code,
+            &self.packed.name,
+            what,
+            "restore this entry from a backup; everything else in the package is readable",
+        ));
+    }
+
+    /// Whether bytes before `end` may be given out.
+    fn verdict(&self, end: u64) -> Result<()> {
+        match self.shared.pool.lock().bad_from.get(&self.packed.entry) {
+            Some(bad) if end > *bad => Err(self.damaged(format!("damaged from byte {bad} on"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn damaged(&self, what: String) -> Error {
+        Error::damaged(&self.packed.name, what)
+    }
+
+    fn refuse(&self, error: io::Error) -> Error {
+        refuse(&self.packed.name, error)
+    }
+}
+
+impl Coded for Stream {
+    fn size(&self) -> u64 {
+        self.packed.size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset + buf.len() as u64;
+        self.verdict(end)?;
+        // A source that changed under decoded pieces must not be read from memory either.
+        self.source.check()?;
+        let mut at = offset;
+        while at < end {
+            let start = at / PIECE * PIECE;
+            let piece = self.piece(start)?;
+            let from = (at - start) as usize;
+            let n = (end.min(start + PIECE) - at) as usize;
+            let Some(bytes) = piece.get(from..from + n) else {
+                self.verdict(end)?;
+                return Err(self.damaged("the stream is damaged here".into()));
+            };
+            buf[(at - offset) as usize..][..n].copy_from_slice(bytes);
+            at += n as u64;
+        }
+        // This very read may have been the first full pass.
+        self.verdict(end)
+    }
+}
+
+/// Decodes until `out` is full or the stream ends; what was decoded before a failure counts.
+fn fill(decoder: &mut dyn Decoder, out: &mut [u8]) -> (usize, Option<io::Error>) {
+    let mut made = 0;
+    while made < out.len() {
+        match decoder.decode(&mut out[made..]) {
+            Ok(0) => break,
+            Ok(n) => made += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (made, Some(e)),
+        }
+    }
+    (made, None)
+}
+
+/// Decodes a whole entry in order, hands every piece to `each`, and checks size and checksum.
+pub fn decode_all(
+    packed: &Packed,
+    source: &Arc<Source>,
+    findings: &Findings,
+    mut each: impl FnMut(&[u8]),
+) -> Result<()> {
+    let input = SourceReader::new(source.clone(), packed.range.clone());
+    let failed = |e| refuse(&packed.name, e);
+    let mut decoder = decode::decoder(packed.method, input, packed.size).map_err(failed)?;
+    let mut buf = vec![0u8; PIECE.min(packed.size.max(1)) as usize];
+    let mut crc = crc32fast::Hasher::new();
+    let mut made = 0u64;
+    while made < packed.size {
+        let wanted = (packed.size - made).min(buf.len() as u64) as usize;
+        let (n, failure) = fill(decoder.as_mut(), &mut buf[..wanted]);
+        crc.update(&buf[..n]);
+        each(&buf[..n]);
+        made += n as u64;
+        if let Some(e) = failure {
+            return Err(failed(e));
+        }
+        if n < wanted {
+            let what = format!("the stream ends after {made} of {} bytes", packed.size);
+            return Err(Error::damaged(&packed.name, what));
+        }
+    }
+    if decoder.decode(&mut [0u8; 1]).map_err(failed)? != 0 {
+        return Err(Error::damaged(&packed.name, "the stream is longer than the entry declares"));
+    }
+    let crc = crc.finalize();
+    if crc != packed.crc {
+        let what = format!("the checksum of its bytes is {crc:08x}, the package says {:08x}", packed.crc);
+        return Err(Error::damaged(&packed.name, what));
+    }
+    note_unused(findings, &packed.name, decoder.unused());
+    Ok(())
+}
+
+fn note_unused(findings: &Findings, name: &str, unused: u64) {
+    if unused > 0 {
+        findings.add(Finding::new(
+            Severity::Warning,
+            "bytes-after-stream",
+            name,
+            format!("{unused} bytes stand behind the end of its packed stream; size and checksum are right"),
+            "nothing is lost; saving the package anew removes them",
+        ));
+    }
+}
+
+/// A decoder's complaint as an error of ours.
+fn refuse(name: &str, error: io::Error) -> Error {
+    from_io(error, |e| match e.kind() {
+        io::ErrorKind::Unsupported => Error::Unsupported { entry: name.to_string(), what: e.to_string() },
+        _ => Error::damaged(name, format!("its packed stream is damaged: {e}")),
+    })
+}

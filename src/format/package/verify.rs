@@ -1,0 +1,166 @@
+//! Checks every byte of a package: each entry against its checksum, each blob against its digest, each
+//! reference against the blobs.
+//!
+//! Entries are independent, so they are checked on all cores; only the outcome is in order.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use super::{Package, stream};
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity};
+use crate::tree::{Kind, NodeId};
+
+/// Reads everything. Findings go to the package's list; an error means that the source itself failed.
+pub fn verify(package: &Package, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    let tree = &package.tree;
+    let files: Vec<NodeId> = tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory).collect();
+    // Declared sizes may be absurd; the packed bytes are what there is to read.
+    let packed = |id: &NodeId| package.entry(*id).map_or(0, |(_, e)| e.packed);
+    let all = files.iter().map(packed).fold(0, u64::saturating_add);
+    let (next, done, failed) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(None));
+    let running = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let work = || {
+        while let Some(id) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if let Err(error) = check(package, *id) {
+                *failed.lock() = Some(error);
+                stop.store(true, Ordering::Relaxed);
+            }
+            done.fetch_add(packed(id), Ordering::Relaxed);
+        }
+        running.fetch_sub(1, Ordering::Release);
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(files.len().max(1));
+        running.store(threads, Ordering::Release);
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+        let mut waited = 0;
+        while running.load(Ordering::Acquire) > 0 {
+            std::thread::sleep(Duration::from_millis(if waited < 20 { 1 } else { 50 }));
+            waited += 1;
+            progress(done.load(Ordering::Relaxed).min(all), all);
+        }
+    });
+    if let Some(error) = failed.into_inner() {
+        return Err(error);
+    }
+    references(package)?;
+    events(package)
+}
+
+/// One entry. What is wrong with it is a finding; only a source that fails altogether is an error.
+fn check(package: &Package, id: NodeId) -> Result<()> {
+    let outcome = package.packed(id).and_then(|packed| {
+        let digest = package.recorded_sha256(id);
+        let mut sha256 = digest.map(|_| Sha256::new());
+        stream::decode_all(&packed, &package.source, &package.findings, |piece| {
+            if let Some(sha256) = &mut sha256 {
+                sha256.update(piece);
+            }
+        })?;
+        Ok(digest.zip(sha256))
+    });
+    match outcome {
+        Ok(Some((recorded, sha256))) => {
+            let found: String = sha256.finalize().iter().map(|b| format!("{b:02x}")).collect();
+            if found != recorded {
+                package.findings.add(Finding::new(
+                    Severity::Error,
+                    "digest-mismatch",
+                    package.tree.shown(id),
+                    format!("the blob's bytes have the SHA-256 {found}, not the one it is named by"),
+                    "restore the blob from a backup or from the file it was made of",
+                ));
+            }
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        // Refusals, and mismatches of the local header, are findings already.
+        Err(Error::Unsupported { .. }) => Ok(()),
+        Err(damaged @ Error::Damaged { .. }) => {
+            if package.entry(id)?.1.refusal.is_none() {
+                package.note_damage(id, &damaged);
+            }
+            Ok(())
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Every `vaso://blobs/<digest>` has its blob.
+fn references(package: &Package) -> Result<()> {
+    let tree = &package.tree;
+    let blobs: HashSet<&str> = tree.ids().filter_map(|id| package.recorded_sha256(id)).collect();
+    let Some(folder) = tree.find(b"datasets") else { return Ok(()) };
+    for dataset in tree.children(folder) {
+        let Some(id) = tree.child(dataset, b"refs.json") else { continue };
+        if tree.node(id).kind != Kind::File || tree.node(id).size() > super::MAX_MANIFEST {
+            continue;
+        }
+        let text = match package.read_whole(id) {
+            Ok(text) => text,
+            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+            // A damaged entry is a finding already.
+            Err(_) => continue,
+        };
+        let Ok(serde_json::Value::Array(list)) = serde_json::from_slice(&text) else {
+            package.findings.add(Finding::new(
+                Severity::Error,
+                "document-invalid",
+                tree.shown(id),
+                "refs.json is not a JSON list of references",
+                "restore it from a backup",
+            ));
+            continue;
+        };
+        let uris = list.iter().filter_map(|entry| entry.get("uri")?.as_str());
+        for digest in uris.filter_map(|uri| uri.strip_prefix("vaso://blobs/")) {
+            if !blobs.contains(digest) {
+                package.findings.add(Finding::new(
+                    Severity::Error,
+                    "blob-missing",
+                    tree.shown(id),
+                    format!("it refers to the blob {}, which is not in the package", super::names::shown(digest.as_bytes())),
+                    "restore the blob from a backup or from the file it was made of",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every line of the event stream is JSON. A torn last line loses that line only.
+fn events(package: &Package) -> Result<()> {
+    let Some(id) = package.tree.find(b"events/events.jsonl") else { return Ok(()) };
+    if package.tree.node(id).kind != Kind::File || package.tree.node(id).size() > super::MAX_MANIFEST {
+        return Ok(());
+    }
+    let text = match package.read_whole(id) {
+        Ok(text) => text,
+        Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+        Err(_) => return Ok(()),
+    };
+    for (i, line) in text.split(|b| *b == b'\n').enumerate() {
+        let blank = line.iter().all(u8::is_ascii_whitespace);
+        if !blank && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err() {
+            package.findings.add(Finding::new(
+                Severity::Warning,
+                "event-line-invalid",
+                package.tree.shown(id),
+                format!("line {} is not a JSON object", i + 1),
+                "that event is lost; all other lines are kept",
+            ));
+        }
+    }
+    Ok(())
+}

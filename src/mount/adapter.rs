@@ -1,0 +1,287 @@
+//! The kernel's requests, translated into the volume's methods and back. Nothing is decided here.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fuser::{
+    AccessFlags, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+use parking_lot::RwLock;
+
+use super::errno;
+use crate::error::{Error, Result};
+use crate::tree::Kind;
+use crate::volume::{Attr, Listing, Statfs, Volume};
+
+/// Names and attributes never change under a number; what does change is invalidated explicitly.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+thread_local! {
+    /// What a read is gathered in. One for each worker, as large as the largest read so far.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A volume as the kernel sees it.
+pub struct Adapter {
+    volume: Arc<Volume>,
+    /// Opens are not worth asking: nothing is refused at open.
+    without_open: bool,
+    xattr: bool,
+    listings: RwLock<HashMap<u64, Arc<Listing>>>,
+    next_listing: AtomicU64,
+}
+
+impl Adapter {
+    /// Shows `volume`. With `xattr` false the kernel is told that there are no extended attributes at all.
+    pub fn new(volume: Arc<Volume>, xattr: bool) -> Adapter {
+        let without_open = volume.opens_all();
+        Adapter { volume, without_open, xattr, listings: RwLock::default(), next_listing: AtomicU64::new(1) }
+    }
+
+    fn attributes(&self, ino: u64) -> Result<Vec<(&'static str, String)>> {
+        self.volume.attributes(ino)
+    }
+
+    fn attribute(&self, ino: u64, name: &OsStr) -> Result<String> {
+        let found = self.attributes(ino)?.into_iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value).ok_or(Error::NoAttribute)
+    }
+
+    fn listing(&self, fh: FileHandle) -> Option<Arc<Listing>> {
+        self.listings.read().get(&fh.0).cloned()
+    }
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::Directory => FileType::Directory,
+        Kind::File => FileType::RegularFile,
+        Kind::Link => FileType::Symlink,
+    }
+}
+
+fn file_attr(attr: &Attr) -> FileAttr {
+    let at = attr.time.into();
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: at,
+        mtime: at,
+        ctime: at,
+        crtime: at,
+        kind: file_type(attr.kind),
+        perm: attr.mode,
+        nlink: attr.links,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+/// Answers a request for an extended attribute, or for the size that its answer would have.
+fn reply_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
+    match size as usize {
+        0 => reply.size(value.len() as u32),
+        size if size < value.len() => reply.error(fuser::Errno::ERANGE),
+        _ => reply.data(value),
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+        ];
+        for capability in wanted {
+            // An older kernel is only slower without them.
+            if let Err(missing) = config.add_capabilities(capability) {
+                log::debug!("the kernel does not offer {missing:?}");
+            }
+        }
+        self.without_open &= config.add_capabilities(InitFlags::FUSE_NO_OPEN_SUPPORT).is_ok();
+        if self.without_open {
+            self.volume.opens_are_unknown();
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.volume.lookup(parent.0, name.as_bytes()) {
+            Ok(attr) => reply.entry(&FOREVER, &file_attr(&attr), Generation(0)),
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
+        self.volume.forget(ino.0, count);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.volume.getattr(ino.0) {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.volume.readlink(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            return reply.error(errno::of(&Error::ReadOnly));
+        }
+        if self.without_open {
+            // From here on the kernel opens files by itself, and keeps what it has read of them.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        match self.volume.open(ino.0) {
+            Ok(opened) => {
+                let keep = if opened.keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
+                reply.opened(FileHandle(0), keep | FopenFlags::FOPEN_NOFLUSH);
+            }
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match self.volume.read(ino.0, offset, &mut buffer[..size]) {
+                Ok(n) => reply.data(&buffer[..n]),
+                Err(e) => {
+                    log::debug!("{e}");
+                    reply.error(errno::of(&e));
+                }
+            }
+        });
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.volume.release(ino.0);
+        reply.ok();
+    }
+
+    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.volume.opendir(ino.0) {
+            Ok(listing) => {
+                let fh = self.next_listing.fetch_add(1, Ordering::Relaxed);
+                self.listings.write().insert(fh, Arc::new(listing));
+                reply.opened(FileHandle(fh), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+            }
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
+
+    fn readdir(&self, _: &Request, _: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let Some(listing) = self.listing(fh) else { return reply.error(fuser::Errno::EBADF) };
+        self.volume.readdir(&listing, offset, |ino, next, kind, name| {
+            reply.add(INodeNo(ino), next, file_type(kind), OsStr::from_bytes(name))
+        });
+        reply.ok();
+    }
+
+    fn readdirplus(&self, _: &Request, _: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let Some(listing) = self.listing(fh) else { return reply.error(fuser::Errno::EBADF) };
+        self.volume.readdir_plus(&listing, offset, |attr, next, name| {
+            let attr = file_attr(attr);
+            reply.add(attr.ino, next, OsStr::from_bytes(name), &FOREVER, &attr, Generation(0))
+        });
+        reply.ok();
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, fh: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.listings.write().remove(&fh.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let Statfs { blocks, files } = self.volume.statfs();
+        reply.statfs(blocks, 0, 0, files, 0, Statfs::BLOCK, 255, Statfs::BLOCK);
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if !self.xattr {
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        match self.attribute(ino.0, name) {
+            Ok(value) => reply_xattr(reply, size, value.as_bytes()),
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.xattr {
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        match self.attributes(ino.0) {
+            Ok(list) => {
+                let mut names = Vec::new();
+                for (name, _) in list {
+                    names.extend_from_slice(name.as_bytes());
+                    names.push(0);
+                }
+                reply_xattr(reply, size, &names);
+            }
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
+
+    fn access(&self, _: &Request, _: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        match mask.contains(AccessFlags::W_OK) {
+            true => reply.error(errno::of(&Error::ReadOnly)),
+            false => reply.ok(),
+        }
+    }
+}

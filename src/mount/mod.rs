@@ -1,0 +1,22 @@
+//! Mounts: the only room that knows the kernel's protocol.
+//!
+//! ```text
+//!   adapter   requests to the volume's methods      errno     errors to numbers
+//!   kernel    the mount itself
+//!   session   the daemon's life                     launch    the program started again, in the background
+//!   unmount   ending a mount from outside           table     what is mounted where       options   -o
+//! ```
+
+mod adapter;
+mod errno;
+mod kernel;
+mod launch;
+mod options;
+mod session;
+mod table;
+mod unmount;
+
+pub use launch::{Ready, announce, detach_session, launch};
+pub use options::MountOptions;
+pub use session::{Mounting, run};
+pub use unmount::{Unmounted, unmount};

@@ -1,0 +1,188 @@
+//! The options of `-o`, as mount(8) and fuse know them.
+//!
+//! What a mount understands it does; what belongs to mount(8), to fstab or to other file systems and means
+//! nothing here is passed over; anything else is an error, which names the option that was probably meant.
+
+use crate::error::{Error, Result};
+use crate::format::OpenOptions;
+
+/// What `-o` said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// Owner of everything, instead of who mounts.
+    pub uid: Option<u32>,
+    /// Group of everything, instead of that of who mounts.
+    pub gid: Option<u32>,
+    /// Permission bits to take away.
+    pub umask: u16,
+    /// Let every user in.
+    pub allow_other: bool,
+    /// Let root in, beside who mounts.
+    pub allow_root: bool,
+    /// Have the kernel check permission bits.
+    pub default_permissions: bool,
+    /// Give no extended attributes at all; `ls -l` asks for them file by file.
+    pub noxattr: bool,
+    /// How the project is opened.
+    pub open: OpenOptions,
+    /// A source that is not there is no error.
+    pub nofail: bool,
+    /// Flags that the kernel understands and that are no harm: noexec, and so on.
+    pub flags: Vec<String>,
+}
+
+/// Options with a meaning here, for the error of an unknown one.
+const KNOWN: &[&str] = &[
+    "ro",
+    "rw",
+    "allow_other",
+    "allow_root",
+    "default_permissions",
+    "uid=",
+    "gid=",
+    "umask=",
+    "check",
+    "noxattr",
+    "nofail",
+    "noexec",
+];
+
+/// Flags of every mount.
+const FLAGS: &[&str] = &["exec", "noexec", "atime", "noatime", "nodev", "nosuid", "sync", "async", "dirsync"];
+
+/// What belongs to mount(8), fstab and systemd. (A project has neither devices nor setuid files; the kernel
+/// keeps `nodev` and `nosuid` whatever is said.)
+const PASSED_OVER: &[&str] = &[
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "_netdev",
+    "dev",
+    "suid",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "diratime",
+    "nodiratime",
+    "silent",
+    "loud",
+    "nonempty",
+    "auto_unmount",
+    "kernel_cache",
+    "auto_cache",
+];
+
+impl MountOptions {
+    /// Reads the texts of all `-o`, each a list with commas.
+    pub fn parse<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Result<MountOptions> {
+        let mut options = MountOptions::default();
+        for text in texts {
+            for option in text.as_ref().split(',').map(str::trim).filter(|o| !o.is_empty()) {
+                options.take(option)?;
+            }
+        }
+        if options.allow_other && options.allow_root {
+            return Err(Error::Usage("allow_other and allow_root exclude each other; give one".into()));
+        }
+        Ok(options)
+    }
+
+    fn take(&mut self, option: &str) -> Result<()> {
+        let (name, value) = option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v)));
+        match (name, value) {
+            ("ro", None) => {}
+            // Writing comes with a later version; a mount for writing that cannot write would mislead.
+            ("rw", None) => log::warn!("this version mounts read-only; `rw` is ignored"),
+            ("uid", Some(v)) => self.uid = Some(number(option, v, 10)?),
+            ("gid", Some(v)) => self.gid = Some(number(option, v, 10)?),
+            ("umask", Some(v)) => {
+                let mask = number(option, v, 8)?;
+                self.umask = u16::try_from(mask).ok().filter(|m| *m <= 0o777).ok_or_else(|| {
+                    Error::Usage(format!("option {option}: a umask is three octal digits, as umask=022"))
+                })?;
+            }
+            ("allow_other", None) => self.allow_other = true,
+            ("allow_root", None) => self.allow_root = true,
+            ("default_permissions", None) => self.default_permissions = true,
+            ("noxattr", None) => self.noxattr = true,
+            ("check", None) => self.open.check = true,
+            ("nofail", None) => self.nofail = true,
+            (flag, None) if FLAGS.contains(&flag) => self.flags.push(flag.to_string()),
+            (name, None) if PASSED_OVER.contains(&name) => {}
+            // `x-` is for user space, `X-` for mount(8); these have values that belong to others.
+            (name, _) if name.starts_with("x-") || name.starts_with("X-") => {}
+            ("fsname" | "subtype" | "comment" | "max_read" | "context" | "user", Some(_)) => {}
+            _ => return Err(unknown(option)),
+        }
+        Ok(())
+    }
+}
+
+fn number(option: &str, value: &str, radix: u32) -> Result<u32> {
+    u32::from_str_radix(value, radix).map_err(|_| {
+        let kind = if radix == 8 { "an octal number" } else { "a number" };
+        Error::Usage(format!("option {option}: {value:?} is not {kind}"))
+    })
+}
+
+fn unknown(option: &str) -> Error {
+    let name = option.split('=').next().unwrap_or(option);
+    let distance_to = |known: &&&str| distance(name, known.trim_end_matches('='));
+    let all: Vec<&str> = KNOWN.iter().chain(FLAGS).chain(PASSED_OVER).copied().collect();
+    let nearest = all.iter().min_by_key(distance_to).copied().unwrap_or_default();
+    Error::Usage(format!("unknown option {option:?}; did you mean {nearest:?}? (`vaso mount --help` lists them)"))
+}
+
+/// How many letters have to be inserted, deleted or replaced.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn understands_what_fstab_says() {
+        let texts = ["ro,uid=1000,gid=100", "umask=027,nofail,_netdev,x-systemd.automount,noauto,user,noexec"];
+        let options = MountOptions::parse(texts).unwrap();
+        assert_eq!((options.uid, options.gid, options.umask), (Some(1000), Some(100), 0o027));
+        assert!(options.nofail);
+        assert_eq!(options.flags, ["noexec"]);
+    }
+
+    #[test]
+    fn an_unknown_option_names_the_nearest() {
+        for (wrong, meant) in
+            [("alow_other", "allow_other"), ("uit=3", "uid="), ("default_permission", "default_permissions")]
+        {
+            let error = MountOptions::parse([wrong]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{meant:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for wrong in ["uid=me", "umask=8", "umask=1777", "uid", "allow_other,allow_root", "ro=1"] {
+            assert!(matches!(MountOptions::parse([wrong]), Err(Error::Usage(_))), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The life of a daemon: mount, answer, notice changes, end.
+//!
+//! Three threads beside the workers: one looks at the source now and then, one tells the kernel what to
+//! forget (holding no lock: the kernel may ask us something before it answers), one waits for signals.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use fuser::{INodeNo, Notifier};
+use nix::sys::signal::{SigSet, Signal};
+
+use super::adapter::Adapter;
+use super::options::MountOptions;
+use super::{kernel, table, unmount};
+use crate::error::{Error, Result};
+use crate::format;
+use crate::store::{Location, Source};
+use crate::volume::{self, Invalidation, Volume};
+
+/// How often the source is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long open files are served after a signal has ended the mount.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What is mounted where.
+#[derive(Debug, Clone)]
+pub struct Mounting {
+    /// The project.
+    pub source: PathBuf,
+    /// The directory.
+    pub dir: PathBuf,
+    /// `-o`
+    pub options: MountOptions,
+}
+
+/// Mounts, calls `ready` when the mount answers, and returns when it has ended.
+pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
+    let Mounting { source, dir, options } = mounting;
+    // Blocked before any thread exists, so that only the thread that waits for them gets them.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().map_err(|e| Error::io("block signals of", dir, e))?;
+
+    // The source is opened before the mount covers anything.
+    let source = Source::open(Arc::new(Location::find(source)?))?;
+    let point = prepare(dir)?;
+    let volume = Arc::new(Volume::new(format::open(source.clone(), options.open)?, volume_options(options)));
+    let adapter = Adapter::new(volume.clone(), !options.noxattr);
+    let session =
+        kernel::mount(adapter, source.path(), &point, options).map_err(|e| cannot_mount(&point, e))?;
+    log::info!("{} is mounted at {}", source.path().display(), point.display());
+
+    let (to_kernel, forget) = mpsc::channel();
+    volume.notify(to_kernel);
+    let notifier = session.notifier();
+    let _ = spawn("vaso-forget", move || tell_kernel(&notifier, forget));
+    let watched = Arc::downgrade(&volume);
+    let _ = spawn("vaso-watch", move || {
+        while let Some(volume) = watched.upgrade() {
+            if let Err(e) = volume.refresh() {
+                log::warn!("{e}");
+            }
+            drop(volume);
+            std::thread::sleep(LOOK);
+        }
+    });
+    let at = point.clone();
+    let _ = spawn("vaso-signals", move || {
+        while let Ok(signal) = signals.wait() {
+            log::info!("{signal}: unmounting {}", at.display());
+            if unmount::end(&at, unmount::WHEN_IDLE).is_err() {
+                // Somebody is still inside. The directory is free at once; who has files open keeps them for
+                // a moment.
+                if let Err(e) = unmount::detach(&at) {
+                    log::error!("{e}");
+                    continue;
+                }
+                std::thread::sleep(GRACE);
+                std::process::exit(0);
+            }
+        }
+    });
+    ready(&volume);
+    let ended = session.run();
+    log::info!("{} is unmounted", point.display());
+    ended.map_err(|e| Error::io("serve", &point, e))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    std::thread::Builder::new().name(name.into()).spawn(work).expect("the system has threads")
+}
+
+fn tell_kernel(notifier: &Notifier, forget: mpsc::Receiver<Invalidation>) {
+    use std::os::unix::ffi::OsStrExt;
+    for one in forget {
+        let told = match &one {
+            Invalidation::Name(parent, name) => {
+                notifier.inval_entry(INodeNo(*parent), std::ffi::OsStr::from_bytes(name))
+            }
+            Invalidation::Inode(ino) => notifier.inval_inode(INodeNo(*ino), 0, -1),
+        };
+        if let Err(e) = told {
+            log::debug!("the kernel did not take {one:?}: {e}");
+        }
+    }
+}
+
+/// The mount point, after a dead mount on it was cleared away.
+fn prepare(dir: &Path) -> Result<PathBuf> {
+    let point = table::resolve(dir)?;
+    match std::fs::metadata(&point) {
+        Ok(meta) if meta.is_dir() => match table::at(&point)? {
+            Some(mount) if mount.is_ours() => Err(Error::Busy(format!(
+                "{} is already a mount of vaso; unmount it first (vaso umount {})",
+                point.display(),
+                point.display()
+            ))),
+            _ => Ok(point),
+        },
+        Ok(_) => Err(Error::Refused(format!("cannot mount at {}: it is not a directory", point.display()))),
+        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ENOTCONN as i32) => {
+            match table::at(&point)? {
+                Some(mount) if mount.kind.starts_with("fuse") => {
+                    log::warn!("{}: clearing away a dead mount", point.display());
+                    unmount::detach(&point)?;
+                    Ok(point)
+                }
+                _ => Err(Error::Refused(format!("cannot mount at {}: {e}", point.display()))),
+            }
+        }
+        Err(e) => Err(Error::Refused(format!("cannot mount at {}: {e}; create the directory", point.display()))),
+    }
+}
+
+fn volume_options(options: &MountOptions) -> volume::Options {
+    volume::Options {
+        uid: options.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw()),
+        gid: options.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw()),
+        umask: options.umask,
+        open: options.open,
+    }
+}
+
+/// A mount that failed, with what helps in the usual cases.
+fn cannot_mount(point: &Path, error: std::io::Error) -> Error {
+    let text = error.to_string();
+    let text = text.trim().trim_start_matches("fusermount3: ").trim_start_matches("fusermount: ");
+    let missing = error.kind() == std::io::ErrorKind::NotFound;
+    let help = if missing && !Path::new("/dev/fuse").exists() {
+        "/dev/fuse is missing; load the kernel module (modprobe fuse), or give the container the device"
+    } else if missing {
+        "fusermount3 is missing; install the package fuse3"
+    } else if text.contains("user_allow_other") {
+        "the administrator has to put `user_allow_other` into /etc/fuse.conf, or leave out allow_other"
+    } else if error.kind() == std::io::ErrorKind::PermissionDenied {
+        "you need access to /dev/fuse and to the directory"
+    } else {
+        "see the message of the system"
+    };
+    Error::Refused(format!("cannot mount at {}: {text}; {help}", point.display()))
+}

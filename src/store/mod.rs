@@ -1,0 +1,16 @@
+//! Bytes and durability: the only door to the disk.
+//!
+//! Reading goes through a [`Source`]: one open file with the [`Stamp`] it had when it was loaded. Every read
+//! compares the stamp before and after, so bytes that another program wrote in the meantime are never taken
+//! for the project's. Nothing is mapped into memory: a mapping cannot be checked after its bytes were used,
+//! and a file that shrinks under one kills the process.
+
+mod location;
+mod source;
+mod stamp;
+mod target;
+
+pub use location::Location;
+pub use source::{Source, SourceReader};
+pub use stamp::Stamp;
+pub use target::Target;

@@ -1,0 +1,43 @@
+//! The signs by which a change of a file is noticed.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+/// What `stat` says of a file, as far as it tells one state of the file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and inode number: which file it is.
+    pub file: (u64, u64),
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last write, in seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Time of the last change of anything, names and permissions included.
+    pub ctime: (i64, i64),
+    /// Link count, mode and owner: what may change the ctime without touching a byte.
+    pub inode: (u64, u32, u32, u32),
+}
+
+impl Stamp {
+    /// The stamp in a `stat`.
+    pub fn of(meta: &Metadata) -> Stamp {
+        Stamp {
+            file: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            ctime: (meta.ctime(), meta.ctime_nsec()),
+            inode: (meta.nlink(), meta.mode(), meta.uid(), meta.gid()),
+        }
+    }
+
+    /// Whether the bytes may differ from those under `self`, given that the file is now at `now`.
+    ///
+    /// A ctime that moved alone means that a byte was written and the mtime set back, unless something that
+    /// moves the ctime by itself is seen to have changed: links, mode, owner, or (`renamed`) the name.
+    pub fn may_have_new_bytes(&self, now: &Stamp, renamed: bool) -> bool {
+        if (self.file, self.size, self.mtime) != (now.file, now.size, now.mtime) {
+            return true;
+        }
+        self.ctime != now.ctime && self.inode == now.inode && !renamed
+    }
+}

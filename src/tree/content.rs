@@ -1,0 +1,58 @@
+//! What a file's bytes are made of: a closed set, resolved when the file is opened.
+//!
+//! A format says which of them an entry is; everybody above reads through [`Content::read_at`]. A head plus a
+//! range, a whole file for the kernel to read by itself, and a view rendered on demand join this set with the
+//! formats that need them; each has its exact size before the first read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::store::Source;
+
+/// The bytes of one file.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// In memory, checked whole.
+    Bytes(Arc<[u8]>),
+    /// As they lie in the source.
+    Range(Arc<Source>, Range<u64>),
+    /// Decoded as they are read.
+    Coded(Arc<dyn Coded>),
+}
+
+/// A stream that is decoded on demand. Several threads may read it at once, at different places.
+pub trait Coded: Send + Sync + std::fmt::Debug {
+    /// The exact number of decoded bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buf`, which ends within the stream, from `offset`.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+}
+
+impl Content {
+    /// The exact size.
+    pub fn size(&self) -> u64 {
+        match self {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Range(_, range) => range.end - range.start,
+            Content::Coded(stream) => stream.size(),
+        }
+    }
+
+    /// Reads into `buf` from `offset`, as much as there is; less than asked for only at the end.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let left = self.size().saturating_sub(offset);
+        let n = left.min(buf.len() as u64) as usize;
+        let buf = &mut buf[..n];
+        if n == 0 {
+            return Ok(0);
+        }
+        match self {
+            Content::Bytes(bytes) => buf.copy_from_slice(&bytes[offset as usize..][..n]),
+            Content::Range(source, range) => source.read_at(range.start + offset, buf)?,
+            Content::Coded(stream) => stream.read_at(offset, buf)?,
+        }
+        Ok(n)
+    }
+}

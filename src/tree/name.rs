@@ -1,0 +1,173 @@
+//! Paths that are safe to show.
+//!
+//! A name that came out of a file is bytes; a [`SafePath`] is a name that was checked. Only the latter can be
+//! put into a tree, so that nothing outside a mount can ever be reached through a name in a project.
+
+/// Why a stored name is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// There is no component in it.
+    #[error("the name is empty")]
+    Empty,
+    /// It starts at the root of a file system.
+    #[error("the name is absolute")]
+    Absolute,
+    /// It has a component that stands for a place, not a name.
+    #[error("the name has an empty, `.` or `..` component")]
+    Relative,
+    /// A component that becomes `.` or `..` when a program normalises it.
+    #[error("the name has a component that is `.` or `..` in disguise")]
+    Disguised,
+    /// NUL ends names in every system call.
+    #[error("the name contains a NUL byte")]
+    Nul,
+    /// Windows programs write it as a separator; elsewhere it is a letter.
+    #[error("the name contains a backslash")]
+    Backslash,
+    /// `C:/...`
+    #[error("the name begins with a drive letter")]
+    Drive,
+    /// A component that no system call takes.
+    #[error("a component of the name is longer than 255 bytes")]
+    LongComponent,
+    /// A path that no system call takes.
+    #[error("the name is longer than 4095 bytes")]
+    LongPath,
+    /// The file says that it is UTF-8.
+    #[error("the name is marked as UTF-8 and is not")]
+    NotUtf8,
+}
+
+/// A relative path of proper components, and whether it was written as a directory (with a slash at its end).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SafePath<'a> {
+    path: &'a [u8],
+    directory: bool,
+}
+
+impl<'a> SafePath<'a> {
+    /// The longest component, as in every Linux file system.
+    pub const MAX_COMPONENT: usize = 255;
+    /// The longest path that a system call takes, without its terminating NUL.
+    pub const MAX_PATH: usize = 4095;
+
+    /// Checks a stored name.
+    pub fn check(name: &'a [u8]) -> Result<SafePath<'a>, NameError> {
+        let (path, directory) = match name {
+            [path @ .., b'/'] => (path, true),
+            path => (path, false),
+        };
+        if path.is_empty() {
+            return Err(if directory { NameError::Absolute } else { NameError::Empty });
+        }
+        if path[0] == b'/' {
+            return Err(NameError::Absolute);
+        }
+        if path.contains(&0) {
+            return Err(NameError::Nul);
+        }
+        if path.contains(&b'\\') {
+            return Err(NameError::Backslash);
+        }
+        if path.len() > Self::MAX_PATH {
+            return Err(NameError::LongPath);
+        }
+        if matches!(path, [letter, b':', b'/', ..] if letter.is_ascii_alphabetic()) {
+            return Err(NameError::Drive);
+        }
+        for part in path.split(|b| *b == b'/') {
+            match part {
+                b"" | b"." | b".." => return Err(NameError::Relative),
+                part if part.len() > Self::MAX_COMPONENT => return Err(NameError::LongComponent),
+                part if dots_in_disguise(part) => return Err(NameError::Disguised),
+                _ => {}
+            }
+        }
+        Ok(SafePath { path, directory })
+    }
+
+    /// The path without a slash at its end.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.path
+    }
+
+    /// Whether the name was written as a directory.
+    pub fn is_directory(&self) -> bool {
+        self.directory
+    }
+
+    /// The components from the top.
+    pub fn components(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.path.split(|b| *b == b'/')
+    }
+
+    /// The path of the directory that it stands in, and the last component.
+    pub fn split(&self) -> (&'a [u8], &'a [u8]) {
+        match self.path.iter().rposition(|b| *b == b'/') {
+            Some(at) => (&self.path[..at], &self.path[at + 1..]),
+            None => (b"", self.path),
+        }
+    }
+}
+
+/// Sync clients and archive tools normalise names; these become dots under Unicode's compatibility forms.
+fn dots_in_disguise(part: &[u8]) -> bool {
+    if part.len() > 6 || part.is_ascii() {
+        return false;
+    }
+    let Ok(text) = std::str::from_utf8(part) else { return false };
+    let dots: Option<usize> = text
+        .chars()
+        .map(|c| match c {
+            '.' | '\u{2024}' | '\u{fe52}' | '\u{ff0e}' => Some(1),
+            '\u{2025}' | '\u{fe30}' => Some(2),
+            _ => None,
+        })
+        .sum();
+    matches!(dots, Some(1 | 2))
+}
+
+/// The directory part of a path in a project; empty at the top.
+pub fn parent_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|b| *b == b'/').map_or(b"", |at| &path[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_leads_elsewhere() {
+        use NameError::*;
+        for (name, why) in [
+            (&b""[..], Empty),
+            (b"/", Absolute),
+            (b"//a", Absolute),
+            (b"/etc/passwd", Absolute),
+            (b"..", Relative),
+            (b"a/../b", Relative),
+            (b"a/./b", Relative),
+            (b"a//b", Relative),
+            (b"./a", Relative),
+            (b"a\0b", Nul),
+            (b"a\\b", Backslash),
+            (b"C:/x", Drive),
+            ("．．/x".as_bytes(), Disguised),
+            ("a/‥".as_bytes(), Disguised),
+            (&[b'n'; 256], LongComponent),
+            (&b"d/".repeat(2048), LongPath),
+        ] {
+            assert_eq!(SafePath::check(name), Err(why), "{:?}", String::from_utf8_lossy(name));
+        }
+    }
+
+    #[test]
+    fn takes_what_is_only_unusual() {
+        for name in [&b"C:x"[..], b"f:stream", b"a\nb", b"...", b"a. ", b"CON", b"%2e%2e", b" ", b"\xff"] {
+            assert_eq!(SafePath::check(name).unwrap().bytes(), name);
+        }
+        let dir = SafePath::check(b"a/b/").unwrap();
+        assert!(dir.is_directory());
+        assert_eq!(dir.split(), (&b"a"[..], &b"b"[..]));
+    }
+}

@@ -1,0 +1,164 @@
+//! The numbers that the kernel holds, and what they stand for.
+//!
+//! A number is entered when a look-up gives it out and leaves when the kernel has forgotten it as often as it
+//! was told. The map is cut into shards by number, each with its own lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use super::Revision;
+use crate::tree::NodeId;
+
+const SHARDS: usize = 16;
+
+/// A node of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which revision.
+    pub epoch: u32,
+    /// Which node of its tree.
+    pub node: NodeId,
+}
+
+#[derive(Debug)]
+struct Held {
+    place: Place,
+    lookups: u64,
+    opens: u32,
+    /// Whether the kernel may have pages of an earlier content under this number: the next open drops them.
+    drop_cache: bool,
+}
+
+/// All numbers that the kernel holds, the root excepted.
+#[derive(Debug, Default)]
+pub struct Known {
+    shards: [Mutex<HashMap<u64, Held>>; SHARDS],
+    /// Opens are not reported to us, so every number that is held must be taken for open.
+    opens_unknown: std::sync::atomic::AtomicBool,
+}
+
+impl Known {
+    fn shard(&self, ino: u64) -> &Mutex<HashMap<u64, Held>> {
+        &self.shards[(ino % SHARDS as u64) as usize]
+    }
+
+    /// From now on the kernel opens files without asking.
+    pub fn opens_are_unknown(&self) {
+        self.opens_unknown.store(true, Ordering::Relaxed);
+    }
+
+    /// What a number stands for.
+    pub fn get(&self, ino: u64) -> Option<Place> {
+        self.shard(ino).lock().get(&ino).map(|held| held.place)
+    }
+
+    /// Counts one more reference to `place`, whose own number is `ino`, and gives the number that it gets:
+    /// another one while the kernel has its own open for content that is gone.
+    pub fn remember(
+        &self,
+        ino: u64,
+        place: Place,
+        directory: bool,
+        revision: impl Fn(u32) -> Option<Arc<Revision>>,
+    ) -> u64 {
+        let mut number = ino;
+        for attempt in 1u64.. {
+            let mut shard = self.shard(number).lock();
+            match shard.get_mut(&number) {
+                None => {
+                    let held = Held { place, lookups: 1, opens: 0, drop_cache: false };
+                    shard.insert(number, held);
+                    drop(shard);
+                    hold(&revision, place.epoch);
+                    return number;
+                }
+                Some(held) if held.place == place => {
+                    held.lookups += 1;
+                    return number;
+                }
+                Some(held) if held.place.epoch != place.epoch => {
+                    let before = held.place.epoch;
+                    let open = held.opens > 0 || self.opens_unknown.load(Ordering::Relaxed);
+                    let gone = revision(before).is_none_or(|r| r.gone.load(Ordering::Acquire));
+                    if directory || !gone || !open {
+                        held.drop_cache |= gone;
+                        held.place = place;
+                        held.lookups += 1;
+                        drop(shard);
+                        hold(&revision, place.epoch);
+                        unhold(&revision, before);
+                        return number;
+                    }
+                }
+                Some(_) => {}
+            }
+            drop(shard);
+            number = substitute(ino, attempt);
+        }
+        unreachable!("there are more numbers than look-ups")
+    }
+
+    /// Moves a number to its place in another revision.
+    pub fn move_to(&self, ino: u64, place: Place, revision: impl Fn(u32) -> Option<Arc<Revision>>) {
+        let mut shard = self.shard(ino).lock();
+        let Some(held) = shard.get_mut(&ino) else { return };
+        let before = std::mem::replace(&mut held.place, place);
+        drop(shard);
+        hold(&revision, place.epoch);
+        unhold(&revision, before.epoch);
+    }
+
+    /// Gives references back; the epoch of the place when it was the last.
+    pub fn forget(&self, ino: u64, count: u64) -> Option<u32> {
+        let mut shard = self.shard(ino).lock();
+        let held = shard.get_mut(&ino)?;
+        held.lookups = held.lookups.saturating_sub(count);
+        (held.lookups == 0).then(|| shard.remove(&ino)).flatten().map(|held| held.place.epoch)
+    }
+
+    /// Notes one more open; whether pages of earlier opens are still right.
+    pub fn opened(&self, ino: u64) -> bool {
+        let mut shard = self.shard(ino).lock();
+        let Some(held) = shard.get_mut(&ino) else { return false };
+        held.opens += 1;
+        !std::mem::take(&mut held.drop_cache)
+    }
+
+    /// Notes the end of an open.
+    pub fn released(&self, ino: u64) {
+        if let Some(held) = self.shard(ino).lock().get_mut(&ino) {
+            held.opens = held.opens.saturating_sub(1);
+        }
+    }
+
+    /// All numbers and their places at some moment.
+    pub fn list(&self) -> Vec<(u64, Place)> {
+        let mut list = Vec::new();
+        for shard in &self.shards {
+            list.extend(shard.lock().iter().map(|(ino, held)| (*ino, held.place)));
+        }
+        list
+    }
+}
+
+fn hold(revision: impl Fn(u32) -> Option<Arc<Revision>>, epoch: u32) {
+    if let Some(revision) = revision(epoch) {
+        revision.held.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn unhold(revision: impl Fn(u32) -> Option<Arc<Revision>>, epoch: u32) {
+    if let Some(revision) = revision(epoch) {
+        revision.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A number in place of one that is taken.
+fn substitute(ino: u64, attempt: u64) -> u64 {
+    let hash = blake3::hash(&[ino.to_le_bytes(), attempt.to_le_bytes()].concat());
+    let number = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"));
+    number.max(crate::tree::RESERVED)
+}

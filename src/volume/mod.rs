@@ -1,0 +1,403 @@
+//! The file system as plain methods: what the kernel may ask, answered without a kernel.
+//!
+//! A [`Volume`] shows one project at a time, as a [`Revision`]; when the source changes, the next one takes its
+//! place, and what the kernel still holds of the earlier keeps its own meaning:
+//!
+//! * a number stands for one path and one content. Replaced content has another number, and the old one keeps
+//!   its bytes until the kernel forgets it;
+//! * after a rewrite in place the old bytes are gone: whoever has such a file open gets an error from then on.
+//!   Its number goes to nobody else while it is open, so that two contents never meet in one page cache.
+//!
+//! Lock order: `refreshing`, then `revisions`, then one shard of `known`. None is held across a system call,
+//! except `refreshing`, which serialises the loading of a changed source and is never taken by a look-up.
+
+mod control;
+mod known;
+mod refresh;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+
+use parking_lot::{Mutex, RwLock};
+
+use self::control::Control;
+use self::known::{Known, Place};
+use self::refresh::Refresh;
+use crate::error::{Error, Result};
+use crate::format::{Container, OpenOptions};
+use crate::tree::{Cache, Content, Kind, NodeId, Time, Tree};
+
+pub use self::refresh::Outcome;
+
+/// The root's number, which the kernel prescribes.
+pub const ROOT: u64 = 1;
+/// How many opened contents are kept at hand.
+const CONTENTS: usize = 1024;
+/// A file system's unit of space.
+const BLOCK: u64 = 512;
+/// What a directory is said to take.
+const DIRECTORY_SIZE: u64 = 4096;
+
+/// How a volume answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Owner of everything.
+    pub uid: u32,
+    /// Group of everything.
+    pub gid: u32,
+    /// Permission bits that are taken away.
+    pub umask: u16,
+    /// How the project is opened.
+    pub open: OpenOptions,
+}
+
+/// One state of the project.
+#[derive(Debug)]
+pub struct Revision {
+    epoch: u32,
+    container: Arc<dyn Container>,
+    /// The source was rewritten in place: these bytes are not there any more.
+    gone: AtomicBool,
+    /// How many numbers the kernel holds of it.
+    held: AtomicU64,
+}
+
+impl Revision {
+    /// The project in this state.
+    pub fn container(&self) -> &Arc<dyn Container> {
+        &self.container
+    }
+
+    fn tree(&self) -> &Tree {
+        self.container.tree()
+    }
+}
+
+/// What `stat` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: u64,
+    /// Exact size.
+    pub size: u64,
+    /// Blocks of 512 bytes.
+    pub blocks: u64,
+    /// Time of the data.
+    pub time: Time,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u16,
+    /// Link count.
+    pub links: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What `df` says, in blocks of [`Statfs::BLOCK`] bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statfs {
+    /// All blocks; none is free.
+    pub blocks: u64,
+    /// All nodes; none is free.
+    pub files: u64,
+}
+
+impl Statfs {
+    /// The unit in which space is counted.
+    pub const BLOCK: u32 = 4096;
+}
+
+/// An open directory: its listing is that of one revision from beginning to end.
+#[derive(Debug)]
+pub struct Listing {
+    revision: Arc<Revision>,
+    node: NodeId,
+}
+
+/// Something that the kernel has to forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalidation {
+    /// A name in a directory.
+    Name(u64, Vec<u8>),
+    /// Attributes and data of a number.
+    Inode(u64),
+}
+
+/// What an open says of the kernel's cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Pages from earlier opens are still right.
+    pub keep_cache: bool,
+}
+
+/// A project as a file system.
+#[derive(Debug)]
+pub struct Volume {
+    options: Options,
+    /// All revisions that something still refers to; the last one is current.
+    revisions: RwLock<Vec<Arc<Revision>>>,
+    known: Known,
+    contents: Cache<(u32, NodeId), Arc<Content>>,
+    refreshing: Mutex<Refresh>,
+    invalidations: Mutex<Option<Sender<Invalidation>>>,
+}
+
+impl Volume {
+    /// A volume that shows `container`.
+    pub fn new(container: Arc<dyn Container>, options: Options) -> Volume {
+        let first = Revision { epoch: 0, container, gone: AtomicBool::new(false), held: AtomicU64::new(0) };
+        Volume {
+            options,
+            revisions: RwLock::new(vec![Arc::new(first)]),
+            known: Known::default(),
+            contents: Cache::new(CONTENTS),
+            refreshing: Mutex::default(),
+            invalidations: Mutex::new(None),
+        }
+    }
+
+    /// Where to send what the kernel has to forget. The receiver works in a thread of its own: a request that
+    /// waited for an invalidation could wait for itself.
+    pub fn notify(&self, to: Sender<Invalidation>) {
+        *self.invalidations.lock() = Some(to);
+    }
+
+    /// The state that new look-ups see.
+    pub fn current(&self) -> Arc<Revision> {
+        self.revisions.read().last().expect("there is always a current revision").clone()
+    }
+
+    fn revision(&self, epoch: u32) -> Option<Arc<Revision>> {
+        self.revisions.read().iter().rev().find(|r| r.epoch == epoch).cloned()
+    }
+
+    /// What a number stands for.
+    fn resolve(&self, ino: u64) -> Result<(Arc<Revision>, NodeId)> {
+        if ino == ROOT {
+            return Ok((self.current(), Tree::ROOT));
+        }
+        let place = self.known.get(ino).ok_or(Error::Stale(ino))?;
+        let revision = self.revision(place.epoch).ok_or(Error::Stale(ino))?;
+        Ok((revision, place.node))
+    }
+
+    fn attr(&self, revision: &Revision, id: NodeId, ino: u64) -> Attr {
+        let node = revision.tree().node(id);
+        let size = if node.kind == Kind::Directory { DIRECTORY_SIZE } else { node.size() };
+        Attr {
+            ino,
+            size,
+            blocks: size.div_ceil(BLOCK),
+            time: node.time(),
+            kind: node.kind,
+            mode: if node.kind == Kind::Link { 0o777 } else { node.mode & !self.options.umask },
+            links: node.links(),
+            uid: self.options.uid,
+            gid: self.options.gid,
+        }
+    }
+
+    /// Counts one more reference of the kernel to a node, and gives its number.
+    fn remember(&self, revision: &Arc<Revision>, node: NodeId) -> u64 {
+        let ino = revision.tree().node(node).ino;
+        if node == Tree::ROOT {
+            return ROOT;
+        }
+        let directory = revision.tree().node(node).kind == Kind::Directory;
+        self.known.remember(ino, Place { epoch: revision.epoch, node }, directory, |epoch| self.revision(epoch))
+    }
+
+    /// The child of a directory; the kernel holds one more reference to it.
+    pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Attr> {
+        if name.len() > crate::tree::SafePath::MAX_COMPONENT {
+            return Err(Error::NameTooLong);
+        }
+        if let Some(control) = Control::find(parent, name, &self.current()) {
+            return Ok(control.attr(&self.current(), &self.options));
+        }
+        let (revision, dir) = self.resolve(parent)?;
+        let tree = revision.tree();
+        if tree.node(dir).kind != Kind::Directory {
+            return Err(Error::NotADirectory(tree.shown(dir)));
+        }
+        let child = tree
+            .child(dir, name)
+            .ok_or_else(|| Error::NotFound(String::from_utf8_lossy(name).into_owned()))?;
+        let ino = self.remember(&revision, child);
+        Ok(self.attr(&revision, child, ino))
+    }
+
+    /// The kernel gives `count` references back.
+    pub fn forget(&self, ino: u64, count: u64) {
+        if let Some(epoch) = self.known.forget(ino, count) {
+            self.release_revision(epoch);
+        }
+    }
+
+    /// One number less is held of a revision; when it was the last of an old one, the revision goes.
+    fn release_revision(&self, epoch: u32) {
+        let Some(revision) = self.revision(epoch) else { return };
+        if revision.held.fetch_sub(1, Ordering::Relaxed) == 1 && epoch != self.current().epoch {
+            self.revisions.write().retain(|r| r.epoch != epoch);
+            self.contents.retain(|(e, _)| *e != epoch);
+        }
+    }
+
+    /// `stat` of a number.
+    pub fn getattr(&self, ino: u64) -> Result<Attr> {
+        if let Some(control) = Control::of(ino) {
+            return Ok(control.attr(&self.current(), &self.options));
+        }
+        let (revision, node) = self.resolve(ino)?;
+        Ok(self.attr(&revision, node, ino))
+    }
+
+    /// Opens a file: refuses what cannot be read.
+    pub fn open(&self, ino: u64) -> Result<Opened> {
+        if Control::of(ino).is_some() {
+            return Ok(Opened { keep_cache: false });
+        }
+        let (revision, node) = self.resolve(ino)?;
+        self.content(&revision, node)?;
+        Ok(Opened { keep_cache: self.known.opened(ino) })
+    }
+
+    /// The end of one open.
+    pub fn release(&self, ino: u64) {
+        self.known.released(ino);
+    }
+
+    /// Whether no file that is shown refuses to open, so that opens need not be asked.
+    pub fn opens_all(&self) -> bool {
+        self.current().container.opens_all()
+    }
+
+    /// From now on the kernel opens files without asking.
+    pub fn opens_are_unknown(&self) {
+        self.known.opens_are_unknown();
+    }
+
+    fn content(&self, revision: &Revision, node: NodeId) -> Result<Arc<Content>> {
+        let key = (revision.epoch, node);
+        if let Some(content) = self.contents.get(&key) {
+            return Ok(content);
+        }
+        let content = Arc::new(revision.container.open(node)?);
+        self.contents.insert(key, content.clone(), 1);
+        Ok(content)
+    }
+
+    /// Reads from a file. When the source has changed underneath, it is looked at once more: after an append
+    /// the old ranges are still right.
+    pub fn read(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        if let Some(control) = Control::of(ino) {
+            let bytes = control.content(&self.current());
+            return Content::Bytes(bytes.into()).read_at(offset, buf);
+        }
+        match self.read_once(ino, offset, buf) {
+            Err(Error::SourceChanged(_)) => {
+                self.settle();
+                self.read_once(ino, offset, buf)
+            }
+            other => other,
+        }
+    }
+
+    fn read_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let (revision, node) = self.resolve(ino)?;
+        if revision.gone.load(Ordering::Acquire) {
+            return Err(Error::SourceChanged(revision.container.source().path().to_path_buf()));
+        }
+        self.content(&revision, node)?.read_at(offset, buf)
+    }
+
+    /// The target of a link.
+    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
+        let (revision, node) = self.resolve(ino)?;
+        let tree = revision.tree();
+        if tree.node(node).kind != Kind::Link {
+            return Err(Error::NotALink(tree.shown(node)));
+        }
+        // A link is a link only if its target was read at load, so its size is one that a path may have.
+        let mut target = vec![0; tree.node(node).size() as usize];
+        let n = self.content(&revision, node)?.read_at(0, &mut target)?;
+        target.truncate(n);
+        Ok(target)
+    }
+
+    /// Opens a directory.
+    pub fn opendir(&self, ino: u64) -> Result<Listing> {
+        if Control::of(ino).is_some() {
+            return Err(Error::Refused("the control folder is not listed".into()));
+        }
+        let (revision, node) = self.resolve(ino)?;
+        match revision.tree().node(node).kind {
+            Kind::Directory => Ok(Listing { revision, node }),
+            _ => Err(Error::NotADirectory(revision.tree().shown(node))),
+        }
+    }
+
+    /// Calls `each` with number, next offset, kind and name of the entries from `offset` on, `.` and `..`
+    /// first, until it says that it is full.
+    pub fn readdir(
+        &self,
+        listing: &Listing,
+        offset: u64,
+        mut each: impl FnMut(u64, u64, Kind, &[u8]) -> bool,
+    ) {
+        let tree = listing.revision.tree();
+        let number = |id: NodeId| if id == Tree::ROOT { ROOT } else { tree.node(id).ino };
+        let dots = [(&b"."[..], listing.node), (b"..", tree.node(listing.node).parent())];
+        for (i, (name, id)) in dots.into_iter().enumerate().skip(offset.min(2) as usize) {
+            if each(number(id), i as u64 + 1, Kind::Directory, name) {
+                return;
+            }
+        }
+        for index in offset.saturating_sub(2).. {
+            let Some(id) = tree.child_at(listing.node, index) else { return };
+            if each(number(id), index + 3, tree.node(id).kind, tree.name(id)) {
+                return;
+            }
+        }
+    }
+
+    /// Like [`Volume::readdir`], with attributes. `each` says whether it is full, and then the entry was not
+    /// taken. The kernel holds a reference to what was taken, except `.` and `..`.
+    pub fn readdir_plus(&self, listing: &Listing, offset: u64, mut each: impl FnMut(&Attr, u64, &[u8]) -> bool) {
+        let Listing { revision, node } = listing;
+        let tree = revision.tree();
+        self.readdir(listing, offset, |ino, next, _, name| {
+            if next <= 2 {
+                let id = if next == 1 { *node } else { tree.node(*node).parent() };
+                return each(&self.attr(revision, id, ino), next, name);
+            }
+            let id = tree.child_at(*node, next - 3).expect("the entry that readdir is at");
+            let ino = self.remember(revision, id);
+            let full = each(&self.attr(revision, id, ino), next, name);
+            if full {
+                self.forget(ino, 1);
+            }
+            full
+        });
+    }
+
+    /// The extended attributes of a number, in the order of names.
+    pub fn attributes(&self, ino: u64) -> Result<Vec<(&'static str, String)>> {
+        if Control::of(ino).is_some() {
+            return Ok(Vec::new());
+        }
+        let (revision, node) = self.resolve(ino)?;
+        Ok(revision.container.attributes(node))
+    }
+
+    /// What `df` says.
+    pub fn statfs(&self) -> Statfs {
+        let current = self.current();
+        let tree = current.tree();
+        Statfs { blocks: tree.bytes().div_ceil(Statfs::BLOCK.into()), files: tree.len() as u64 }
+    }
+}

@@ -1,0 +1,221 @@
+//! Noticing that the source has changed (R5).
+//!
+//! Three cases, told by what `stat` says and by what the new state holds:
+//!
+//! * *replaced*: another file has the name. The old one is still open here, and keeps its bytes;
+//! * *appended to*: it grew, and everything that was shown is still where it was. Old ranges stay valid;
+//! * *rewritten in place*: anything else. The bytes of the old state are gone, and reading them is an error.
+//!
+//! A file that is being written has no directory for a moment. Such a state is not believed until the file
+//! has rested for [`REST`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::known::Place;
+use super::{Invalidation, Revision, Volume};
+use crate::error::Result;
+use crate::finding::{Finding, Severity};
+use crate::format::{self, Container};
+use crate::store::{Source, Stamp};
+use crate::tree::{Kind, NodeId, Tree};
+
+/// How long a file has to rest before a damaged state of it is believed.
+const REST: Duration = Duration::from_millis(700);
+/// How long a reader waits for a verdict about a file that is being written.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What is known about a change that has not settled.
+#[derive(Debug, Default)]
+pub struct Refresh {
+    /// The last stamp that was seen and could not be loaded, and since when it has been that.
+    unsettled: Option<(Stamp, Instant)>,
+    /// A stamp that was refused for good.
+    refused: Option<Stamp>,
+}
+
+/// What looking at the source has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is as it was.
+    Unchanged,
+    /// It has changed, and it is not clear yet into what.
+    Unsettled,
+    /// A new revision is shown.
+    Changed,
+    /// What is there now is no project; the last revision stays.
+    Refused,
+}
+
+impl Volume {
+    /// Looks at the source, and shows its new state if it has one.
+    pub fn refresh(&self) -> Result<Outcome> {
+        let mut state = self.refreshing.lock();
+        let current = self.current();
+        let source = current.container.source();
+        let Some(there) = source.location().stamp()? else {
+            self.note(
+                &current,
+                "source-deleted",
+                "the project's file is gone; what is open stays readable until the unmount",
+            );
+            return Ok(Outcome::Unchanged);
+        };
+        let accepted = source.stamp();
+        if there == accepted || state.refused == Some(there) {
+            let gone = current.gone.load(Ordering::Acquire);
+            return Ok(if gone { Outcome::Refused } else { Outcome::Unchanged });
+        }
+        if !accepted.may_have_new_bytes(&there, false) {
+            source.accept(there);
+            return Ok(Outcome::Unchanged);
+        }
+        match self.load(source) {
+            // Whatever the loader says of a file that was written meanwhile concerns a state that is past.
+            Ok(next) if next.source().stamp_now()? != next.source().stamp() => {
+                state.unsettled = None;
+                Ok(Outcome::Unsettled)
+            }
+            Ok(next) if next.is_whole() || state.rested(there) => {
+                *state = Refresh::default();
+                self.install(&current, next);
+                Ok(Outcome::Changed)
+            }
+            Ok(_) => Ok(Outcome::Unsettled),
+            Err(_) if !state.rested(there) => Ok(Outcome::Unsettled),
+            Err(error) => {
+                *state = Refresh { unsettled: None, refused: Some(there) };
+                if there.file == accepted.file {
+                    current.gone.store(true, Ordering::Release);
+                    self.drop_pages(&current);
+                }
+                self.note(&current, "source-unreadable", &format!("the new state is not shown: {error}"));
+                Ok(Outcome::Refused)
+            }
+        }
+    }
+
+    /// Looks at the source until it is clear what it has become, or patience ends.
+    pub(super) fn settle(&self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.refresh() {
+                Ok(Outcome::Unsettled) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Ok(_) => return,
+                Err(error) => return log::warn!("{error}"),
+            }
+        }
+    }
+
+    fn load(&self, source: &Source) -> Result<Arc<dyn Container>> {
+        format::open(Source::open(source.location().clone())?, self.options.open)
+    }
+
+    fn note(&self, revision: &Revision, code: &'static str, message: &str) {
+        let remedy = "put the project back, or unmount";
+        revision.container.findings().add(Finding::new(Severity::Warning, code, "", message, remedy));
+    }
+
+    /// Makes `next` the revision that look-ups see, and tells the kernel what to forget.
+    fn install(&self, current: &Arc<Revision>, next: Arc<dyn Container>) {
+        let path = next.source().path();
+        if current.container.source().stamp().file == next.source().stamp().file {
+            self.judge(next.as_ref());
+            match current.gone.load(Ordering::Acquire) {
+                false => log::info!("{}: appended to; a new revision is shown", path.display()),
+                true => log::warn!("{}: rewritten in place; files open since before give EIO", path.display()),
+            }
+        } else {
+            log::info!("{}: replaced; a new revision is shown", path.display());
+        }
+        let revision = Arc::new(Revision {
+            epoch: current.epoch + 1,
+            container: next,
+            gone: AtomicBool::new(false),
+            held: AtomicU64::new(0),
+        });
+        self.revisions.write().push(revision.clone());
+        self.hand_over(&revision);
+        self.revisions.write().retain(|r| r.epoch == revision.epoch || r.held.load(Ordering::Relaxed) > 0);
+    }
+
+    /// Which of the revisions that were read from this very file can still be read from it.
+    fn judge(&self, next: &dyn Container) {
+        let stamp = next.source().stamp();
+        for revision in self.revisions.read().iter() {
+            let old = revision.container.source();
+            if old.stamp().file != stamp.file {
+                continue;
+            }
+            if stamp.size >= old.size() && next.continues(revision.container.as_ref()) {
+                old.accept(stamp);
+            } else {
+                revision.gone.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Moves the numbers that mean the same in the new revision, and has the kernel look the others up again.
+    fn hand_over(&self, new: &Arc<Revision>) {
+        let mut forget = vec![Invalidation::Inode(super::ROOT), Invalidation::Inode(super::control::STATUS)];
+        for (ino, place) in self.known.list() {
+            let Some(old) = self.revision(place.epoch).filter(|r| r.epoch != new.epoch) else { continue };
+            let tree = old.container.tree();
+            let there = same_path(tree, place.node, new.container.tree());
+            let gone = old.gone.load(Ordering::Acquire);
+            let directory = tree.node(place.node).kind == Kind::Directory;
+            let same = there.filter(|id| new.container.tree().node(*id).ino == ino);
+            if let Some(node) = same.filter(|_| directory || !gone) {
+                self.known.move_to(ino, Place { epoch: new.epoch, node }, |epoch| self.revision(epoch));
+                if directory {
+                    forget.push(Invalidation::Inode(ino));
+                }
+                continue;
+            }
+            let parent = tree.node(place.node).parent();
+            let parent = if parent == Tree::ROOT { super::ROOT } else { tree.node(parent).ino };
+            forget.push(Invalidation::Name(parent, tree.name(place.node).to_vec()));
+            if gone {
+                forget.push(Invalidation::Inode(ino));
+            }
+        }
+        self.send(forget);
+    }
+
+    /// The bytes of a revision are gone: pages of it must not be read either.
+    fn drop_pages(&self, revision: &Revision) {
+        let of = |(ino, place): (u64, Place)| (place.epoch == revision.epoch).then_some(Invalidation::Inode(ino));
+        self.send(self.known.list().into_iter().filter_map(of).collect());
+    }
+
+    fn send(&self, list: Vec<Invalidation>) {
+        let Some(to) = self.invalidations.lock().clone() else { return };
+        for one in list {
+            // The receiver is gone only when the mount is.
+            if to.send(one).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Refresh {
+    /// Whether the file has been at this stamp for long enough.
+    fn rested(&mut self, there: Stamp) -> bool {
+        match self.unsettled {
+            Some((stamp, since)) if stamp == there => since.elapsed() >= REST,
+            _ => {
+                self.unsettled = Some((there, Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+/// The node of another tree that has the same path.
+fn same_path(tree: &Tree, id: NodeId, other: &Tree) -> Option<NodeId> {
+    other.find(&tree.path(id))
+}
