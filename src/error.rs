@@ -31,6 +31,8 @@ pub enum Error {
     /// Bytes inside the project contradict themselves.
     #[error("{entry}: {what}")]
     Damaged {
+        /// A short stable word for scripts, which the finding bears too.
+        code: &'static str,
         /// The entry that is damaged, as its path in the project.
         entry: String,
         /// What is wrong with it.
@@ -92,8 +94,8 @@ impl Error {
     }
 
     /// Damage in one entry.
-    pub fn damaged(entry: impl Into<String>, what: impl Into<String>) -> Error {
-        Error::Damaged { entry: entry.into(), what: what.into() }
+    pub fn damaged(code: &'static str, entry: impl Into<String>, what: impl Into<String>) -> Error {
+        Error::Damaged { code, entry: entry.into(), what: what.into() }
     }
 
     /// A source that is not a project.

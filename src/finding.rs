@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::error::Error;
+
 /// The name under which findings are logged.
 pub const LOG: &str = "vaso::finding";
 
@@ -48,6 +50,13 @@ impl Finding {
         remedy: impl Into<String>,
     ) -> Finding {
         Finding { severity, code, path: path.into(), message: message.into(), remedy: remedy.into() }
+    }
+
+    /// The finding that an error is about one entry; `None` for an error that is not about damage.
+    pub fn of_damage(error: &Error) -> Option<Finding> {
+        let Error::Damaged { code, entry, what } = error else { return None };
+        let remedy = "restore this entry from a backup; everything else in the project is readable";
+        Some(Finding::new(Severity::Error, code, entry, what, remedy))
     }
 }
 

@@ -38,7 +38,13 @@ pub fn run(args: Args) -> Result<Exit> {
         }
     }
     let all = total(tree, top);
-    let mut copy = Copy { project: project.as_ref(), progress: output::Progress::new("copying"), all, done: 0, failed: 0 };
+    let mut copy = Copy {
+        project: project.as_ref(),
+        progress: output::Progress::new("copying"),
+        all,
+        done: 0,
+        failed: 0,
+    };
     copy.tree(top, &dest)?;
     let failed = copy.failed;
     drop(copy);
@@ -92,7 +98,9 @@ impl Copy<'_> {
             target.write_all(piece)
         });
         match read.map_err(|e| from_io(e, |e| cannot_write(to, e))) {
-            Ok(()) => target.finish(u32::from(node.mode) | 0o200, node.time().into()).map_err(|e| cannot_write(to, e)),
+            Ok(()) => target
+                .finish(u32::from(node.mode) | 0o200, node.time().into())
+                .map_err(|e| cannot_write(to, e)),
             Err(e @ (Error::Damaged { .. } | Error::Unsupported { .. })) => {
                 eprintln!("vaso: {}", output::plain(&e.to_string()));
                 self.failed += 1;

@@ -43,7 +43,9 @@ pub fn of(error: &Error) -> Exit {
         Error::Io { .. } | Error::NotAProject { .. } => Exit::Unreadable,
         Error::Damaged { .. } | Error::Unsupported { .. } => Exit::Findings,
         Error::SourceChanged(_) => Exit::Conflict,
-        Error::NotFound(_) | Error::NotADirectory(_) | Error::IsADirectory(_) | Error::NotALink(_) => Exit::Findings,
+        Error::NotFound(_) | Error::NotADirectory(_) | Error::IsADirectory(_) | Error::NotALink(_) => {
+            Exit::Findings
+        }
         Error::NameTooLong | Error::Stale(_) | Error::NoAttribute | Error::ReadOnly => Exit::Findings,
         Error::Refused(_) => Exit::Findings,
         Error::Busy(_) => Exit::Busy,

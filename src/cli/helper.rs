@@ -49,7 +49,10 @@ mod tests {
 
     #[test]
     fn speaks_as_mount_does() {
-        assert_eq!(translated("/sbin/mount.vaso a.vaso /mnt -sn -o ro,uid=3"), "vaso mount a.vaso /mnt -o ro,uid=3");
+        assert_eq!(
+            translated("/sbin/mount.vaso a.vaso /mnt -sn -o ro,uid=3"),
+            "vaso mount a.vaso /mnt -o ro,uid=3"
+        );
         assert_eq!(translated("mount.fuse.vaso a.vaso /mnt -v -o ro"), "vaso mount a.vaso /mnt -v -o ro");
         assert_eq!(translated("mount.vaso a.vaso /mnt -f -o ro"), "vaso -q info a.vaso");
     }

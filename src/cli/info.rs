@@ -31,7 +31,9 @@ fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<18}{}", output::plain(value));
     line("source", &d.source)?;
     line("kind", d.kind)?;
-    for (name, value) in [("version", &d.version), ("id", &d.id), ("title", &d.title), ("current", &d.current)] {
+    for (name, value) in
+        [("version", &d.version), ("id", &d.id), ("title", &d.title), ("current", &d.current)]
+    {
         if let Some(value) = value {
             line(name, value)?;
         }
@@ -42,7 +44,8 @@ fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     for dataset in &d.datasets {
         let name = dataset.name.as_deref().unwrap_or("(no name)");
         let modality = dataset.modality.as_deref().map(|m| format!(", {m}")).unwrap_or_default();
-        let text = format!("{name} ({}{modality}; {} files, {} bytes)", dataset.id, dataset.files, dataset.bytes);
+        let text =
+            format!("{name} ({}{modality}; {} files, {} bytes)", dataset.id, dataset.files, dataset.bytes);
         line("dataset", &text)?;
     }
     super::verify::print_findings(out, &d.findings)

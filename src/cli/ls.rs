@@ -82,7 +82,13 @@ fn row(tree: &Tree, id: NodeId) -> Row {
         Kind::File => "file",
         Kind::Link => "link",
     };
-    Row { path: tree.shown(id), kind, size: node.size(), mode: format!("{:04o}", node.mode), time: utc(node.time()) }
+    Row {
+        path: tree.shown(id),
+        kind,
+        size: node.size(),
+        mode: format!("{:04o}", node.mode),
+        time: utc(node.time()),
+    }
 }
 
 fn directory(

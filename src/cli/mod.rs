@@ -28,7 +28,10 @@ use exit::Exit;
 /// vaso mounts .vaso packages as directories that any program can read: file managers, Python, R, backup
 /// software. Looking never changes a byte of the project.
 #[derive(Debug, Parser)]
-#[command(name = "vaso", version, after_help = "\
+#[command(
+    name = "vaso",
+    version,
+    after_help = "\
 Try it:
   vaso demo                         makes a sample project, mounts it, shows what to try
   vaso mount Study.vaso ~/study     the project is now a directory
@@ -37,7 +40,8 @@ Try it:
 Exit codes: 0 done; 1 findings, or refused and explained; 2 the source is unreadable or not a project;
 3 the source was changed meanwhile; 4 busy; 64 wrong usage.
 
-VASO_LOG=debug (or -v, -vv) shows what the program does.")]
+VASO_LOG=debug (or -v, -vv) shows what the program does."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

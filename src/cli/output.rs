@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 /// A text without the control characters by which a file name could command a terminal.
 pub fn plain(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| {
-        c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+        c.is_control()
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
     };
     match text.contains(harmful) {
         false => Cow::Borrowed(text),

@@ -23,7 +23,9 @@ pub fn run(args: Args) -> Result<Exit> {
     match mount::unmount(&args.dir, args.lazy)? {
         Unmounted::Finished => log::info!("{dir} is unmounted"),
         Unmounted::Lazily => log::info!("{dir} is free; open files stay readable until they are closed"),
-        Unmounted::Unseen => log::warn!("{dir} is unmounted; it belongs to another user, so nothing waited for it"),
+        Unmounted::Unseen => {
+            log::warn!("{dir} is unmounted; it belongs to another user, so nothing waited for it")
+        }
         Unmounted::Dead => log::warn!("{dir} was a dead mount, and is cleared away"),
     }
     Ok(Exit::Done)

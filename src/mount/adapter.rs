@@ -232,7 +232,14 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn readdirplus(&self, _: &Request, _: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         let Some(listing) = self.listing(fh) else { return reply.error(fuser::Errno::EBADF) };
         self.volume.readdir_plus(&listing, offset, |attr, next, name| {
             let attr = file_attr(attr);

@@ -17,7 +17,12 @@ use super::unmount;
 pub const TYPE: &str = "fuse.vaso";
 
 /// Mounts, and shakes hands with the kernel.
-pub fn mount(adapter: Adapter, source: &Path, point: &Path, options: &MountOptions) -> io::Result<Session<Adapter>> {
+pub fn mount(
+    adapter: Adapter,
+    source: &Path,
+    point: &Path,
+    options: &MountOptions,
+) -> io::Result<Session<Adapter>> {
     let config = config(source, options);
     if !nix::unistd::geteuid().is_root() {
         return Session::new(adapter, point, &config);

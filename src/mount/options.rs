@@ -138,7 +138,9 @@ fn unknown(option: &str) -> Error {
     let distance_to = |known: &&&str| distance(name, known.trim_end_matches('='));
     let all: Vec<&str> = KNOWN.iter().chain(FLAGS).chain(PASSED_OVER).copied().collect();
     let nearest = all.iter().min_by_key(distance_to).copied().unwrap_or_default();
-    Error::Usage(format!("unknown option {option:?}; did you mean {nearest:?}? (`vaso mount --help` lists them)"))
+    Error::Usage(format!(
+        "unknown option {option:?}; did you mean {nearest:?}? (`vaso mount --help` lists them)"
+    ))
 }
 
 /// How many letters have to be inserted, deleted or replaced.
@@ -162,7 +164,8 @@ mod tests {
 
     #[test]
     fn understands_what_fstab_says() {
-        let texts = ["ro,uid=1000,gid=100", "umask=027,nofail,_netdev,x-systemd.automount,noauto,user,noexec"];
+        let texts =
+            ["ro,uid=1000,gid=100", "umask=027,nofail,_netdev,x-systemd.automount,noauto,user,noexec"];
         let options = MountOptions::parse(texts).unwrap();
         assert_eq!((options.uid, options.gid, options.umask), (Some(1000), Some(100), 0o027));
         assert!(options.nofail);

@@ -122,17 +122,17 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
             _ => Ok(point),
         },
         Ok(_) => Err(Error::Refused(format!("cannot mount at {}: it is not a directory", point.display()))),
-        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ENOTCONN as i32) => {
-            match table::at(&point)? {
-                Some(mount) if mount.kind.starts_with("fuse") => {
-                    log::warn!("{}: clearing away a dead mount", point.display());
-                    unmount::detach(&point)?;
-                    Ok(point)
-                }
-                _ => Err(Error::Refused(format!("cannot mount at {}: {e}", point.display()))),
+        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ENOTCONN as i32) => match table::at(&point)? {
+            Some(mount) if mount.kind.starts_with("fuse") => {
+                log::warn!("{}: clearing away a dead mount", point.display());
+                unmount::detach(&point)?;
+                Ok(point)
             }
+            _ => Err(Error::Refused(format!("cannot mount at {}: {e}", point.display()))),
+        },
+        Err(e) => {
+            Err(Error::Refused(format!("cannot mount at {}: {e}; create the directory", point.display())))
         }
-        Err(e) => Err(Error::Refused(format!("cannot mount at {}: {e}; create the directory", point.display()))),
     }
 }
 

@@ -159,10 +159,7 @@ fn busy(point: &Path) -> String {
         1..=5 => holders.join(", "),
         n => format!("{}, and {} more", holders[..5].join(", "), n - 5),
     };
-    format!(
-        "{} is in use by {who}; close what is open there and try again, or use --lazy",
-        point.display()
-    )
+    format!("{} is in use by {who}; close what is open there and try again, or use --lazy", point.display())
 }
 
 /// What a process has open below `point`. Links in /proc are read, never followed.

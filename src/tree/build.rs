@@ -196,7 +196,9 @@ impl Builder {
         if let Some(id) = found {
             return Ok((*id, false));
         }
-        let full = || Error::damaged("", "the project has more names than four gigabytes can hold");
+        let full = || {
+            Error::damaged("too-many-names", "", "the project has more names than four gigabytes can hold")
+        };
         let id = u32::try_from(self.drafts.len()).map_err(|_| full())?;
         let name_at = u32::try_from(self.names.len()).map_err(|_| full())?;
         self.names.extend_from_slice(name);

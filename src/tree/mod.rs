@@ -176,9 +176,8 @@ impl Tree {
             return None;
         }
         let children = &self.nodes[node.first as usize..][..node.count as usize];
-        let found = children.binary_search_by(|n| {
-            self.names[n.name_at as usize..][..n.name_len as usize].cmp(name)
-        });
+        let found =
+            children.binary_search_by(|n| self.names[n.name_at as usize..][..n.name_len as usize].cmp(name));
         found.ok().map(|i| NodeId(node.first + i as u32))
     }
 

@@ -208,7 +208,8 @@ impl Volume {
             return ROOT;
         }
         let directory = revision.tree().node(node).kind == Kind::Directory;
-        self.known.remember(ino, Place { epoch: revision.epoch, node }, directory, |epoch| self.revision(epoch))
+        self.known
+            .remember(ino, Place { epoch: revision.epoch, node }, directory, |epoch| self.revision(epoch))
     }
 
     /// The child of a directory; the kernel holds one more reference to it.
@@ -367,7 +368,12 @@ impl Volume {
 
     /// Like [`Volume::readdir`], with attributes. `each` says whether it is full, and then the entry was not
     /// taken. The kernel holds a reference to what was taken, except `.` and `..`.
-    pub fn readdir_plus(&self, listing: &Listing, offset: u64, mut each: impl FnMut(&Attr, u64, &[u8]) -> bool) {
+    pub fn readdir_plus(
+        &self,
+        listing: &Listing,
+        offset: u64,
+        mut each: impl FnMut(&Attr, u64, &[u8]) -> bool,
+    ) {
         let Listing { revision, node } = listing;
         let tree = revision.tree();
         self.readdir(listing, offset, |ino, next, _, name| {

@@ -126,7 +126,9 @@ impl Volume {
             self.judge(next.as_ref());
             match current.gone.load(Ordering::Acquire) {
                 false => log::info!("{}: appended to; a new revision is shown", path.display()),
-                true => log::warn!("{}: rewritten in place; files open since before give EIO", path.display()),
+                true => {
+                    log::warn!("{}: rewritten in place; files open since before give EIO", path.display())
+                }
             }
         } else {
             log::info!("{}: replaced; a new revision is shown", path.display());
@@ -187,7 +189,8 @@ impl Volume {
 
     /// The bytes of a revision are gone: pages of it must not be read either.
     fn drop_pages(&self, revision: &Revision) {
-        let of = |(ino, place): (u64, Place)| (place.epoch == revision.epoch).then_some(Invalidation::Inode(ino));
+        let of =
+            |(ino, place): (u64, Place)| (place.epoch == revision.epoch).then_some(Invalidation::Inode(ino));
         self.send(self.known.list().into_iter().filter_map(of).collect());
     }
 

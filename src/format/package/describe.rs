@@ -11,7 +11,8 @@ const MAX_DOCUMENT: u64 = 1 << 20;
 
 /// Reads the small documents; whatever cannot be read is left out, and is a finding already.
 pub fn describe(package: &Package) -> Description {
-    let field = |name: &str| package.manifest.as_ref().and_then(|m| m.get(name)?.as_str()).map(str::to_string);
+    let field =
+        |name: &str| package.manifest.as_ref().and_then(|m| m.get(name)?.as_str()).map(str::to_string);
     let summary = package.manifest.as_ref().and_then(|m| m.get("summary"));
     let project = document(package, b"project/project.json");
     let title = summary.and_then(|s| s.get("title")).or_else(|| project.as_ref()?.get("title"));

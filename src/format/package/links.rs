@@ -27,7 +27,8 @@ pub fn stays_inside(tree: &Tree, id: NodeId, target: &[u8]) -> bool {
         if at == Some(id) {
             return false;
         }
-        let through_link = at.is_some_and(|next| tree.node(next).kind == Kind::Link) && parts.peek().is_some();
+        let through_link =
+            at.is_some_and(|next| tree.node(next).kind == Kind::Link) && parts.peek().is_some();
         if through_link {
             return false;
         }
@@ -46,14 +47,8 @@ mod tests {
         for (i, (path, kind)) in
             [("a/link", Kind::Link), ("a/file", Kind::File), ("b/other", Kind::Link)].into_iter().enumerate()
         {
-            let leaf = Leaf {
-                size: 1,
-                time: Time::default(),
-                mode: 0o444,
-                kind,
-                entry: i as u32,
-                identity: 0,
-            };
+            let leaf =
+                Leaf { size: 1, time: Time::default(), mode: 0o444, kind, entry: i as u32, identity: 0 };
             b.leaf(SafePath::check(path.as_bytes()).unwrap(), leaf).unwrap();
         }
         let tree = b.finish();
@@ -62,9 +57,17 @@ mod tests {
             assert!(stays_inside(&tree, link, inside.as_bytes()), "{inside}");
         }
         let long = "x/".repeat(3000);
-        for outside in
-            ["/etc/passwd", "../../x", "..//../x", "", "a\0b", "link", "../b/other/..", "nothing/../..", &long]
-        {
+        for outside in [
+            "/etc/passwd",
+            "../../x",
+            "..//../x",
+            "",
+            "a\0b",
+            "link",
+            "../b/other/..",
+            "nothing/../..",
+            &long,
+        ] {
             assert!(!stays_inside(&tree, link, outside.as_bytes()), "{outside}");
         }
     }

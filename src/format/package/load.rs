@@ -12,7 +12,7 @@ use super::directory::{self, Directory};
 use super::names;
 use super::record::{Central, Flags, LOCAL_LEN};
 use super::times;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
 use crate::tree::{Added, Builder, Kind, Leaf, SafePath, Tree};
@@ -71,7 +71,8 @@ impl Refusal {
         matches!(self, Refusal::Encrypted | Refusal::Method)
     }
 
-    fn code(self) -> &'static str {
+    /// The word for it in findings and errors.
+    pub fn code(self) -> &'static str {
         match self {
             Refusal::Overlaps => "overlapping-entry",
             Refusal::OutOfBounds => "entry-out-of-bounds",
@@ -83,8 +84,23 @@ impl Refusal {
         }
     }
 
+    /// What opening the entry fails with.
+    pub fn error(self, entry: &str, method: u16) -> Error {
+        let what = self.reason(method);
+        match self.is_unsupported() {
+            true => Error::Unsupported { entry: entry.to_string(), what },
+            false => Error::damaged(self.code(), entry, what),
+        }
+    }
+
+    fn finding(self, entry: &str, method: u16) -> Finding {
+        let remedy = "it is listed, and cannot be opened here";
+        let listed = || Finding::new(Severity::Warning, self.code(), entry, self.reason(method), remedy);
+        Finding::of_damage(&self.error(entry, method)).unwrap_or_else(listed)
+    }
+
     /// What is wrong, in a sentence.
-    pub fn reason(self, entry_method: u16) -> String {
+    fn reason(self, entry_method: u16) -> String {
         match self {
             Refusal::Overlaps => "its bytes belong to an earlier entry of the package".into(),
             Refusal::OutOfBounds => "its bytes would lie outside the package's data".into(),
@@ -250,11 +266,7 @@ impl<'a> Loader<'a> {
     }
 
     fn tell_refusal(&self, refusal: Refusal, name: &[u8], method: u16) {
-        let (severity, remedy) = match refusal.is_unsupported() {
-            true => (Severity::Warning, "it is listed, and cannot be opened here"),
-            false => (Severity::Error, "restore this entry from a backup; everything else is readable"),
-        };
-        self.tell(severity, refusal.code(), name, refusal.reason(method), remedy);
+        self.findings.add(refusal.finding(&names::shown(name), method));
     }
 
     /// Sorts, looks for overlaps, and makes the tree.
@@ -277,13 +289,7 @@ impl<'a> Loader<'a> {
             }
             let hit = |id| tree.node(id).entry().is_some_and(|e| overlapping.binary_search(&e).is_ok());
             for id in tree.ids().filter(|id| hit(*id)) {
-                self.findings.add(Finding::new(
-                    Severity::Error,
-                    Refusal::Overlaps.code(),
-                    tree.shown(id),
-                    Refusal::Overlaps.reason(0),
-                    "restore this entry from a backup; everything else is readable",
-                ));
+                self.findings.add(Refusal::Overlaps.finding(&tree.shown(id), 0));
             }
         }
         self.entries.shrink_to_fit();
@@ -342,4 +348,3 @@ fn overlapping(entries: &[Entry], by_place: Option<&[u32]>) -> Vec<u32> {
     }
     refused
 }
-

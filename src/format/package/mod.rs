@@ -249,8 +249,10 @@ impl Package {
 
     fn note_events(&self) {
         if self.kind == kind::Kind::Package && self.tree.find(b"events/events.jsonl").is_none() {
+            // The design does not ask for the file; the application, which writes the schema's name, does.
+            let named = self.manifest.as_ref().is_some_and(|m| m.get("schema").is_some());
             self.findings.add(Finding::new(
-                Severity::Warning,
+                if named { Severity::Warning } else { Severity::Notice },
                 "events-missing",
                 "events/events.jsonl",
                 "the package has no events file; some programs refuse to open it",
@@ -274,23 +276,10 @@ impl Package {
     /// Where an entry's packed bytes lie: its local header is read, and compared with the central record.
     fn locate(&self, id: NodeId) -> Result<std::ops::Range<u64>> {
         let (number, entry) = self.entry(id)?;
-        let damaged = |what: &str| {
-            self.findings.add(Finding::new(
-                Severity::Error,
-                "local-header-mismatch",
-                self.tree.shown(id),
-                what,
-                "restore this entry from a backup; everything else in the package is readable",
-            ));
-            Error::damaged(self.tree.shown(id), what)
-        };
         if let Some(refusal) = entry.refusal {
-            let (entry, what) = (self.tree.shown(id), refusal.reason(entry.method));
-            return Err(match refusal.is_unsupported() {
-                true => Error::Unsupported { entry, what },
-                false => Error::damaged(entry, what),
-            });
+            return Err(refusal.error(&self.tree.shown(id), entry.method));
         }
+        let damaged = |what: &str| Error::damaged("local-header-mismatch", self.tree.shown(id), what);
         let head_len = LOCAL_LEN as u64 + u64::from(entry.name_len);
         // The refusal rules out that this passes the limit.
         let head = self.source.read_range(entry.header..entry.header + head_len)?;
@@ -358,20 +347,14 @@ impl Package {
     fn read_whole(&self, id: NodeId) -> Result<Arc<[u8]>> {
         let packed = self.packed(id)?;
         let mut bytes = Vec::with_capacity(packed.size.min(SMALL) as usize);
-        stream::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))
-            .inspect_err(|e| self.note_damage(id, e))?;
+        stream::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes.into())
     }
 
-    fn note_damage(&self, id: NodeId, error: &Error) {
-        if let Error::Damaged { what, .. } = error {
-            self.findings.add(Finding::new(
-                Severity::Error,
-                if what.starts_with("the checksum") { "crc-mismatch" } else { "stream-damaged" },
-                self.tree.shown(id),
-                what,
-                "restore this entry from a backup; everything else in the package is readable",
-            ));
+    /// Keeps what an error says of an entry's damage.
+    fn note(&self, error: &Error) {
+        if let Some(finding) = Finding::of_damage(error) {
+            self.findings.add(finding);
         }
     }
 
@@ -383,6 +366,28 @@ impl Package {
         stream::decode_all(packed, &self.source, &self.findings, |_| ())?;
         self.checked.lock().insert(packed.entry);
         Ok(())
+    }
+
+    /// What an entry's bytes are made of.
+    fn content(&self, id: NodeId) -> Result<Content> {
+        let (number, entry) = self.entry(id)?;
+        if entry.method != method::STORED && self.tree.node(id).size() <= SMALL {
+            if let Some(bytes) = self.small.get(&number) {
+                return Ok(Content::Bytes(bytes));
+            }
+            let bytes = self.read_whole(id)?;
+            self.small.insert(number, bytes.clone(), bytes.len() + 64);
+            return Ok(Content::Bytes(bytes));
+        }
+        let packed = self.packed(id)?;
+        if entry.method == method::STORED {
+            if self.options.check {
+                self.check_stored(&packed)?;
+            }
+            return Ok(Content::Range(self.source.clone(), packed.range));
+        }
+        let stream = Stream::new(packed, self.source.clone(), self.decoding.clone());
+        Ok(Content::Coded(Arc::new(stream)))
     }
 
     /// The digest that the package records for an entry: the name of a blob.
@@ -409,24 +414,7 @@ impl Container for Package {
     }
 
     fn open(&self, id: NodeId) -> Result<Content> {
-        let (number, entry) = self.entry(id)?;
-        if entry.method != method::STORED && self.tree.node(id).size() <= SMALL {
-            if let Some(bytes) = self.small.get(&number) {
-                return Ok(Content::Bytes(bytes));
-            }
-            let bytes = self.read_whole(id)?;
-            self.small.insert(number, bytes.clone(), bytes.len() + 64);
-            return Ok(Content::Bytes(bytes));
-        }
-        let packed = self.packed(id)?;
-        if entry.method == method::STORED {
-            if self.options.check {
-                self.check_stored(&packed).inspect_err(|e| self.note_damage(id, e))?;
-            }
-            return Ok(Content::Range(self.source.clone(), packed.range));
-        }
-        let stream = Stream::new(packed, self.source.clone(), self.decoding.clone());
-        Ok(Content::Coded(Arc::new(stream)))
+        self.content(id).inspect_err(|e| self.note(e))
     }
 
     fn opens_all(&self) -> bool {

@@ -29,7 +29,8 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings) -> Result<Option<Loade
     let mut effort = size.saturating_mul(EFFORT).saturating_add(1 << 20);
     let mut at = 0;
     while let Some(header) = next_header(source, at)? {
-        let head = source.read_range(header..size.min(header + LOCAL_LEN as u64 + 2 * u64::from(u16::MAX)))?;
+        let head =
+            source.read_range(header..size.min(header + LOCAL_LEN as u64 + 2 * u64::from(u16::MAX)))?;
         let Some(local) = Local::parse(&head) else {
             at = header + 4;
             continue;
@@ -176,7 +177,7 @@ fn decode(
                 }
             }
             Err(e) => {
-                return match from_io(e, |e| Error::damaged("", e.to_string())) {
+                return match from_io(e, |e| Error::damaged("stream-damaged", "", e.to_string())) {
                     Error::Damaged { .. } => Ok(None),
                     other => Err(other),
                 };

@@ -108,7 +108,8 @@ fn events() -> Vec<u8> {
     for (d, vessel) in VESSELS.iter().enumerate() {
         for (e, (t, label)) in EVENTS.iter().enumerate() {
             let id = format!("00000000-0000-4000-8000-0000000001{d}{e}");
-            let event = json!({ "id": id, "dataset_id": vessel.id, "t": t, "label": label, "lane": 0, "style": {} });
+            let event =
+                json!({ "id": id, "dataset_id": vessel.id, "t": t, "label": label, "lane": 0, "style": {} });
             lines.extend_from_slice(event.to_string().as_bytes());
             lines.push(b'\n');
         }
@@ -121,7 +122,8 @@ fn recording(vessel: &Vessel) -> Vec<u8> {
     let mut csv = b"t_s,inner_diam_um,pressure_mmHg\n".to_vec();
     for i in 0..SECONDS * RATE as usize {
         let t = i as f64 / RATE;
-        let towards = |from: f64, level: f64| if t < from { 0.0 } else { level * (1.0 - (-(t - from) / 20.0).exp()) };
+        let towards =
+            |from: f64, level: f64| if t < from { 0.0 } else { level * (1.0 - (-(t - from) / 20.0).exp()) };
         let tone = towards(EVENTS[0].0, 0.45) - towards(EVENTS[1].0, 0.3) - towards(EVENTS[2].0, 0.15);
         let rhythm = 1.5 * (t * 0.6).sin();
         let diameter = vessel.rest * (1.0 - tone) + rhythm;

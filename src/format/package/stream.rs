@@ -186,12 +186,9 @@ impl Stream {
                     Some(damaged @ Error::Damaged { .. }) => damaged,
                     // Not the stream's fault: nothing is remembered.
                     Some(other) => return Err(other),
-                    None => self.damaged(format!(
-                        "the stream ends after {} of {} bytes",
-                        cursor.position, self.packed.size
-                    )),
+                    None => ends_early(&self.packed, cursor.position),
                 };
-                self.condemn(cursor.position, "stream-damaged", &reason);
+                self.condemn(cursor.position, reason);
             } else if cursor.position == self.packed.size {
                 self.judge(cursor)?;
             }
@@ -205,7 +202,7 @@ impl Stream {
                 return Ok(piece);
             }
             if short {
-                return Err(self.verdict(target + 1).err().unwrap_or_else(|| self.damaged("damaged".into())));
+                return Err(self.not_here(at + made as u64));
             }
         }
     }
@@ -213,64 +210,46 @@ impl Stream {
     /// At the declared size: the stream has to end here, and its checksum has to be right.
     fn judge(&self, cursor: &mut Cursor) -> Result<()> {
         let last_page = self.packed.size.saturating_sub(1) / PAGE * PAGE;
-        match cursor.decoder.decode(&mut [0u8; 1]) {
-            Ok(0) => {}
-            Ok(_) => {
-                let error = self.damaged("the stream is longer than the entry declares".into());
-                self.condemn(last_page, "size-mismatch", &error);
-                return Ok(());
+        let outcome = match cursor.decoder.decode(&mut [0u8; 1]) {
+            Ok(0) => check_crc(&self.packed, cursor.crc.clone().finalize()),
+            Ok(_) => Err(too_long(&self.packed)),
+            Err(e) => Err(self.refuse(e)),
+        };
+        match outcome {
+            Ok(()) => {
+                note_unused(&self.shared.findings, &self.packed.name, cursor.decoder.unused());
+                self.shared.pool.lock().bad_from.entry(self.packed.entry).or_insert(self.packed.size);
+                Ok(())
             }
-            Err(e) => match self.refuse(e) {
-                damaged @ Error::Damaged { .. } => {
-                    self.condemn(last_page, "stream-damaged", &damaged);
-                    return Ok(());
-                }
-                other => return Err(other),
-            },
+            Err(damaged @ Error::Damaged { .. }) => {
+                self.condemn(last_page, damaged);
+                Ok(())
+            }
+            Err(other) => Err(other),
         }
-        let crc = cursor.crc.clone().finalize();
-        if crc != self.packed.crc {
-            let error = self.damaged(format!(
-                "the checksum of its bytes is {crc:08x}, the package says {:08x}",
-                self.packed.crc
-            ));
-            self.condemn(last_page, "crc-mismatch", &error);
-            return Ok(());
-        }
-        note_unused(&self.shared.findings, &self.packed.name, cursor.decoder.unused());
-        self.shared.pool.lock().bad_from.entry(self.packed.entry).or_insert(self.packed.size);
-        Ok(())
     }
 
     /// From `offset` on, no byte of this entry is given out any more.
-    fn condemn(&self, offset: u64, code: &'static str, why: &Error) {
+    fn condemn(&self, offset: u64, why: Error) {
         let mut pool = self.shared.pool.lock();
         let bad = pool.bad_from.entry(self.packed.entry).or_insert(offset);
         *bad = (*bad).min(offset);
         drop(pool);
-        let what = match why {
-            Error::Damaged { what, .. } => what.clone(),
-            other => other.to_string(),
-        };
-        self.shared.findings.add(Finding::new(
-            Severity::Error,
-            code,
-            &self.packed.name,
-            what,
-            "restore this entry from a backup; everything else in the package is readable",
-        ));
+        if let Some(finding) = Finding::of_damage(&why) {
+            self.shared.findings.add(finding);
+        }
     }
 
     /// Whether bytes before `end` may be given out.
     fn verdict(&self, end: u64) -> Result<()> {
         match self.shared.pool.lock().bad_from.get(&self.packed.entry) {
-            Some(bad) if end > *bad => Err(self.damaged(format!("damaged from byte {bad} on"))),
+            Some(bad) if end > *bad => Err(self.not_here(*bad)),
             _ => Ok(()),
         }
     }
 
-    fn damaged(&self, what: String) -> Error {
-        Error::damaged(&self.packed.name, what)
+    fn not_here(&self, from: u64) -> Error {
+        Error::damaged("stream-damaged", &self.packed.name, format!("it is damaged from byte {from} on"))
     }
 
     fn refuse(&self, error: io::Error) -> Error {
@@ -296,7 +275,7 @@ impl Coded for Stream {
             let n = (end.min(start + PIECE) - at) as usize;
             let Some(bytes) = piece.get(from..from + n) else {
                 self.verdict(end)?;
-                return Err(self.damaged("the stream is damaged here".into()));
+                return Err(self.not_here(start + piece.len() as u64));
             };
             buf[(at - offset) as usize..][..n].copy_from_slice(bytes);
             at += n as u64;
@@ -343,20 +322,33 @@ pub fn decode_all(
             return Err(failed(e));
         }
         if n < wanted {
-            let what = format!("the stream ends after {made} of {} bytes", packed.size);
-            return Err(Error::damaged(&packed.name, what));
+            return Err(ends_early(packed, made));
         }
     }
     if decoder.decode(&mut [0u8; 1]).map_err(failed)? != 0 {
-        return Err(Error::damaged(&packed.name, "the stream is longer than the entry declares"));
+        return Err(too_long(packed));
     }
-    let crc = crc.finalize();
-    if crc != packed.crc {
-        let what = format!("the checksum of its bytes is {crc:08x}, the package says {:08x}", packed.crc);
-        return Err(Error::damaged(&packed.name, what));
-    }
+    check_crc(packed, crc.finalize())?;
     note_unused(findings, &packed.name, decoder.unused());
     Ok(())
+}
+
+fn ends_early(packed: &Packed, made: u64) -> Error {
+    let what = format!("its packed stream ends after {made} of {} bytes", packed.size);
+    Error::damaged("size-mismatch", &packed.name, what)
+}
+
+fn too_long(packed: &Packed) -> Error {
+    let what = format!("its packed stream is longer than the {} bytes it declares", packed.size);
+    Error::damaged("size-mismatch", &packed.name, what)
+}
+
+fn check_crc(packed: &Packed, found: u32) -> Result<()> {
+    if found == packed.crc {
+        return Ok(());
+    }
+    let what = format!("the checksum of its bytes is {found:08x}, the package says {:08x}", packed.crc);
+    Err(Error::damaged("crc-mismatch", &packed.name, what))
 }
 
 fn note_unused(findings: &Findings, name: &str, unused: u64) {
@@ -375,6 +367,6 @@ fn note_unused(findings: &Findings, name: &str, unused: u64) {
 fn refuse(name: &str, error: io::Error) -> Error {
     from_io(error, |e| match e.kind() {
         io::ErrorKind::Unsupported => Error::Unsupported { entry: name.to_string(), what: e.to_string() },
-        _ => Error::damaged(name, format!("its packed stream is damaged: {e}")),
+        _ => Error::damaged("stream-damaged", name, format!("its packed stream is damaged: {e}")),
     })
 }

@@ -85,12 +85,10 @@ fn check(package: &Package, id: NodeId) -> Result<()> {
             Ok(())
         }
         Ok(None) => Ok(()),
-        // Refusals, and mismatches of the local header, are findings already.
+        // A refusal of this kind is a finding since the directory was read.
         Err(Error::Unsupported { .. }) => Ok(()),
         Err(damaged @ Error::Damaged { .. }) => {
-            if package.entry(id)?.1.refusal.is_none() {
-                package.note_damage(id, &damaged);
-            }
+            package.note(&damaged);
             Ok(())
         }
         Err(other) => Err(other),
@@ -130,7 +128,10 @@ fn references(package: &Package) -> Result<()> {
                     Severity::Error,
                     "blob-missing",
                     tree.shown(id),
-                    format!("it refers to the blob {}, which is not in the package", super::names::shown(digest.as_bytes())),
+                    format!(
+                        "it refers to the blob {}, which is not in the package",
+                        super::names::shown(digest.as_bytes())
+                    ),
                     "restore the blob from a backup or from the file it was made of",
                 ));
             }
