@@ -77,20 +77,24 @@ impl Volume {
                 state.unsettled = None;
                 Ok(Outcome::Unsettled)
             }
-            Ok(next) if next.is_whole() || state.rested(there) => {
+            // What is left of a file never takes the place of a whole one.
+            Ok(next) if next.is_whole() || !current.container.is_whole() && state.rested(there) => {
                 *state = Refresh::default();
                 self.install(&current, next);
                 Ok(Outcome::Changed)
             }
-            Ok(_) => Ok(Outcome::Unsettled),
-            Err(_) if !state.rested(there) => Ok(Outcome::Unsettled),
-            Err(error) => {
+            _ if !state.rested(there) => Ok(Outcome::Unsettled),
+            other => {
                 *state = Refresh { unsettled: None, refused: Some(there) };
                 if there.file == accepted.file {
                     current.gone.store(true, Ordering::Release);
                     self.drop_pages(&current);
                 }
-                self.note(&current, "source-unreadable", &format!("the new state is not shown: {error}"));
+                let why = match other {
+                    Ok(_) => "it is cut off; unmount and mount again to see what can be salvaged".to_string(),
+                    Err(error) => error.to_string(),
+                };
+                self.note(&current, "source-unreadable", &format!("the new state is not shown: {why}"));
                 Ok(Outcome::Refused)
             }
         }

@@ -210,7 +210,9 @@ pub fn alive(pid: u32) -> bool {
 /// Whether something is mounted at exactly this path.
 pub fn mounted(dir: &Path) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    table.lines().any(|l| l.split(' ').nth(4).is_some_and(|p| p.replace("\\040", " ") == dir.to_str().unwrap()))
+    table
+        .lines()
+        .any(|l| l.split(' ').nth(4).is_some_and(|p| p.replace("\\040", " ") == dir.to_str().unwrap()))
 }
 
 /// Waits until `what` holds, for at most ten seconds.
@@ -227,7 +229,8 @@ pub struct Pack {
     zip: ZipWriter<Cursor<Vec<u8>>>,
 }
 
-pub const MANIFEST: &str = r#"{"schema": "https://vaso.dev/schemas/vaso-package-v1.json", "format_version": "1.0.0"}"#;
+pub const MANIFEST: &str =
+    r#"{"schema": "https://vaso.dev/schemas/vaso-package-v1.json", "format_version": "1.0.0"}"#;
 
 impl Pack {
     pub fn new() -> Pack {
@@ -239,7 +242,10 @@ impl Pack {
 
     fn options(method: CompressionMethod) -> SimpleFileOptions {
         let time = DateTime::from_date_and_time(2026, 3, 1, 12, 34, 56).unwrap();
-        SimpleFileOptions::default().compression_method(method).last_modified_time(time).unix_permissions(0o644)
+        SimpleFileOptions::default()
+            .compression_method(method)
+            .last_modified_time(time)
+            .unix_permissions(0o644)
     }
 
     fn add(&mut self, name: &str, bytes: &[u8], options: SimpleFileOptions) -> &mut Pack {
@@ -312,4 +318,139 @@ pub fn open(path: &Path) -> vaso::error::Result<std::sync::Arc<dyn vaso::format:
     let location = vaso::store::Location::find(path)?;
     let source = vaso::store::Source::open(std::sync::Arc::new(location))?;
     vaso::format::open(source, vaso::format::OpenOptions::default())
+}
+
+/// A process that opens and reads files as some user, and keeps them open while the test goes on. (Root may
+/// not look into an ordinary user's mount.)
+pub struct Reader {
+    child: std::process::Child,
+    input: std::process::ChildStdin,
+    output: std::io::BufReader<std::process::ChildStdout>,
+}
+
+/// What a read gave: the bytes, or the errno.
+pub type Read = Result<Vec<u8>, i32>;
+
+const READER: &str = r#"
+import os, sys, mmap
+files, out = {}, sys.stdout.buffer
+def answer(data):
+    out.write(b"%d\n" % len(data) + data); out.flush()
+for line in sys.stdin.buffer:
+    verb, *args = line.rstrip(b"\n").split(b"\t")
+    try:
+        if verb == b"open":
+            files[args[0]] = os.open(args[1], os.O_RDONLY); answer(b"")
+        elif verb == b"pread":
+            fd, at, n, data = files[args[0]], int(args[1]), int(args[2]), b""
+            while n > 0:
+                piece = os.pread(fd, n, at)
+                if not piece: break
+                data += piece; at += len(piece); n -= len(piece)
+            answer(data)
+        elif verb == b"close":
+            os.close(files.pop(args[0])); answer(b"")
+        elif verb == b"stat":
+            s = os.lstat(args[0])
+            answer(b"%d %d %d %d %d %d %d %d %d" % (s.st_ino, s.st_mode, s.st_nlink, s.st_size, s.st_blocks,
+                                                s.st_mtime_ns, s.st_ctime_ns, s.st_uid, s.st_gid))
+        elif verb == b"list":
+            answer(b"\n".join(sorted(os.listdir(args[0]))))
+        elif verb == b"walk":
+            found = []
+            for top, dirs, names in os.walk(args[0]):
+                found += [os.path.relpath(os.path.join(top, n), args[0]) for n in dirs + names]
+            answer(b"\n".join(sorted(found)))
+    except OSError as e:
+        out.write(b"-%d\n" % e.errno); out.flush()
+"#;
+
+impl Reader {
+    pub fn new(who: As) -> Reader {
+        let mut child = command(who, "/usr/bin/python3")
+            .args(["-c", READER])
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is installed");
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Reader { child, input, output: std::io::BufReader::new(output) }
+    }
+
+    fn ask(&mut self, words: &[&[u8]]) -> Read {
+        use std::io::{BufRead, Read as _};
+        let mut line = words.join(&b'\t');
+        line.push(b'\n');
+        self.input.write_all(&line).unwrap();
+        let mut head = String::new();
+        self.output.read_line(&mut head).unwrap();
+        let head: i64 = head.trim().parse().expect("the reader has ended");
+        if head < 0 {
+            return Err(-head as i32);
+        }
+        let mut bytes = vec![0; head as usize];
+        self.output.read_exact(&mut bytes).unwrap();
+        Ok(bytes)
+    }
+
+    pub fn open(&mut self, key: &str, path: &Path) -> Result<(), i32> {
+        self.ask(&[b"open", key.as_bytes(), path.to_str().unwrap().as_bytes()]).map(drop)
+    }
+
+    pub fn pread(&mut self, key: &str, at: u64, len: usize) -> Read {
+        self.ask(&[b"pread", key.as_bytes(), at.to_string().as_bytes(), len.to_string().as_bytes()])
+    }
+
+    pub fn close(&mut self, key: &str) {
+        self.ask(&[b"close", key.as_bytes()]).unwrap();
+    }
+
+    /// Opens, reads all, closes.
+    pub fn whole(&mut self, path: &Path) -> Read {
+        self.open("whole", path)?;
+        let bytes = self.pread("whole", 0, 1 << 30);
+        self.close("whole");
+        bytes
+    }
+
+    /// Inode number, mode, links, size, blocks, mtime, ctime, owner, group.
+    pub fn stat(&mut self, path: &Path) -> Result<Vec<u64>, i32> {
+        let text = self.ask(&[b"stat", path.to_str().unwrap().as_bytes()])?;
+        let text = String::from_utf8(text).unwrap();
+        Ok(text.split(' ').map(|n| n.parse().unwrap()).collect())
+    }
+
+    pub fn ino(&mut self, path: &Path) -> u64 {
+        self.stat(path).unwrap()[0]
+    }
+
+    pub fn list(&mut self, dir: &Path) -> Vec<String> {
+        lines(self.ask(&[b"list", dir.to_str().unwrap().as_bytes()]).unwrap())
+    }
+
+    /// All paths below a directory.
+    pub fn walk(&mut self, dir: &Path) -> Vec<String> {
+        lines(self.ask(&[b"walk", dir.to_str().unwrap().as_bytes()]).unwrap())
+    }
+}
+
+fn lines(text: Vec<u8>) -> Vec<String> {
+    String::from_utf8(text).unwrap().lines().map(str::to_string).collect()
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes a stored entry of a package one that no decoder is known for, so that opening it is refused.
+pub fn make_unsupported(package: &mut [u8], name: &str) {
+    let places: Vec<usize> =
+        (0..package.len()).filter(|i| package[*i..].starts_with(name.as_bytes())).collect();
+    assert_eq!(places.len(), 2, "a local header and a central record");
+    package[places[0] - 30 + 8] = 97;
+    package[places[1] - 46 + 10] = 97;
 }

@@ -1,0 +1,585 @@
+//! The promises of the README, each over a real mount, as root and as an ordinary user.
+
+mod common;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{As, Mount, Pack, Reader, eventually, everybody, folder, noise, recording};
+
+const EIO: i32 = 5;
+
+/// A package with entries of every sort. With `refusing`, one of them refuses to open, so that the kernel has
+/// to ask for every open; without, it opens files by itself.
+fn package(seed: u64, refusing: bool) -> Vec<u8> {
+    let mut pack = Pack::new();
+    pack.stored("stored", &noise(seed, 1_000_000))
+        .deflated("packed", &recording(seed, 1_500_000))
+        .deflated("small", format!("small {seed}\n").as_bytes())
+        .deflated("same", b"the same in every state")
+        .stored("deep/er/than/that", &noise(seed + 1, 70_000))
+        .stored("refused", b"?");
+    let mut bytes = pack.bytes();
+    if refusing {
+        common::make_unsupported(&mut bytes, "refused");
+    }
+    bytes
+}
+
+/// What [`package`] holds, without the manifest.
+fn contents(seed: u64) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("stored", noise(seed, 1_000_000)),
+        ("packed", recording(seed, 1_500_000)),
+        ("small", format!("small {seed}\n").into_bytes()),
+        ("same", b"the same in every state".to_vec()),
+        ("deep/er/than/that", noise(seed + 1, 70_000)),
+    ]
+}
+
+/// Everybody, with and without opens that are asked for.
+fn cases() -> Vec<(As, bool)> {
+    everybody().into_iter().flat_map(|who| [(who, false), (who, true)]).collect()
+}
+
+/// A source that its user may read.
+fn source(folder: &Path, bytes: &[u8]) -> PathBuf {
+    let path = folder.join("Study.vaso");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Names, bytes and all times of a folder.
+fn traces(folder: &Path) -> Vec<String> {
+    let mut list = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        let times = [
+            meta.atime(),
+            meta.atime_nsec(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ctime(),
+            meta.ctime_nsec(),
+        ];
+        let digest = if meta.is_file() { crc32fast::hash(&peek(&entry.path())) } else { 0 };
+        list.push(format!("{:?} {} {times:?} {digest}", entry.file_name(), meta.len()));
+    }
+    let meta = fs::metadata(folder).unwrap();
+    list.push(format!("folder {} {}", meta.mtime(), meta.mtime_nsec()));
+    list.sort();
+    list
+}
+
+/// A file's bytes, without an access time of our own.
+fn peek(path: &Path) -> Vec<u8> {
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_NOATIME: i32 = 0o1_000_000;
+    let file = OpenOptions::new().read(true).custom_flags(O_NOATIME).open(path).unwrap();
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn r1_a_look_never_writes() {
+    for who in everybody() {
+        let home = folder();
+        let path = source(home.path(), &package(1, false));
+        if who == As::User {
+            std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+        }
+        // An access time in the past would be moved by any read that leaves one.
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let times = fs::FileTimes::new().set_accessed(old).set_modified(old);
+        OpenOptions::new().write(true).open(&path).unwrap().set_times(times).unwrap();
+        let before = traces(home.path());
+        let mount = Mount::new(who, &path, &[]);
+        mount.sh("cd $M && ls -lR . >/dev/null && find . -type f ! -name refused | xargs cat >/dev/null && df . >/dev/null");
+        let inode = fs::metadata(&path).unwrap().ino();
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        assert!(!locks.contains(&format!(":{inode} ")), "a lock is held: {locks}");
+        mount.unmount();
+        for verb in [&["info"][..], &["verify"], &["ls", "-lR"]] {
+            common::succeed(common::vaso(who).args(verb).arg(&path));
+        }
+        common::succeed(common::vaso(who).arg("cat").arg(&path).arg("packed"));
+        assert_eq!(traces(home.path()), before, "{who:?}");
+    }
+}
+
+/// Path, `stat` without the device, and checksum of everything in a mount.
+fn picture(who: As, mount: &Mount, backwards: bool) -> Vec<String> {
+    let mut reader = Reader::new(who);
+    let mut paths = reader.walk(&mount.dir);
+    if backwards {
+        paths.reverse();
+    }
+    let mut list: Vec<String> = paths
+        .iter()
+        .map(|p| {
+            let bytes = reader.whole(&mount.path(p)).map(|b| crc32fast::hash(&b));
+            format!("{p} {:?} {bytes:?}", reader.stat(&mount.path(p)).unwrap())
+        })
+        .collect();
+    list.sort();
+    list
+}
+
+#[test]
+fn r2_the_same_project_is_the_same_tree_everywhere() {
+    for (who, refusing) in cases() {
+        let (here, there) = (folder(), folder());
+        let bytes = package(2, refusing);
+        let first = source(here.path(), &bytes);
+        let mount = Mount::new(who, &first, &[]);
+        let before = picture(who, &mount, false);
+        assert!(before.len() > 8);
+        assert_eq!(picture(who, &mount, true), before, "looked at again");
+        mount.unmount();
+        assert_eq!(picture(who, &Mount::new(who, &first, &[]), true), before, "mounted again");
+        // A copy, elsewhere, with another time and name.
+        let copy = there.path().join("Renamed copy.vaso");
+        fs::write(&copy, &bytes).unwrap();
+        assert_eq!(picture(who, &Mount::new(who, &copy, &[]), true), before, "a copy");
+    }
+}
+
+#[test]
+fn r3_stat_does_not_lie() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let mount = Mount::new(who, &source(home.path(), &package(3, refusing)), &[]);
+        let mut reader = Reader::new(who);
+        for path in reader.walk(&mount.dir) {
+            let before = reader.stat(&mount.path(&path)).unwrap();
+            let [_, mode, links, size, blocks, ..] = before[..] else { unreachable!() };
+            if mode & 0o170_000 == 0o040_000 {
+                let children = reader.list(&mount.path(&path));
+                let is_dir = |r: &mut Reader, name: &String| {
+                    r.stat(&mount.path(&path).join(name)).unwrap()[1] & 0o170_000 == 0o040_000
+                };
+                let directories = children.iter().filter(|name| is_dir(&mut reader, name)).count();
+                assert_eq!(links, 2 + directories as u64, "{path}");
+            } else {
+                assert_eq!((links, blocks), (1, size.div_ceil(512)), "{path}");
+                if let Ok(bytes) = reader.whole(&mount.path(&path)) {
+                    assert_eq!(bytes.len() as u64, size, "{path}");
+                }
+            }
+            assert_eq!(reader.stat(&mount.path(&path)).unwrap(), before, "{path}: after the first read");
+        }
+        let df = mount.sh("stat -f -c '%b %f %S %c' $M");
+        let numbers: Vec<u64> = df.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        let held: u64 = contents(3).iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        assert!(numbers[0] * numbers[2] >= held && numbers[1] == 0 && numbers[3] > 8, "{df}");
+    }
+}
+
+#[test]
+fn r4_you_pay_for_what_you_read() {
+    for who in everybody() {
+        let home = folder();
+        let mut pack = Pack::new();
+        pack.stored("large", &noise(4, 64 << 20));
+        let path = home.path().join("Large.vaso");
+        pack.write(&path);
+        let mount = Mount::new(who, &path, &[]);
+        let read_so_far = || {
+            let io = fs::read_to_string(format!("/proc/{}/io", mount.pid)).unwrap();
+            io.lines().find_map(|l| l.strip_prefix("rchar: ")).unwrap().parse::<u64>().unwrap()
+        };
+        // Starting a program reads some files; the data is 64 MiB.
+        let mounted = read_so_far();
+        assert!(mounted < 4 << 20, "mounting has read {mounted} bytes");
+        let mut reader = Reader::new(who);
+        reader.open("f", &mount.path("large")).unwrap();
+        let bytes = reader.pread("f", 40 << 20, 4096).unwrap();
+        assert_eq!(bytes, noise(4, 64 << 20)[40 << 20..][..4096]);
+        let read = read_so_far() - mounted;
+        assert!(read < 1 << 20, "4 KiB have cost {read} bytes");
+    }
+}
+
+/// Reads a file through an open handle, page by page and as a whole, and says what came.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    All,
+    Nothing,
+    Mixed(String),
+}
+
+fn look(reader: &mut Reader, key: &str, expected: &[u8]) -> Seen {
+    let mut good = 0;
+    let mut places = 0;
+    for at in (0..expected.len()).step_by(4096 * 5 + 123) {
+        let end = (at + 4096).min(expected.len());
+        places += 1;
+        match reader.pread(key, at as u64, end - at) {
+            Ok(bytes) if bytes == expected[at..end] => good += 1,
+            Ok(bytes) => return Seen::Mixed(format!("{} foreign bytes at {at}", bytes.len())),
+            Err(EIO) => {}
+            Err(errno) => return Seen::Mixed(format!("errno {errno} at {at}")),
+        }
+    }
+    match good {
+        0 => Seen::Nothing,
+        n if n == places => Seen::All,
+        n => Seen::Mixed(format!("{n} of {places} places")),
+    }
+}
+
+/// Opens every file of [`contents`] under the key `state/name` and reads it whole, so that the cache is warm.
+fn open_all(reader: &mut Reader, mount: &Mount, state: &str, seed: u64) {
+    for (name, bytes) in contents(seed) {
+        let key = format!("{state}/{name}");
+        reader.open(&key, &mount.path(name)).unwrap();
+        assert!(reader.pread(&key, 0, bytes.len() + 1).unwrap() == bytes, "{key}");
+    }
+}
+
+fn drop_caches() {
+    if common::is_root() {
+        fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+    }
+}
+
+#[test]
+fn r5_replaced_open_handles_keep_the_old_file() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let path = source(home.path(), &package(10, refusing));
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        open_all(&mut reader, &mount, "old", 10);
+        let (same, small) = (reader.ino(&mount.path("same")), reader.ino(&mount.path("small")));
+        let next = home.path().join("next");
+        fs::write(&next, package(20, refusing)).unwrap();
+        fs::rename(&next, &path).unwrap();
+        eventually("the new state is seen", || {
+            reader.whole(&mount.path("small")) == Ok(b"small 20\n".to_vec())
+        });
+        open_all(&mut reader, &mount, "new", 20);
+        for round in 0..3 {
+            for (name, old) in contents(10) {
+                assert_eq!(
+                    look(&mut reader, &format!("old/{name}"), &old),
+                    Seen::All,
+                    "{who:?} old {name} {round}"
+                );
+            }
+            for (name, new) in contents(20) {
+                assert_eq!(
+                    look(&mut reader, &format!("new/{name}"), &new),
+                    Seen::All,
+                    "{who:?} new {name} {round}"
+                );
+            }
+            // From the second round on through the daemon again, not from the cache.
+            drop_caches();
+        }
+        assert_eq!(reader.ino(&mount.path("same")), same, "unchanged content keeps its number");
+        assert_ne!(reader.ino(&mount.path("small")), small, "replaced content has another");
+        assert!(mount.is_alive());
+    }
+}
+
+/// Appends to a package as the application does: new entries over the old directory, and a new directory.
+fn append(path: &Path, entries: &[(&str, &str)]) {
+    let script = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1], 'a')\n\
+                  for n, t in zip(sys.argv[2::2], sys.argv[3::2]): z.writestr(n, t)\nz.close()";
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-W", "ignore", "-c", script]).arg(path);
+    for (name, text) in entries {
+        command.arg(name).arg(text);
+    }
+    common::succeed(&mut command);
+}
+
+#[test]
+fn r5_appended_to_old_ranges_stay_valid() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let path = source(home.path(), &package(30, refusing));
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        open_all(&mut reader, &mount, "old", 30);
+        for round in 1..4 {
+            append(&path, &[("small", &format!("appended {round}")), (&format!("new{round}"), "new")]);
+            let expected = format!("appended {round}").into_bytes();
+            eventually("the appended state is seen", || {
+                reader.whole(&mount.path("small")).as_ref() == Ok(&expected)
+            });
+            assert!(reader.list(&mount.dir).contains(&format!("new{round}")));
+            drop_caches();
+            for (name, old) in contents(30) {
+                assert_eq!(
+                    look(&mut reader, &format!("old/{name}"), &old),
+                    Seen::All,
+                    "{who:?} {name} {round}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn r5_rewritten_in_place_old_handles_fail_and_never_see_new_bytes() {
+    for (who, refusing) in cases() {
+        for keep_time in [false, true] {
+            let home = folder();
+            let path = source(home.path(), &package(40, refusing));
+            let mount = Mount::new(who, &path, &[]);
+            let mut reader = Reader::new(who);
+            open_all(&mut reader, &mount, "old", 40);
+            let time = fs::metadata(&path).unwrap().modified().unwrap();
+            fs::write(&path, package(50, refusing)).unwrap();
+            if keep_time {
+                OpenOptions::new().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            }
+            eventually("the new state is seen", || {
+                // Meanwhile an old handle gives old bytes, or fails.
+                let seen = look(&mut reader, "old/stored", &noise(40, 1_000_000));
+                assert!(!matches!(&seen, Seen::Mixed(what) if what.contains("foreign")), "{seen:?}");
+                reader.whole(&mount.path("small")) == Ok(b"small 50\n".to_vec())
+            });
+            open_all(&mut reader, &mount, "new", 50);
+            eventually("the kernel has dropped the old pages", || {
+                contents(40)
+                    .iter()
+                    .all(|(name, old)| look(&mut reader, &format!("old/{name}"), old) == Seen::Nothing)
+            });
+            for round in 0..2 {
+                for (name, new) in contents(50) {
+                    assert_eq!(
+                        look(&mut reader, &format!("new/{name}"), &new),
+                        Seen::All,
+                        "{who:?} {name} {round}"
+                    );
+                }
+                for (name, old) in contents(40) {
+                    let seen = look(&mut reader, &format!("old/{name}"), &old);
+                    assert_eq!(seen, Seen::Nothing, "{who:?} old {name} {round}");
+                }
+                drop_caches();
+            }
+            assert!(mount.is_alive());
+        }
+    }
+}
+
+#[test]
+fn r5_a_save_that_takes_its_time_is_seen_whole_or_not_at_all() {
+    for who in everybody() {
+        let home = folder();
+        let path = source(home.path(), &package(60, false));
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        let next = package(70, false);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        for (i, piece) in next.chunks(next.len() / 8 + 1).enumerate() {
+            file.write_all_at(piece, (i * (next.len() / 8 + 1)) as u64).unwrap();
+            let seen = reader.whole(&mount.path("small"));
+            let allowed = [Ok(b"small 60\n".to_vec()), Ok(b"small 70\n".to_vec()), Err(EIO)];
+            assert!(allowed.contains(&seen), "{seen:?}");
+            assert_eq!(reader.list(&mount.dir).len(), 8, "the tree is one of the two");
+        }
+        eventually("the new state is seen", || {
+            reader.whole(&mount.path("small")) == Ok(b"small 70\n".to_vec())
+        });
+        for (name, bytes) in contents(70) {
+            assert!(reader.whole(&mount.path(name)) == Ok(bytes), "{name}");
+        }
+    }
+}
+
+#[test]
+fn r6_damage_is_contained() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let mut bytes = package(80, refusing);
+        let place = |name: &str, bytes: &[u8]| {
+            (0..bytes.len()).find(|i| bytes[*i..].starts_with(name.as_bytes())).unwrap()
+        };
+        // A packed entry in its middle, a small one at its start, and a local header.
+        let packed = place("packed", &bytes);
+        bytes[packed + 200_000] ^= 0xff;
+        bytes[packed + 200_001] ^= 0xff;
+        let small = place("small", &bytes) + 7;
+        bytes[small] ^= 0x55;
+        let header = place("deep/er/than/that", &bytes) - 30;
+        bytes[header] = b'X';
+        let path = source(home.path(), &bytes);
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        for (name, expected) in contents(80) {
+            let got = reader.whole(&mount.path(name));
+            match name {
+                "packed" | "small" | "deep/er/than/that" => assert_eq!(got, Err(EIO), "{who:?} {name}"),
+                _ => assert!(got == Ok(expected), "{who:?} {name}"),
+            }
+        }
+        // What comes before the damage is readable, and right.
+        reader.open("p", &mount.path("packed")).unwrap();
+        assert!(reader.pread("p", 0, 100_000).unwrap() == recording(80, 1_500_000)[..100_000]);
+        assert!(mount.is_alive());
+        let output = common::run(common::vaso(who).args(["verify", "--json"]).arg(&path));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut named: Vec<&str> = report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|f| f["severity"] == "error")
+            .map(|f| f["path"].as_str().unwrap())
+            .collect();
+        named.sort();
+        assert_eq!(named, ["deep/er/than/that", "packed", "small"]);
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn r6_a_wrong_checksum_fails_the_last_page_for_good() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let mut bytes = package(90, refusing);
+        let expected = recording(90, 1_500_000);
+        let crc = crc32fast::hash(&expected).to_le_bytes();
+        // The checksum in header and directory, not the data.
+        let places: Vec<usize> = (0..bytes.len() - 4).filter(|i| bytes[*i..*i + 4] == crc).collect();
+        assert!(!places.is_empty());
+        for at in places {
+            bytes[at] ^= 1;
+        }
+        let mount = Mount::new(who, &source(home.path(), &bytes), &[]);
+        let mut reader = Reader::new(who);
+        assert_eq!(reader.whole(&mount.path("packed")), Err(EIO));
+        reader.open("p", &mount.path("packed")).unwrap();
+        let last_page = (expected.len() - 1) / 4096 * 4096;
+        for _ in 0..3 {
+            assert_eq!(reader.pread("p", last_page as u64, 10), Err(EIO), "the verdict sticks");
+            assert!(
+                reader.pread("p", last_page as u64 - 4096, 4096).unwrap()
+                    == expected[last_page - 4096..last_page]
+            );
+            drop_caches();
+        }
+    }
+}
+
+#[test]
+fn r7_a_source_truncated_or_deleted_under_readers_gives_errors_and_no_dead_mount() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let path = source(home.path(), &package(100, refusing));
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        reader.open("stored", &mount.path("stored")).unwrap();
+        reader.open("packed", &mount.path("packed")).unwrap();
+        assert_eq!(reader.pread("stored", 0, 10).unwrap(), noise(100, 10));
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(5000).unwrap();
+        drop_caches();
+        for key in ["stored", "packed"] {
+            eventually("reading the lost part fails", || reader.pread(key, 600_000, 4096) == Err(EIO));
+        }
+        assert!(mount.is_alive());
+        assert_eq!(reader.list(&mount.dir).len(), 8, "the names are still there");
+        fs::remove_file(&path).unwrap();
+        assert!(reader.stat(&mount.path("small")).is_ok());
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        assert!(mount.is_alive());
+        // And when the project comes back, it is shown.
+        source(home.path(), &package(110, refusing));
+        eventually("the project is back", || {
+            reader.whole(&mount.path("small")) == Ok(b"small 110\n".to_vec())
+        });
+        drop(reader);
+        mount.unmount();
+    }
+}
+
+#[test]
+fn r7_a_deleted_source_stays_readable() {
+    for who in everybody() {
+        let home = folder();
+        let path = source(home.path(), &package(120, false));
+        let mount = Mount::new(who, &path, &[]);
+        fs::remove_file(&path).unwrap();
+        let mut reader = Reader::new(who);
+        for (name, bytes) in contents(120) {
+            assert!(reader.whole(&mount.path(name)) == Ok(bytes), "{name}");
+        }
+    }
+}
+
+#[test]
+fn r7_sixty_four_readers_killed_while_reading_leave_the_mount_alive() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let mut pack = Pack::new();
+        pack.stored("stored", &noise(7, 8 << 20))
+            .deflated("packed", &recording(7, 8 << 20))
+            .stored("refused", b"?");
+        let mut bytes = pack.bytes();
+        if refusing {
+            common::make_unsupported(&mut bytes, "refused");
+        }
+        let mount = Mount::new(who, &source(home.path(), &bytes), &[]);
+        let mut readers = Vec::new();
+        for i in 0..64 {
+            let name = if i % 2 == 0 { "stored" } else { "packed" };
+            let script = format!("while :; do cat \"$M/{name}\" >/dev/null; done");
+            let child = common::command(who, "setsid")
+                .args(["sh", "-c", &script])
+                .env("M", &mount.dir)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            readers.push(child);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        for child in &mut readers {
+            // The group of this very child: the shell and its `cat`.
+            common::run(Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]));
+            child.wait().unwrap();
+        }
+        assert!(mount.is_alive());
+        let mut reader = Reader::new(who);
+        assert!(reader.whole(&mount.path("stored")) == Ok(noise(7, 8 << 20)));
+        assert!(reader.whole(&mount.path("packed")) == Ok(recording(7, 8 << 20)));
+        drop(reader);
+        mount.unmount();
+    }
+}
+
+#[test]
+fn r7_a_writer_gets_a_clear_refusal() {
+    for who in everybody() {
+        let home = folder();
+        let mount = Mount::new(who, &source(home.path(), &package(130, false)), &[]);
+        let said = mount.sh(
+            "cd $M; for c in 'touch new' 'rm small' 'mkdir d' 'mv small other' 'echo x >> small' 'chmod 600 small' \
+             'ln -s a b'; do sh -c \"$c\" 2>&1 && echo DONE; done; true",
+        );
+        assert!(!said.contains("DONE"), "{said}");
+        assert_eq!(said.matches("Read-only file system").count(), 7, "{said}");
+    }
+}
+
+/// Not a promise of its own: the tests above would say nothing if the files were not what they seem.
+#[test]
+fn the_test_package_is_what_the_tests_think() {
+    let home = folder();
+    let path = source(home.path(), &package(1, true));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o444, 0o444);
+    let script =
+        "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(len(z.namelist()), z.read('small'))";
+    let said = common::succeed(Command::new("/usr/bin/python3").args(["-c", script]).arg(&path));
+    assert_eq!(said.trim(), r"8 b'small 1\n'");
+    std::io::stdout().flush().unwrap();
+}
