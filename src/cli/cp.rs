@@ -48,11 +48,13 @@ pub fn run(args: Args) -> Result<Exit> {
     copy.tree(top, &dest)?;
     let failed = copy.failed;
     drop(copy);
-    if failed > 0 {
-        eprintln!("vaso: {failed} files could not be copied; everything else is in {}", dest.display());
-        return Ok(Exit::Findings);
+    if failed == 0 {
+        return Ok(Exit::Done);
     }
-    Ok(Exit::Done)
+    if tree.node(top).kind == Kind::Directory {
+        output::complain(&format!("{failed} files were not copied, as said above; everything else was"));
+    }
+    Ok(Exit::Findings)
 }
 
 struct Copy<'a> {
@@ -102,7 +104,7 @@ impl Copy<'_> {
                 .finish(u32::from(node.mode) | 0o200, node.time().into())
                 .map_err(|e| cannot_write(to, e)),
             Err(e @ (Error::Damaged { .. } | Error::Unsupported { .. })) => {
-                eprintln!("vaso: {}", output::plain(&e.to_string()));
+                output::complain(&e.to_string());
                 self.failed += 1;
                 Ok(())
             }

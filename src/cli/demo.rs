@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::exit::Exit;
+use super::output;
 use crate::error::{Error, Result};
 use crate::format::package::sample;
 use crate::mount::{self, Ready};
@@ -49,27 +50,31 @@ fn show(folder: &Path) -> Result<()> {
     let written = sample::write(&mut bytes).and_then(|()| target.write_all(bytes.get_ref()));
     written.map_err(|e| cannot(&project, e))?;
     target.finish(0o644, std::time::SystemTime::now()).map_err(|e| cannot(&project, e))?;
-    println!("A sample project: {}", project.display());
+    say(&format!("A sample project: {}", project.display()))?;
     let args = ["mount".into(), "--child".into(), "--".into(), project.clone().into(), dir.clone().into()];
     match mount::launch(&args)? {
         Ready::Mounted(..) => {}
         Ready::Failed(_) => return Err(Error::Refused("the sample project could not be mounted".into())),
     }
-    println!("It is mounted at {}. Any program can read it now:\n", dir.display());
-    let looked = look(&dir);
-    if looked.is_ok() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
-        println!("Try these in another terminal, or open the folder in a file manager.");
-        println!("Press Enter to unmount.");
-        let mut line = String::new();
-        // Whatever ends the waiting ends the demo.
-        let _ = std::io::stdin().read_line(&mut line);
-    }
+    // Whatever happens meanwhile, the mount ends with the demo.
+    let looked = look(&dir).and_then(|()| wait());
     mount::unmount(&dir, false)?;
-    println!("Unmounted. `vaso mount PROJECT DIR` does the same with yours.");
-    looked
+    looked?;
+    say("Unmounted. `vaso mount PROJECT DIR` does the same with yours.")
+}
+
+/// On a terminal, until somebody presses Enter.
+fn wait() -> Result<()> {
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        say("Try these in another terminal, or open the folder in a file manager.\nPress Enter to unmount.")?;
+        // Whatever ends the waiting ends the demo.
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+    Ok(())
 }
 
 fn look(dir: &Path) -> Result<()> {
+    say(&format!("It is mounted at {}. Any program can read it now:\n", dir.display()))?;
     let dataset = "datasets/00000000-0000-4000-8000-000000000001";
     let commands = [
         format!("ls -l {}", quoted(dir)),
@@ -78,17 +83,19 @@ fn look(dir: &Path) -> Result<()> {
         format!("cat {}", quoted(&dir.join("project/project.json"))),
     ];
     for command in commands {
-        println!("$ {command}");
         let output = Command::new("sh").arg("-c").arg(&command).output();
         let output = output.map_err(|e| Error::Refused(format!("cannot run `{command}`: {e}")))?;
-        print!("{}", String::from_utf8_lossy(&output.stdout));
+        say(&format!("$ {command}\n{}", String::from_utf8_lossy(&output.stdout)))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(Error::Refused(format!("`{command}` failed: {}", said.trim())));
         }
-        println!();
     }
     Ok(())
+}
+
+fn say(text: &str) -> Result<()> {
+    output::print(|out| writeln!(out, "{text}"))
 }
 
 fn quoted(path: &Path) -> String {

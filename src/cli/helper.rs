@@ -1,5 +1,6 @@
 //! Called as `mount.vaso` or `mount.fuse.vaso`, the program is the helper of mount(8):
-//! `mount.vaso SOURCE DIR [-sfnv] [-o OPTIONS]`. There `-f` means "fake", and `-s` tolerates unknown options.
+//! `mount.vaso SOURCE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`. There `-f` means "fake", and `-s`
+//! passes over unknown options.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,26 +14,23 @@ pub fn is_called(args: &[OsString]) -> bool {
 /// The same as arguments of `vaso mount`.
 pub fn translate(args: Vec<OsString>) -> Vec<OsString> {
     let mut out: Vec<OsString> = vec!["vaso".into(), "mount".into()];
+    let mut names = Vec::new();
     let mut rest = args.into_iter().skip(1);
-    let mut fake = false;
     while let Some(arg) = rest.next() {
         match arg.to_str() {
-            Some("-o") => {
-                out.push(arg);
-                out.extend(rest.next());
+            Some("-o") => out.extend([Some(arg), rest.next()].into_iter().flatten()),
+            // Which type and which namespace: settled by the time that we are called.
+            Some("-t" | "-N") => drop(rest.next()),
+            Some(flags) if flags.len() > 1 && flags.starts_with('-') => {
+                for (flag, ours) in [('f', "--fake"), ('s', "--sloppy"), ('v', "--verbose")] {
+                    out.extend(flags.contains(flag).then(|| ours.into()));
+                }
             }
-            Some(flags) if flags.len() > 1 && flags.starts_with('-') && !flags.starts_with("-o") => {
-                fake |= flags.contains('f');
-                out.extend(flags.contains('v').then(|| "-v".into()));
-            }
-            _ => out.push(arg),
+            _ => names.push(arg),
         }
     }
-    // "Fake" does everything but the mount; reading the project is what would be done.
-    if fake {
-        let source = out.iter().skip(2).find(|a| !a.to_string_lossy().starts_with('-')).cloned();
-        return ["vaso".into(), "-q".into(), "info".into()].into_iter().chain(source).collect();
-    }
+    out.push("--".into());
+    out.extend(names);
     out
 }
 
@@ -49,11 +47,12 @@ mod tests {
 
     #[test]
     fn speaks_as_mount_does() {
-        assert_eq!(
-            translated("/sbin/mount.vaso a.vaso /mnt -sn -o ro,uid=3"),
-            "vaso mount a.vaso /mnt -o ro,uid=3"
-        );
-        assert_eq!(translated("mount.fuse.vaso a.vaso /mnt -v -o ro"), "vaso mount a.vaso /mnt -v -o ro");
-        assert_eq!(translated("mount.vaso a.vaso /mnt -f -o ro"), "vaso -q info a.vaso");
+        for (theirs, ours) in [
+            ("/sbin/mount.vaso a.vaso /mnt -o ro,uid=3", "vaso mount -o ro,uid=3 -- a.vaso /mnt"),
+            ("mount.fuse.vaso -o ro a.vaso /mnt -sn", "vaso mount -o ro --sloppy -- a.vaso /mnt"),
+            ("mount.vaso a.vaso /mnt -fv -t vaso -N 7", "vaso mount --fake --verbose -- a.vaso /mnt"),
+        ] {
+            assert_eq!(translated(theirs), ours);
+        }
     }
 }

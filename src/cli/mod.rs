@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
     match run(cli.verb) {
         Ok(exit) => exit.into(),
         Err(e) => {
-            eprintln!("vaso: {}", output::plain(&e.to_string()));
+            output::complain(&e.to_string());
             exit::of(&e).into()
         }
     }

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::exit::Exit;
-use super::output;
+use super::{output, project};
 use crate::error::Result;
 use crate::mount::{self, MountOptions, Mounting, Ready};
+use crate::tree::Kind;
 use crate::volume::Volume;
 
 /// Show a project as a directory.
@@ -45,13 +46,25 @@ pub struct Args {
     /// The background process: announce readiness, then let go of the terminal
     #[arg(long, hide = true)]
     child: bool,
+    /// For mount(8): do everything but the mount
+    #[arg(long, hide = true)]
+    fake: bool,
+    /// For mount(8): pass over unknown options
+    #[arg(long, hide = true)]
+    sloppy: bool,
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let options = MountOptions::parse(&args.options)?;
+    let options = match args.sloppy {
+        true => MountOptions::parse_known(&args.options)?,
+        false => MountOptions::parse(&args.options)?,
+    };
     if options.nofail && !args.source.exists() {
         log::warn!("{} is not there; nothing is mounted (nofail)", args.source.display());
         return Ok(Exit::Done);
+    }
+    if args.fake {
+        return project::open(&args.source).map(|_| Exit::Done);
     }
     if !args.foreground && !args.child {
         return background(&args);
@@ -70,13 +83,15 @@ pub fn run(args: Args) -> Result<Exit> {
 fn answer(args: &Args, volume: &Volume) -> Result<()> {
     let current = volume.current();
     let container = current.container();
+    let tree = container.tree();
+    let files = tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory).count();
     let report = json!({
         "source": container.source().path().to_string_lossy(),
         "dir": std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone()).to_string_lossy(),
         "kind": container.kind(),
         "mode": "ro",
         "pid": std::process::id(),
-        "files": container.tree().len(),
+        "files": files,
         "findings": container.findings().list(),
     });
     if args.child {
@@ -94,6 +109,7 @@ fn background(args: &Args) -> Result<Exit> {
     for option in &args.options {
         again.extend(["-o".into(), option.into()]);
     }
+    again.extend(args.sloppy.then(|| "--sloppy".into()));
     again.extend(passed_on());
     again.extend(["--".into(), args.source.clone().into(), args.dir.clone().into()]);
     match mount::launch(&again)? {

@@ -50,6 +50,12 @@ pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()>
     }
 }
 
+/// Says something on standard error, if anybody listens.
+pub fn complain(text: &str) {
+    // A closed pipe is no error, and there is no better place to report any other.
+    let _ = writeln!(io::stderr(), "vaso: {}", plain(text));
+}
+
 /// A progress bar on standard error, if that is a terminal and the work takes over a second.
 pub struct Progress {
     label: &'static str,

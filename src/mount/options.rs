@@ -83,10 +83,23 @@ const PASSED_OVER: &[&str] = &[
 impl MountOptions {
     /// Reads the texts of all `-o`, each a list with commas.
     pub fn parse<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Result<MountOptions> {
+        MountOptions::read(texts, false)
+    }
+
+    /// The same, passing over what is unknown.
+    pub fn parse_known<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Result<MountOptions> {
+        MountOptions::read(texts, true)
+    }
+
+    fn read<S: AsRef<str>>(texts: impl IntoIterator<Item = S>, sloppy: bool) -> Result<MountOptions> {
         let mut options = MountOptions::default();
         for text in texts {
             for option in text.as_ref().split(',').map(str::trim).filter(|o| !o.is_empty()) {
-                options.take(option)?;
+                match options.take(option)? {
+                    true => {}
+                    false if sloppy => log::warn!("option {option:?} is unknown, and passed over"),
+                    false => return Err(unknown(option)),
+                }
             }
         }
         if options.allow_other && options.allow_root {
@@ -95,7 +108,8 @@ impl MountOptions {
         Ok(options)
     }
 
-    fn take(&mut self, option: &str) -> Result<()> {
+    /// False for an option that is unknown.
+    fn take(&mut self, option: &str) -> Result<bool> {
         let (name, value) = option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v)));
         match (name, value) {
             ("ro", None) => {}
@@ -120,9 +134,9 @@ impl MountOptions {
             // `x-` is for user space, `X-` for mount(8); these have values that belong to others.
             (name, _) if name.starts_with("x-") || name.starts_with("X-") => {}
             ("fsname" | "subtype" | "comment" | "max_read" | "context" | "user", Some(_)) => {}
-            _ => return Err(unknown(option)),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -77,7 +77,7 @@ mod tests {
         let cache = Cache::new(100);
         for i in 0..1000 {
             cache.insert(i, i, 10);
-            assert_eq!(cache.get(&0).is_some(), true, "used at every step, at {i}");
+            assert!(cache.get(&0).is_some(), "used at every step, at {i}");
             let g = cache.generations.lock();
             let weight = |m: &HashMap<i32, (i32, usize)>| m.values().map(|v| v.1).sum::<usize>();
             assert!(weight(&g.young) + weight(&g.old) <= 100);

@@ -45,11 +45,13 @@ pub mod method {
 
     /// Whether a decoder for it is built in.
     pub fn supported(method: u16) -> bool {
-        match method {
-            STORED | DEFLATE => true,
-            DEFLATE64 | BZIP2 | LZMA | ZSTD | XZ => cfg!(feature = "methods"),
-            _ => false,
-        }
+        matches!(method, STORED | DEFLATE)
+            || (cfg!(feature = "methods") && matches!(method, DEFLATE64 | BZIP2 | LZMA | ZSTD | XZ))
+    }
+
+    /// Whether a decoder of it may take as much memory as its stream asks for, up to 128 MiB.
+    pub fn is_heavy(method: u16) -> bool {
+        !matches!(method, STORED | DEFLATE)
     }
 }
 

@@ -168,8 +168,10 @@ impl<'a> Loader<'a> {
         self.findings.add(Finding::new(severity, code, names::shown(name), message, remedy));
     }
 
-    fn skip(&self, code: &'static str, name: &[u8], message: String) {
+    /// Leaves an entry out, and says so.
+    fn skip(&self, code: &'static str, name: &[u8], message: String) -> Result<()> {
         self.tell(Severity::Warning, code, name, message, "the entry is not shown; all others are");
+        Ok(())
     }
 
     /// Takes one record.
@@ -177,18 +179,18 @@ impl<'a> Loader<'a> {
         self.records += 1;
         let name = match names::decode(record.name, record.flags, record.extra) {
             Ok(name) => name,
-            Err(why) => return Ok(self.skip("unsafe-name", record.name, why.to_string())),
+            Err(why) => return self.skip("unsafe-name", record.name, why.to_string()),
         };
         let path = match SafePath::check(&name) {
             Ok(path) => path,
-            Err(why) => return Ok(self.skip("unsafe-name", &name, why.to_string())),
+            Err(why) => return self.skip("unsafe-name", &name, why.to_string()),
         };
         let mode = record.unix_mode();
         let file_type = mode.map_or(0, |m| m & S_IFMT);
         let time = times::of(record.extra, record.dos);
         if path.is_directory() || file_type == S_IFDIR {
             if record.size > 0 || record.packed > EMPTY_DEFLATED {
-                return Ok(self.skip("directory-with-data", &name, "a directory entry carries data".into()));
+                return self.skip("directory-with-data", &name, "a directory entry carries data".into());
             }
             let bits = mode.map(|m| (m & 0o777 | 0o500) as u16).filter(|_| file_type != 0);
             let added = self.builder.directory(path, time, bits)?;
@@ -197,7 +199,7 @@ impl<'a> Loader<'a> {
         }
         if !matches!(file_type, 0 | S_IFREG | S_IFLNK) {
             let what = format!("a device, pipe or socket (mode {:o})", mode.unwrap_or_default());
-            return Ok(self.skip("special-file", &name, what));
+            return self.skip("special-file", &name, what);
         }
         let refusal = self.refusal(&record);
         if let Some(refusal) = refusal {

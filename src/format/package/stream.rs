@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::decode::{self, Decoder};
+use super::decode::{self, Decoder, method};
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::{Source, SourceReader};
@@ -46,16 +46,24 @@ pub struct Decoding {
 #[derive(Debug, Default)]
 struct Pool {
     idle: VecDeque<Cursor>,
-    /// Entry and place of the cursors that are being used.
-    busy: Vec<(u32, u64)>,
+    /// Entry, place and weight of the cursors that are being used.
+    busy: Vec<Busy>,
     /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
     bad_from: HashMap<u32, u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Busy {
+    entry: u32,
+    position: u64,
+    heavy: bool,
 }
 
 /// A decoder at a multiple of [`PIECE`], or at the end, of one entry.
 #[derive(Debug)]
 struct Cursor {
     entry: u32,
+    heavy: bool,
     position: u64,
     decoder: Box<dyn Decoder>,
     crc: crc32fast::Hasher,
@@ -99,17 +107,22 @@ impl Decoding {
                 .filter(|i| pool.idle[*i].entry == stream.packed.entry && before(pool.idle[*i].position))
                 .max_by_key(|i| pool.idle[*i].position);
             let reached = idle.map_or(0, |i| pool.idle[i].position);
-            let coming = pool.busy.iter().any(|(entry, position)| {
-                *entry == stream.packed.entry
-                    && before(*position)
-                    && target - position <= NEAR
-                    && (idle.is_none() || *position > reached)
+            let Packed { entry, method, .. } = stream.packed;
+            let heavy = method::is_heavy(method);
+            let coming = pool.busy.iter().any(|busy| {
+                let near = before(busy.position) && target - busy.position <= NEAR;
+                let nearer = idle.is_none() || busy.position > reached;
+                // Of decoders that may take much memory, one works at a time.
+                (busy.entry == entry && near && nearer) || (heavy && busy.heavy)
             });
             if coming {
                 self.returned.wait(&mut pool);
                 continue;
             }
-            pool.busy.push((stream.packed.entry, reached));
+            pool.busy.push(Busy { entry, position: reached, heavy });
+            if heavy && idle.is_none() {
+                pool.idle.retain(|cursor| !cursor.heavy);
+            }
             let found = idle.and_then(|i| pool.idle.remove(i));
             drop(pool);
             return match found {
@@ -122,7 +135,7 @@ impl Decoding {
     /// Takes a cursor back, or only notes that it is gone.
     fn done(&self, entry: u32, started_at: u64, cursor: Option<Cursor>) {
         let mut pool = self.pool.lock();
-        if let Some(i) = pool.busy.iter().position(|b| *b == (entry, started_at)) {
+        if let Some(i) = pool.busy.iter().position(|b| (b.entry, b.position) == (entry, started_at)) {
             pool.busy.swap_remove(i);
         }
         pool.idle.extend(cursor);
@@ -152,7 +165,13 @@ impl Stream {
         let Packed { entry, method, size, .. } = self.packed;
         let input = SourceReader::new(self.source.clone(), self.packed.range.clone());
         let decoder = decode::decoder(method, input, size).map_err(|e| self.refuse(e))?;
-        Ok(Cursor { entry, position: 0, decoder, crc: crc32fast::Hasher::new() })
+        Ok(Cursor {
+            entry,
+            heavy: method::is_heavy(method),
+            position: 0,
+            decoder,
+            crc: crc32fast::Hasher::new(),
+        })
     }
 
     /// The piece that begins at `target`. Shorter than it should be where the stream is damaged.
