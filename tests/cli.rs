@@ -372,7 +372,7 @@ fn cp_tells_of_a_damaged_file_and_copies_the_rest() {
     let output = scene.vaso(&["cp", "damaged.vaso", ".", "copy"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("data/noise.bin") && said.contains("1 files could not be copied"), "{said}");
+    assert!(said.contains("data/noise.bin") && said.contains("1 file was not copied"), "{said}");
     let mut rest = stored(&scene.path("good.vaso"));
     rest.remove("data/noise.bin");
     assert!(below(&scene.path("copy")) == rest);

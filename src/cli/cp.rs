@@ -52,7 +52,8 @@ pub fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     if tree.node(top).kind == Kind::Directory {
-        output::complain(&format!("{failed} files were not copied, as said above; everything else was"));
+        let files = if failed == 1 { "1 file was".to_string() } else { format!("{failed} files were") };
+        output::complain(&format!("{files} not copied, as said above; everything else was"));
     }
     Ok(Exit::Findings)
 }
