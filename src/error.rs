@@ -111,10 +111,19 @@ impl From<Error> for std::io::Error {
     }
 }
 
-/// Takes our own error out of an I/O error that carried it; anything else is what the decoder itself said.
+/// Takes our own error out of an I/O error that carried it, however deep a decoder has wrapped it; anything
+/// else is what the decoder itself said.
 pub fn from_io(error: std::io::Error, otherwise: impl FnOnce(std::io::Error) -> Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(ours) => ours,
-        Err(foreign) => otherwise(foreign),
+    let mut inner = error.get_ref().map(|e| e as &(dyn std::error::Error + 'static));
+    while let Some(e) = inner {
+        if let Some(ours) = e.downcast_ref::<Error>() {
+            return ours.clone();
+        }
+        // An I/O error hides what it carries from `source`.
+        inner = match e.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+            Some(carried) => Some(carried),
+            None => e.source(),
+        };
     }
+    otherwise(error)
 }

@@ -706,3 +706,58 @@ fn df_shows_what_is_stored_and_nothing_free() {
         scene.unmount("mnt");
     }
 }
+
+/// A project that stores what looks like our control folder cannot lead an unmount astray.
+#[test]
+fn a_stored_control_folder_keeps_its_name_and_deceives_nobody() {
+    let folder = common::folder();
+    let mut pack = common::Pack::new();
+    pack.stored(".vaso/status.json", br#"{"pid": 1}"#);
+    let path = folder.path().join("Spoof.vaso");
+    pack.write(&path);
+    let mount = common::Mount::new(common::As::Me, &path, &[]);
+    assert_eq!(mount.read(".vaso/status.json"), br#"{"pid": 1}"#);
+    let own: serde_json::Value = serde_json::from_slice(&mount.read(".vaso~2/status.json")).unwrap();
+    assert_eq!(own["pid"], mount.pid);
+    let (pid, limit) = (mount.pid, std::time::Instant::now());
+    mount.unmount();
+    assert!(!common::alive(pid) && limit.elapsed().as_secs() < 10);
+}
+
+/// After a lazy unmount the directory may be another mount's, which a signal to the first must not end.
+#[test]
+fn a_signal_to_a_detached_daemon_leaves_a_later_mount_alone() {
+    let folder = common::folder();
+    let path = folder.path().join("P.vaso");
+    let mut pack = common::Pack::new();
+    pack.stored("file", b"bytes");
+    pack.write(&path);
+    let dir = folder.path().join("mnt");
+    std::fs::create_dir(&dir).unwrap();
+    let first = common::Mount::at(common::As::Me, &path, &dir, &[]);
+    let held = std::fs::File::open(dir.join("file")).unwrap();
+    common::succeed(common::vaso(common::As::Me).args(["umount", "--lazy"]).arg(&dir));
+    let second = common::Mount::at(common::As::Me, &path, &dir, &[]);
+    common::succeed(std::process::Command::new("kill").args(["-TERM", &first.pid.to_string()]));
+    common::eventually("the first daemon ends", || !first.is_alive());
+    assert!(second.is_alive());
+    assert_eq!(second.read("file"), b"bytes");
+    drop(held);
+    second.unmount();
+    drop(first);
+}
+
+/// The helper of mount(8) may be a copy of the program, not only a link.
+#[test]
+fn a_copy_under_the_helpers_name_mounts() {
+    let folder = common::folder();
+    let helper = folder.path().join("mount.vaso");
+    std::fs::copy(common::program(), &helper).unwrap();
+    let path = folder.path().join("P.vaso");
+    common::Pack::new().write(&path);
+    let dir = folder.path().join("mnt");
+    std::fs::create_dir(&dir).unwrap();
+    common::succeed(common::command(common::As::Me, &helper).arg(&path).arg(&dir).args(["-o", "ro"]));
+    assert!(dir.join("manifest.json").exists());
+    common::succeed(common::vaso(common::As::Me).arg("umount").arg(&dir));
+}

@@ -399,6 +399,122 @@ fn r5_a_save_that_takes_its_time_is_seen_whole_or_not_at_all() {
 }
 
 #[test]
+fn r5_stored_bytes_overwritten_under_the_same_directory_are_never_taken_for_the_old_ones() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let bytes = package(75, refusing);
+        let path = source(home.path(), &bytes);
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        let old = noise(75, 1_000_000);
+        reader.open("old", &mount.path("stored")).unwrap();
+        // Warm in parts only, so that the rest has to come through the daemon.
+        assert!(reader.pread("old", 0, 8192).unwrap() == old[..8192]);
+        let place = (0..bytes.len()).find(|i| bytes[*i..].starts_with(&old[..32])).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&vec![0xB7; 600_000], place as u64 + 200_000).unwrap();
+        eventually("an old handle fails", || {
+            let seen = look(&mut reader, "old", &old);
+            assert!(!matches!(&seen, Seen::Mixed(what) if what.contains("foreign")), "{seen:?}");
+            seen == Seen::Nothing
+        });
+    }
+}
+
+#[test]
+fn r5_a_listing_that_is_open_across_a_change_leaves_nothing_wrong_behind() {
+    for who in everybody() {
+        for in_place in [false, true] {
+            let home = folder();
+            let many = |prefix: &str, seed: u64| {
+                let mut pack = Pack::new();
+                // More names than the kernel asks for at once.
+                for i in 0..3000 {
+                    pack.stored(&format!("d/{prefix} a name that takes some room in a listing {i:04}"), b"x");
+                }
+                pack.stored("both", format!("{seed}").as_bytes());
+                pack.bytes()
+            };
+            let path = source(home.path(), &many("old", 1));
+            let mount = Mount::new(who, &path, &[]);
+            let script = "import os, sys, time\n\
+                          it = os.scandir(sys.argv[1]); next(it); print('begun', flush=True); sys.stdin.readline()\n\
+                          for e in it: e.stat(follow_symlinks=False)\n\
+                          it.close(); print('done', flush=True)";
+            let mut lister = common::command(who, "/usr/bin/python3")
+                .args(["-c", script])
+                .arg(mount.path("d"))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut said = std::io::BufReader::new(lister.stdout.take().unwrap());
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+            assert_eq!(line, "begun\n");
+            let next = many("new", 2);
+            if in_place {
+                fs::write(&path, next).unwrap();
+            } else {
+                fs::write(home.path().join("next"), next).unwrap();
+                fs::rename(home.path().join("next"), &path).unwrap();
+            }
+            let mut reader = Reader::new(who);
+            eventually("the new state is seen", || reader.whole(&mount.path("both")) == Ok(b"2".to_vec()));
+            lister.stdin.take().unwrap().write_all(b"\n").unwrap();
+            // It may end with an error: some of what it lists is gone.
+            lister.wait().unwrap();
+            eventually("the listing is the new one", || {
+                let names = reader.list(&mount.path("d"));
+                names.len() == 3000 && names.iter().all(|name| name.starts_with("new"))
+            });
+            for path in reader.walk(&mount.dir) {
+                assert!(reader.stat(&mount.path(&path)).is_ok(), "{who:?} {path}");
+            }
+            assert_eq!(reader.whole(&mount.path("both")), Ok(b"2".to_vec()));
+        }
+    }
+}
+
+#[test]
+fn r5_many_saves_by_rename_leave_no_old_file_open() {
+    let home = folder();
+    let path = source(home.path(), &package(76, false));
+    let mount = Mount::new(As::Me, &path, &[]);
+    let open_files = || fs::read_dir(format!("/proc/{}/fd", mount.pid)).unwrap().count();
+    let mut reader = Reader::new(As::Me);
+    let before = open_files();
+    for i in 0..12 {
+        fs::write(home.path().join("next"), package(if i % 2 == 0 { 77 } else { 76 }, false)).unwrap();
+        fs::rename(home.path().join("next"), &path).unwrap();
+        let expected = format!("small {}\n", if i % 2 == 0 { 77 } else { 76 }).into_bytes();
+        eventually("the new state is seen", || reader.whole(&mount.path("small")).as_ref() == Ok(&expected));
+        assert!(reader.whole(&mount.path("same")).is_ok());
+    }
+    drop_caches();
+    eventually("old files are closed", || open_files() <= before + 3);
+}
+
+#[test]
+fn r7_slow_readers_hold_up_nobody_else() {
+    for who in everybody() {
+        let home = folder();
+        let mut pack = Pack::new();
+        for i in 0..6 {
+            pack.deflated(&format!("far{i}"), &vec![b'0'; 400 << 20]);
+        }
+        pack.stored("near", b"here");
+        let path = home.path().join("Far.vaso");
+        pack.write(&path);
+        let mount = Mount::new(who, &path, &[]);
+        let script = "for i in 0 1 2 3 4 5; do tail -c 1 $M/far$i >/dev/null & done; sleep 0.1; \
+                      timeout 5 cat $M/near && timeout 5 ls $M >/dev/null; echo $?; wait";
+        assert_eq!(mount.sh(script), "here0\n");
+    }
+}
+
+#[test]
 fn r6_damage_is_contained() {
     for (who, refusing) in cases() {
         let home = folder();

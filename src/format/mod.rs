@@ -16,10 +16,18 @@ use crate::tree::{Content, NodeId, Tree};
 pub mod package;
 
 /// How a project is to be opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenOptions {
     /// Check the checksum of stored entries when they are opened, not only in `verify`.
     pub check: bool,
+    /// Put together what is left of a project that is cut off, which reads all of it.
+    pub salvage: bool,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions { check: false, salvage: true }
+    }
 }
 
 /// An opened project: a tree, and the bytes of its files.
@@ -57,6 +65,9 @@ pub trait Container: Send + Sync + std::fmt::Debug {
     /// Whether every byte that `older`, an earlier state of the same file, points to is still where it was:
     /// the file was only appended to.
     fn continues(&self, older: &dyn Container) -> bool;
+
+    /// Forgets what was decoded so far: the source was changed, and nothing of before is taken for granted.
+    fn forget_decoded(&self);
 
     /// For comparisons between two containers of one format.
     fn as_any(&self) -> &dyn std::any::Any;

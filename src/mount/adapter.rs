@@ -16,6 +16,7 @@ use fuser::{
 use parking_lot::RwLock;
 
 use super::errno;
+use super::patience::Patience;
 use crate::error::{Error, Result};
 use crate::tree::Kind;
 use crate::volume::{Attr, Listing, Statfs, Volume};
@@ -34,6 +35,7 @@ pub struct Adapter {
     /// Opens are not worth asking: nothing is refused at open.
     without_open: bool,
     xattr: bool,
+    patience: Patience,
     listings: RwLock<HashMap<u64, Arc<Listing>>>,
     next_listing: AtomicU64,
 }
@@ -42,7 +44,8 @@ impl Adapter {
     /// Shows `volume`. With `xattr` false the kernel is told that there are no extended attributes at all.
     pub fn new(volume: Arc<Volume>, xattr: bool) -> Adapter {
         let without_open = volume.opens_all();
-        Adapter { volume, without_open, xattr, listings: RwLock::default(), next_listing: AtomicU64::new(1) }
+        let (patience, listings) = (Patience::default(), RwLock::default());
+        Adapter { volume, without_open, xattr, patience, listings, next_listing: AtomicU64::new(1) }
     }
 
     fn attributes(&self, ino: u64) -> Result<Vec<(&'static str, String)>> {
@@ -61,6 +64,41 @@ impl Adapter {
     fn listing(&self, fh: FileHandle) -> Option<Arc<Listing>> {
         self.listings.read().get(&fh.0).cloned()
     }
+}
+
+/// How long the kernel may keep names and attributes without asking.
+fn lifetime(attr: &Attr) -> Duration {
+    if attr.lasting { FOREVER } else { Duration::ZERO }
+}
+
+fn reply_open(volume: &Volume, ino: u64, reply: ReplyOpen) {
+    match volume.open(ino) {
+        Ok(opened) => {
+            let keep = if opened.keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
+            reply.opened(FileHandle(0), keep | FopenFlags::FOPEN_NOFLUSH);
+        }
+        Err(e) => reply.error(errno::of(&e)),
+    }
+}
+
+fn reply_read(outcome: Result<usize>, buffer: &[u8], reply: ReplyData) {
+    match outcome {
+        Ok(n) => reply.data(&buffer[..n]),
+        Err(e) => {
+            log::debug!("{e}");
+            reply.error(errno::of(&e));
+        }
+    }
+}
+
+/// Calls `work` with a buffer of this thread, which is as large as the largest that was asked for so far.
+fn with_buffer(size: usize, work: impl FnOnce(&mut [u8])) {
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        work(&mut buffer[..size]);
+    });
 }
 
 fn file_type(kind: Kind) -> FileType {
@@ -125,7 +163,7 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.volume.lookup(parent.0, name.as_bytes()) {
-            Ok(attr) => reply.entry(&FOREVER, &file_attr(&attr), Generation(0)),
+            Ok(attr) => reply.entry(&lifetime(&attr), &file_attr(&attr), Generation(0)),
             Err(e) => reply.error(errno::of(&e)),
         }
     }
@@ -136,7 +174,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.volume.getattr(ino.0) {
-            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
+            Ok(attr) => reply.attr(&lifetime(&attr), &file_attr(&attr)),
             Err(e) => reply.error(errno::of(&e)),
         }
     }
@@ -156,13 +194,11 @@ impl Filesystem for Adapter {
             // From here on the kernel opens files by itself, and keeps what it has read of them.
             return reply.error(fuser::Errno::ENOSYS);
         }
-        match self.volume.open(ino.0) {
-            Ok(opened) => {
-                let keep = if opened.keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
-                reply.opened(FileHandle(0), keep | FopenFlags::FOPEN_NOFLUSH);
-            }
-            Err(e) => reply.error(errno::of(&e)),
+        if self.volume.opens_at_once(ino.0) {
+            return reply_open(&self.volume, ino.0, reply);
         }
+        let volume = self.volume.clone();
+        self.patience.run(move || reply_open(&volume, ino.0, reply));
     }
 
     fn read(
@@ -176,17 +212,14 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        BUFFER.with_borrow_mut(|buffer| {
-            let size = size as usize;
-            if buffer.len() < size {
-                buffer.resize(size, 0);
-            }
-            match self.volume.read(ino.0, offset, &mut buffer[..size]) {
-                Ok(n) => reply.data(&buffer[..n]),
-                Err(e) => {
-                    log::debug!("{e}");
-                    reply.error(errno::of(&e));
-                }
+        let size = size as usize;
+        with_buffer(size, |buffer| match self.volume.read_at_once(ino.0, offset, buffer) {
+            Some(outcome) => reply_read(outcome, buffer, reply),
+            None => {
+                let volume = self.volume.clone();
+                self.patience.run(move || {
+                    with_buffer(size, |buffer| reply_read(volume.read(ino.0, offset, buffer), buffer, reply));
+                });
             }
         });
     }
@@ -246,14 +279,16 @@ impl Filesystem for Adapter {
     ) {
         let Some(listing) = self.listing(fh) else { return reply.error(fuser::Errno::EBADF) };
         self.volume.readdir_plus(&listing, offset, |attr, next, name| {
-            let attr = file_attr(attr);
-            reply.add(attr.ino, next, OsStr::from_bytes(name), &FOREVER, &attr, Generation(0))
+            let (attr, lifetime) = (file_attr(attr), lifetime(attr));
+            reply.add(attr.ino, next, OsStr::from_bytes(name), &lifetime, &attr, Generation(0))
         });
         reply.ok();
     }
 
-    fn releasedir(&self, _: &Request, _: INodeNo, fh: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        self.listings.write().remove(&fh.0);
+    fn releasedir(&self, _: &Request, ino: INodeNo, fh: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        if let Some(listing) = self.listings.write().remove(&fh.0) {
+            self.volume.closedir(ino.0, &listing);
+        }
         reply.ok();
     }
 

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ pub enum Ready {
 pub fn launch(args: &[OsString]) -> Result<Ready> {
     let program = std::env::current_exe().map_err(|e| Error::io("find", "this program", e))?;
     let mut child = Command::new(&program)
+        // By its own name, whatever name it was called by: as a helper of mount(8) it would read other arguments.
+        .arg0("vaso")
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   adapter   requests to the volume's methods      errno     errors to numbers
-//!   kernel    the mount itself
+//!   kernel    the mount itself                      patience  threads for what takes its time
 //!   session   the daemon's life                     launch    the program started again, in the background
 //!   unmount   ending a mount from outside           table     what is mounted where       options   -o
 //! ```
@@ -12,6 +12,7 @@ mod errno;
 mod kernel;
 mod launch;
 mod options;
+mod patience;
 mod session;
 mod table;
 mod unmount;

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use fuser::{INodeNo, Notifier};
 use nix::sys::signal::{SigSet, Signal};
+use parking_lot::Mutex;
 
 use super::adapter::Adapter;
 use super::options::MountOptions;
-use super::{kernel, table, unmount};
+use super::table::{self, Mount};
+use super::{kernel, unmount};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::store::{Location, Source};
@@ -45,6 +47,10 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
     }
     signals.thread_block().map_err(|e| Error::io("block signals of", dir, e))?;
 
+    let mounted: Arc<Mutex<Option<Mount>>> = Arc::default();
+    let own = mounted.clone();
+    let _ = spawn("vaso-signals", move || wait_for_signals(&signals, &own));
+
     // The source is opened before the mount covers anything.
     let source = Source::open(Arc::new(Location::find(source)?))?;
     let point = prepare(dir)?;
@@ -52,6 +58,7 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
     let adapter = Adapter::new(volume.clone(), !options.noxattr);
     let session =
         kernel::mount(adapter, source.path(), &point, options).map_err(|e| cannot_mount(&point, e))?;
+    *mounted.lock() = table::at(&point)?;
     log::info!("{} is mounted at {}", source.path().display(), point.display());
 
     let (to_kernel, forget) = mpsc::channel();
@@ -68,26 +75,30 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
             std::thread::sleep(LOOK);
         }
     });
-    let at = point.clone();
-    let _ = spawn("vaso-signals", move || {
-        while let Ok(signal) = signals.wait() {
-            log::info!("{signal}: unmounting {}", at.display());
-            if unmount::end(&at, unmount::WHEN_IDLE).is_err() {
-                // Somebody is still inside. The directory is free at once; who has files open keeps them for
-                // a moment.
-                if let Err(e) = unmount::detach(&at) {
-                    log::error!("{e}");
-                    continue;
-                }
-                std::thread::sleep(GRACE);
-                std::process::exit(0);
-            }
-        }
-    });
     ready(&volume);
     let ended = session.run();
     log::info!("{} is unmounted", point.display());
     ended.map_err(|e| Error::io("serve", &point, e))
+}
+
+/// Ends the mount when a signal comes; before there is one, the program.
+fn wait_for_signals(signals: &SigSet, mounted: &Mutex<Option<Mount>>) {
+    while let Ok(signal) = signals.wait() {
+        let Some(mount) = mounted.lock().clone() else { std::process::exit(128 + signal as i32) };
+        log::info!("{signal}: unmounting {}", mount.point.display());
+        // Ours may be gone already (detached), and another one be there now, which is none of our business.
+        let ours = table::at(&mount.point).is_ok_and(|there| there.as_ref() == Some(&mount));
+        if ours && unmount::end(&mount.point, unmount::WHEN_IDLE).is_ok() {
+            continue;
+        }
+        // Somebody is still inside. The directory is free at once; who has files open keeps them for a moment.
+        if ours && let Err(e) = unmount::detach(&mount.point) {
+            log::error!("{e}");
+            continue;
+        }
+        std::thread::sleep(GRACE);
+        std::process::exit(0);
+    }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 pub struct Mount {
     /// Where it is mounted.
     pub point: PathBuf,
+    /// The device number that the kernel gave it, which tells it from a later mount at the same place.
+    pub device: String,
     /// The type of file system, as `fuse.vaso`.
     pub kind: String,
 }
@@ -37,10 +39,12 @@ pub fn all() -> Result<Vec<Mount>> {
 /// `36 35 98:0 /root /mount/point options - type source ...`
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|b| *b == b' ');
-    let point = unescape(fields.nth(4)?);
+    let device = fields.nth(2)?;
+    let point = unescape(fields.nth(1)?);
     let kind = fields.skip_while(|f| *f != b"-").nth(1)?;
     Some(Mount {
         point: PathBuf::from(OsString::from_vec(point)),
+        device: String::from_utf8_lossy(device).into_owned(),
         kind: String::from_utf8_lossy(kind).into_owned(),
     })
 }
@@ -91,7 +95,7 @@ mod tests {
         let line = b"86 29 0:45 / /mnt/my\\040study rw,nosuid - fuse.vaso Study.vaso rw,user_id=0";
         let mount = parse(line).unwrap();
         assert_eq!(mount.point, Path::new("/mnt/my study"));
-        assert!(mount.is_ours());
+        assert!(mount.is_ours() && mount.device == "0:45");
         let tagged = b"86 29 0:45 / /m rw shared:3 master:1 - ext4 /dev/sda rw";
         assert_eq!(parse(tagged).unwrap().kind, "ext4");
         assert_eq!(parse(b""), None);

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -104,19 +105,27 @@ struct Daemon {
 
 /// The process behind a mount, which its status file names; `None` when there is none any more.
 fn daemon(point: &Path) -> Result<Option<Daemon>> {
-    let status = point.join(".vaso/status.json");
-    let text = match std::fs::read(&status) {
-        Ok(text) => text,
-        Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => return Ok(None),
-        Err(e) => return Err(Error::io("ask", &status, e)),
-    };
+    // A project may store a file of that name; ours is then in the twin folder, and known by its number.
+    for n in 1..100 {
+        let folder = if n == 1 { ".vaso".to_string() } else { format!(".vaso~{n}") };
+        let path = point.join(folder).join("status.json");
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.ino() == crate::volume::STATUS => return status(&path).map(Some),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => return Ok(None),
+            Err(e) => return Err(Error::io("ask", &path, e)),
+        }
+    }
+    Err(Error::Refused(format!("{}: the mount has no status", point.display())))
+}
+
+fn status(path: &Path) -> Result<Daemon> {
+    let text = std::fs::read(path).map_err(|e| Error::io("ask", path, e))?;
     let status: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
     let pid = status.get("pid").and_then(|pid| u32::try_from(pid.as_u64()?).ok());
-    let Some(pid) = pid else {
-        let why = format!("{}: the mount does not say which process it is; use --lazy", point.display());
-        return Err(Error::Refused(why));
-    };
-    Ok(Some(Daemon { pid, started: started(pid) }))
+    let unclear = || Error::Refused(format!("{}: it names no process", path.display()));
+    pid.map(|pid| Daemon { pid, started: started(pid) }).ok_or_else(unclear)
 }
 
 /// When a process started, in the kernel's ticks; `None` when it has ended.

@@ -46,6 +46,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         self.generations.lock().insert(self.full, key, value, weight);
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.retain(|_| false);
+    }
+
     /// Forgets whatever `keep` does not want.
     pub fn retain(&self, keep: impl Fn(&K) -> bool) {
         let mut g = self.generations.lock();

@@ -26,6 +26,9 @@ pub trait Coded: Send + Sync + std::fmt::Debug {
     /// The exact number of decoded bytes.
     fn size(&self) -> u64;
 
+    /// Whether these bytes are decoded already, so that reading them takes no time.
+    fn is_ready(&self, offset: u64, len: usize) -> bool;
+
     /// Fills `buf`, which ends within the stream, from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 }
@@ -37,6 +40,17 @@ impl Content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::Range(_, range) => range.end - range.start,
             Content::Coded(stream) => stream.size(),
+        }
+    }
+
+    /// Whether reading these bytes takes no longer than reading them from the disk.
+    pub fn is_ready(&self, offset: u64, len: usize) -> bool {
+        match self {
+            Content::Bytes(_) | Content::Range(..) => true,
+            Content::Coded(stream) => {
+                let len = len.min(stream.size().saturating_sub(offset).try_into().unwrap_or(usize::MAX));
+                len == 0 || stream.is_ready(offset, len)
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! `.vaso/`: a folder for control at the root, not listed, reachable by name.
 //!
 //! Its numbers are below [`crate::tree::RESERVED`], which no project's node gets. A project that stores an
-//! entry of that name keeps it; ours is then not there. What stands here is not the project's, so no backup
+//! entry of that name keeps it, and ours is its twin `.vaso~2`, and so on. Whose a folder is, its number tells. What stands here is not the project's, so no backup
 //! sees it.
 
 use serde_json::json;
@@ -9,12 +9,19 @@ use serde_json::json;
 use super::{Attr, BLOCK, DIRECTORY_SIZE, Options, ROOT, Revision};
 use crate::tree::{Kind, Time, Tree};
 
-/// The name of the folder.
+/// The name of the folder, where the project does not have it.
 const NAME: &[u8] = b".vaso";
 /// The folder's number.
 const FOLDER: u64 = 2;
 /// The status file's number.
 pub const STATUS: u64 = 3;
+
+/// The name that the folder has beside what the project stores: the first that is free.
+fn own_name(revision: &Revision) -> Vec<u8> {
+    let taken = |name: &Vec<u8>| revision.tree().child(Tree::ROOT, name).is_some();
+    let twin = |n: u64| if n == 1 { NAME.to_vec() } else { [NAME, format!("~{n}").as_bytes()].concat() };
+    (1..).map(twin).find(|name| !taken(name)).expect("a tree has fewer names than there are numbers")
+}
 
 /// A node of the folder, or the folder itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +45,7 @@ impl Control {
     /// What a name in a directory stands for here.
     pub fn find(parent: u64, name: &[u8], revision: &Revision) -> Option<Control> {
         match (parent, name) {
-            (ROOT, NAME) if revision.tree().child(Tree::ROOT, NAME).is_none() => Some(Control::Folder),
+            (ROOT, name) if name.starts_with(NAME) && name == own_name(revision) => Some(Control::Folder),
             (FOLDER, b"status.json") => Some(Control::Status),
             _ => None,
         }
@@ -87,6 +94,7 @@ impl Control {
             links,
             uid: options.uid,
             gid: options.gid,
+            lasting: false,
         }
     }
 }

@@ -79,7 +79,13 @@ impl Known {
                     held.lookups += 1;
                     return number;
                 }
-                Some(held) if held.place.epoch != place.epoch => {
+                // What is known of a later revision is not taken back by a look-up that came late: the number
+                // means the same content, or a directory.
+                Some(held) if held.place.epoch > place.epoch => {
+                    held.lookups += 1;
+                    return number;
+                }
+                Some(held) if held.place.epoch < place.epoch => {
                     let before = held.place.epoch;
                     let open = held.opens > 0 || self.opens_unknown.load(Ordering::Relaxed);
                     let gone = revision(before).is_none_or(|r| r.gone.load(Ordering::Acquire));

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::format::{Container, OpenOptions};
 use crate::tree::{Cache, Content, Kind, NodeId, Time, Tree};
 
+pub use self::control::STATUS;
 pub use self::refresh::Outcome;
 
 /// The root's number, which the kernel prescribes.
@@ -95,6 +96,9 @@ pub struct Attr {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// It is of the current revision, so the kernel may keep it until it is told otherwise. What is given out
+    /// late, of a revision that was replaced meanwhile, must be asked for again.
+    pub lasting: bool,
 }
 
 /// What `df` says, in blocks of [`Statfs::BLOCK`] bytes.
@@ -198,7 +202,12 @@ impl Volume {
             links: node.links(),
             uid: self.options.uid,
             gid: self.options.gid,
+            lasting: self.is_current(revision),
         }
+    }
+
+    fn is_current(&self, revision: &Revision) -> bool {
+        self.revisions.read().last().is_some_and(|current| current.epoch == revision.epoch)
     }
 
     /// Counts one more reference of the kernel to a node, and gives its number.
@@ -207,9 +216,22 @@ impl Volume {
         if node == Tree::ROOT {
             return ROOT;
         }
+        if self.revision(revision.epoch).is_none() {
+            self.keep(revision);
+        }
         let directory = revision.tree().node(node).kind == Kind::Directory;
-        self.known
-            .remember(ino, Place { epoch: revision.epoch, node }, directory, |epoch| self.revision(epoch))
+        let place = Place { epoch: revision.epoch, node };
+        self.known.remember(ino, place, directory, |epoch| self.revision(epoch))
+    }
+
+    /// Puts a revision back on the list: a look-up that began before it was replaced is the first to hold
+    /// something of it.
+    fn keep(&self, revision: &Arc<Revision>) {
+        let mut revisions = self.revisions.write();
+        let place = revisions.partition_point(|r| r.epoch < revision.epoch);
+        if revisions.get(place).is_none_or(|r| r.epoch != revision.epoch) {
+            revisions.insert(place, revision.clone());
+        }
     }
 
     /// The child of a directory; the kernel holds one more reference to it.
@@ -262,9 +284,27 @@ impl Volume {
         if Control::of(ino).is_some() {
             return Ok(Opened { keep_cache: false });
         }
-        let (revision, node) = self.resolve(ino)?;
-        self.content(&revision, node)?;
+        let resolved = || {
+            let (revision, node) = self.resolve(ino)?;
+            self.content(&revision, node)
+        };
+        match resolved() {
+            Err(Error::SourceChanged(_)) => {
+                self.settle();
+                resolved()?
+            }
+            other => other?,
+        };
         Ok(Opened { keep_cache: self.known.opened(ino) })
+    }
+
+    /// Whether opening takes no longer than a look at the disk: nothing is checked, and nothing has changed.
+    pub fn opens_at_once(&self, ino: u64) -> bool {
+        let unchanged = || {
+            let (revision, _) = self.resolve(ino).ok()?;
+            revision.container.source().check().ok()
+        };
+        !self.options.open.check && unchanged().is_some()
     }
 
     /// The end of one open.
@@ -295,12 +335,8 @@ impl Volume {
     /// Reads from a file. When the source has changed underneath, it is looked at once more: after an append
     /// the old ranges are still right.
     pub fn read(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        if let Some(control) = Control::of(ino) {
-            let bytes = control.content(&self.current());
-            return Content::Bytes(bytes.into()).read_at(offset, buf);
-        }
         match self.read_once(ino, offset, buf) {
-            Err(Error::SourceChanged(_)) => {
+            Err(Error::SourceChanged(_)) if !self.is_gone(ino) => {
                 self.settle();
                 self.read_once(ino, offset, buf)
             }
@@ -308,7 +344,44 @@ impl Volume {
         }
     }
 
+    /// Reads from a file if that takes no longer than a look at the disk; `None` where bytes have to be decoded
+    /// first, or a changed source has to settle. Then [`Volume::read`] is for a thread that may take its time.
+    pub fn read_at_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        if Control::of(ino).is_none() {
+            let (revision, node) = match self.resolve(ino) {
+                Ok(found) => found,
+                Err(e) => return Some(Err(e)),
+            };
+            let known = self.contents.get(&(revision.epoch, node));
+            // What is opened here for the first time is a look at the disk, or small.
+            let known = match known {
+                Some(known) => known,
+                None if self.options.open.check => return None,
+                None => match self.content(&revision, node) {
+                    Ok(content) => content,
+                    Err(Error::SourceChanged(_)) => return None,
+                    Err(e) => return Some(Err(e)),
+                },
+            };
+            if !known.is_ready(offset, buf.len()) {
+                return None;
+            }
+        }
+        match self.read_once(ino, offset, buf) {
+            Err(Error::SourceChanged(_)) if !self.is_gone(ino) => None,
+            done => Some(done),
+        }
+    }
+
+    fn is_gone(&self, ino: u64) -> bool {
+        self.resolve(ino).is_ok_and(|(revision, _)| revision.gone.load(Ordering::Acquire))
+    }
+
     fn read_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        if let Some(control) = Control::of(ino) {
+            let bytes = control.content(&self.current());
+            return Content::Bytes(bytes.into()).read_at(offset, buf);
+        }
         let (revision, node) = self.resolve(ino)?;
         if revision.gone.load(Ordering::Acquire) {
             return Err(Error::SourceChanged(revision.container.source().path().to_path_buf()));
@@ -325,7 +398,7 @@ impl Volume {
         }
         // A link is a link only if its target was read at load, so its size is one that a path may have.
         let mut target = vec![0; tree.node(node).size() as usize];
-        let n = self.content(&revision, node)?.read_at(0, &mut target)?;
+        let n = self.read(ino, 0, &mut target)?;
         target.truncate(n);
         Ok(target)
     }
@@ -339,6 +412,13 @@ impl Volume {
         match revision.tree().node(node).kind {
             Kind::Directory => Ok(Listing { revision, node }),
             _ => Err(Error::NotADirectory(revision.tree().shown(node))),
+        }
+    }
+
+    /// The end of a listing. What the kernel has kept of one that was overtaken by a change is dropped again.
+    pub fn closedir(&self, ino: u64, listing: &Listing) {
+        if !self.is_current(&listing.revision) {
+            self.send(vec![Invalidation::Inode(ino)]);
         }
     }
 

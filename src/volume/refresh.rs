@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use super::known::Place;
 use super::{Invalidation, Revision, Volume};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
-use crate::format::{self, Container};
+use crate::format::{self, Container, OpenOptions};
 use crate::store::{Source, Stamp};
 use crate::tree::{Kind, NodeId, Tree};
 
@@ -51,7 +51,10 @@ pub enum Outcome {
 impl Volume {
     /// Looks at the source, and shows its new state if it has one.
     pub fn refresh(&self) -> Result<Outcome> {
-        let mut state = self.refreshing.lock();
+        self.refresh_in(&mut self.refreshing.lock())
+    }
+
+    fn refresh_in(&self, state: &mut Refresh) -> Result<Outcome> {
         let current = self.current();
         let source = current.container.source();
         let Some(there) = source.location().stamp()? else {
@@ -71,30 +74,32 @@ impl Volume {
             source.accept(there);
             return Ok(Outcome::Unchanged);
         }
-        match self.load(source) {
+        // A state that could not be loaded once is not tried again before it has rested.
+        let known = state.unsettled.is_some_and(|(stamp, _)| stamp == there);
+        if known && !state.rested(there) {
+            return Ok(Outcome::Unsettled);
+        }
+        match self.load(&current) {
             // Whatever the loader says of a file that was written meanwhile concerns a state that is past.
             Ok(next) if next.source().stamp_now()? != next.source().stamp() => {
                 state.unsettled = None;
                 Ok(Outcome::Unsettled)
             }
-            // What is left of a file never takes the place of a whole one.
-            Ok(next) if next.is_whole() || !current.container.is_whole() && state.rested(there) => {
+            Ok(next) => {
                 *state = Refresh::default();
                 self.install(&current, next);
                 Ok(Outcome::Changed)
             }
-            _ if !state.rested(there) => Ok(Outcome::Unsettled),
-            other => {
+            // The disk or the network may be better in a moment.
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(_) if !state.rested(there) => Ok(Outcome::Unsettled),
+            Err(error) => {
                 *state = Refresh { unsettled: None, refused: Some(there) };
                 if there.file == accepted.file {
                     current.gone.store(true, Ordering::Release);
                     self.drop_pages(&current);
                 }
-                let why = match other {
-                    Ok(_) => "it is cut off; unmount and mount again to see what can be salvaged".to_string(),
-                    Err(error) => error.to_string(),
-                };
-                self.note(&current, "source-unreadable", &format!("the new state is not shown: {why}"));
+                self.note(&current, "source-unreadable", &format!("the new state is not shown: {error}"));
                 Ok(Outcome::Refused)
             }
         }
@@ -104,7 +109,10 @@ impl Volume {
     pub(super) fn settle(&self) {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.refresh() {
+            let Some(mut state) = self.refreshing.try_lock_until(until) else { return };
+            let outcome = self.refresh_in(&mut state);
+            drop(state);
+            match outcome {
                 Ok(Outcome::Unsettled) if Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(50));
                 }
@@ -114,8 +122,12 @@ impl Volume {
         }
     }
 
-    fn load(&self, source: &Source) -> Result<Arc<dyn Container>> {
-        format::open(Source::open(source.location().clone())?, self.options.open)
+    /// The state that is there now. What is left of a file never takes the place of a whole one: only where the
+    /// current state was salvaged, the next may be as well.
+    fn load(&self, current: &Revision) -> Result<Arc<dyn Container>> {
+        let location = current.container.source().location().clone();
+        let options = OpenOptions { salvage: !current.container.is_whole(), ..self.options.open };
+        format::open(Source::open(location)?, options)
     }
 
     fn note(&self, revision: &Revision, code: &'static str, message: &str) {
@@ -146,6 +158,7 @@ impl Volume {
         self.revisions.write().push(revision.clone());
         self.hand_over(&revision);
         self.revisions.write().retain(|r| r.epoch == revision.epoch || r.held.load(Ordering::Relaxed) > 0);
+        self.contents.retain(|(epoch, _)| self.revision(*epoch).is_some());
     }
 
     /// Which of the revisions that were read from this very file can still be read from it.
@@ -156,7 +169,10 @@ impl Volume {
             if old.stamp().file != stamp.file {
                 continue;
             }
-            if stamp.size >= old.size() && next.continues(revision.container.as_ref()) {
+            // The same size under another time is a rewrite, however much its directory looks like before.
+            if stamp.size > old.size() && next.continues(revision.container.as_ref()) {
+                revision.container.forget_decoded();
+                self.contents.retain(|(epoch, _)| *epoch != revision.epoch);
                 old.accept(stamp);
             } else {
                 revision.gone.store(true, Ordering::Release);
@@ -176,7 +192,8 @@ impl Volume {
             let same = there.filter(|id| new.container.tree().node(*id).ino == ino);
             if let Some(node) = same.filter(|_| directory || !gone) {
                 self.known.move_to(ino, Place { epoch: new.epoch, node }, |epoch| self.revision(epoch));
-                if directory {
+                let other_mode = tree.node(place.node).mode != new.container.tree().node(node).mode;
+                if directory || other_mode {
                     forget.push(Invalidation::Inode(ino));
                 }
                 continue;
@@ -198,7 +215,7 @@ impl Volume {
         self.send(self.known.list().into_iter().filter_map(of).collect());
     }
 
-    fn send(&self, list: Vec<Invalidation>) {
+    pub(super) fn send(&self, list: Vec<Invalidation>) {
         let Some(to) = self.invalidations.lock().clone() else { return };
         for one in list {
             // The receiver is gone only when the mount is.

@@ -170,11 +170,20 @@ impl Mount {
     }
 
     fn end(&mut self) -> Result<(), String> {
-        let output = run(vaso(self.who).arg("umount").arg(&self.dir));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Once only: a later mount at the same place is not ours.
-        self.pid = 0;
-        if output.status.success() { Ok(()) } else { Err(said) }
+        // A child that another test is starting holds copies of our open files until it executes its program.
+        for attempt in 0.. {
+            let output = run(vaso(self.who).arg("umount").arg(&self.dir));
+            if output.status.success() {
+                // Once only: a later mount at the same place is not ours.
+                self.pid = 0;
+                return Ok(());
+            }
+            if output.status.code() != Some(4) || attempt == 50 {
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        unreachable!()
     }
 
     /// Whether the daemon runs.

@@ -1,7 +1,6 @@
 //! What is in a package, for `vaso info`.
 
-use serde_json::Value;
-
+use super::document::Document;
 use super::{Package, kind};
 use crate::format::{Container, Dataset, Description};
 use crate::tree::{Kind, NodeId, Tree};
@@ -11,11 +10,9 @@ const MAX_DOCUMENT: u64 = 1 << 20;
 
 /// Reads the small documents; whatever cannot be read is left out, and is a finding already.
 pub fn describe(package: &Package) -> Description {
-    let field =
-        |name: &str| package.manifest.as_ref().and_then(|m| m.get(name)?.as_str()).map(str::to_string);
-    let summary = package.manifest.as_ref().and_then(|m| m.get("summary"));
-    let project = document(package, b"project/project.json");
-    let title = summary.and_then(|s| s.get("title")).or_else(|| project.as_ref()?.get("title"));
+    let manifest = package.manifest.clone().unwrap_or_default();
+    let project = document(package, b"project/project.json").unwrap_or_default();
+    let title = manifest.summary.title.owned().or_else(|| project.title.owned());
     let datasets = datasets(package);
     let tree = &package.tree;
     let count = |kind: Kind| tree.ids().filter(|id| tree.node(*id).kind == kind).count() as u64;
@@ -38,8 +35,8 @@ pub fn describe(package: &Package) -> Description {
         source: package.source.path().display().to_string(),
         kind: package.kind.word(),
         version: package.version().map(str::to_string).filter(|_| package.kind == kind::Kind::Package),
-        id: field("package_id").or_else(|| field("id")),
-        title: title.and_then(Value::as_str).map(str::to_string),
+        id: manifest.package_id.owned().or_else(|| manifest.id.owned()),
+        title,
         current: None,
         chosen_because: None,
         counts: counts.into_iter().collect(),
@@ -48,7 +45,7 @@ pub fn describe(package: &Package) -> Description {
     }
 }
 
-fn document(package: &Package, path: &[u8]) -> Option<Value> {
+fn document(package: &Package, path: &[u8]) -> Option<Document> {
     let id = package.tree.find(path)?;
     let node = package.tree.node(id);
     (node.kind == Kind::File && node.size() <= MAX_DOCUMENT).then_some(())?;
@@ -60,14 +57,14 @@ fn datasets(package: &Package) -> Vec<Dataset> {
     let Some(folder) = tree.find(b"datasets") else { return Vec::new() };
     let described = |id: &NodeId| tree.child(*id, b"dataset.json").is_some();
     let dataset = |id: NodeId| {
-        let document = document(package, &[&tree.path(id)[..], b"/dataset.json"].concat());
-        let field = |name: &str| document.as_ref()?.get(name)?.as_str().map(str::to_string);
+        let path = [&tree.path(id)[..], b"/dataset.json"].concat();
+        let document = document(package, &path).unwrap_or_default();
         let (files, bytes) = weigh(tree, id);
         let folder_name = String::from_utf8_lossy(tree.name(id)).into_owned();
         Dataset {
-            id: field("id").unwrap_or(folder_name),
-            name: field("name"),
-            modality: field("modality"),
+            id: document.id.owned().unwrap_or(folder_name),
+            name: document.name.owned(),
+            modality: document.modality.owned(),
             bytes,
             files,
         }

@@ -14,6 +14,8 @@ use crate::store::Source;
 
 /// A comment is at most 65,535 bytes, so an end record begins at most this far from the end of the file.
 const SEARCH: u64 = END_LEN as u64 + u16::MAX as u64;
+/// So many end records are looked at; more of them are somebody's joke.
+const MOST_ENDS: usize = 8;
 /// The directory is read in pieces of this size.
 const PIECE: usize = 1 << 20;
 
@@ -59,7 +61,7 @@ pub fn find_ends(source: &Source) -> Result<Ends> {
             n => others.push((directory, n as u64)),
         }
     }
-    let (directories, trailing) = reaching.into_iter().chain(others).unzip();
+    let (directories, trailing) = reaching.into_iter().chain(others).take(MOST_ENDS).unzip();
     Ok(Ends { directories, trailing })
 }
 

@@ -1,7 +1,6 @@
 //! Which of the projects that are ZIP files this one is, told by its content.
 
-use serde_json::Value;
-
+use super::document::{Document, Text};
 use crate::tree::{Kind as NodeKind, Tree};
 
 /// The schema that a Package v1 names in its manifest.
@@ -44,7 +43,7 @@ pub struct Signs<'a> {
     /// Names and nodes.
     pub tree: &'a Tree,
     /// `manifest.json`, if it is a JSON object.
-    pub manifest: Option<&'a Value>,
+    pub manifest: Option<&'a Document>,
     /// The directory is lost. Only a manifest that names the schema is proof enough then: what a ZIP without
     /// a directory was, is a guess otherwise.
     pub salvaged: bool,
@@ -56,10 +55,11 @@ impl Signs<'_> {
         let file = |path: &str| {
             self.tree.find(path.as_bytes()).is_some_and(|id| self.tree.node(id).kind == NodeKind::File)
         };
-        let field = |name: &str| self.manifest.and_then(|m| m.get(name)?.as_str());
-        let named = [field("schema"), field("$schema")].contains(&Some(SCHEMA));
+        let field = |of: fn(&Document) -> &Text| self.manifest.and_then(|m| of(m).get());
+        let (schema, dollar_schema) = (field(|m| &m.schema), field(|m| &m.dollar_schema));
+        let named = [schema, dollar_schema].contains(&Some(SCHEMA));
         // The design's own form: every document has `$schema` and `version`.
-        let designed = field("$schema").is_some() && field("version").is_some();
+        let designed = dollar_schema.is_some() && field(|m| &m.version).is_some();
         if self.salvaged {
             return if named { vec![Kind::Package] } else { Vec::new() };
         }
@@ -69,7 +69,7 @@ impl Signs<'_> {
             (Kind::Package, named || designed),
             (Kind::OldB, file("manifest.json") && file("state.json")),
             (Kind::OldA, file("metadata.json")),
-            (Kind::Dataset, field("format") == Some("vasods-v1")),
+            (Kind::Dataset, field(|m| &m.format) == Some("vasods-v1")),
             (Kind::Share, alone && file("project.vaso")),
         ];
         tests.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect()

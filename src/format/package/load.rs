@@ -222,7 +222,8 @@ impl<'a> Loader<'a> {
             refusal,
         });
         let leaf = Leaf {
-            size: record.size,
+            // What no file can be is no size to show; the entry is refused.
+            size: if i64::try_from(record.size).is_ok() { record.size } else { 0 },
             time,
             mode: mode.map_or(0o444, |m| (m & 0o777 | 0o400) as u16),
             kind: if file_type == S_IFLNK { Kind::Link } else { Kind::File },

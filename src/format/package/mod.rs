@@ -15,6 +15,7 @@
 mod decode;
 mod describe;
 mod directory;
+mod document;
 mod kind;
 mod links;
 mod load;
@@ -32,9 +33,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use self::decode::method;
+use self::document::Document;
 use self::load::{Entry, Loaded, Loader};
 use self::record::{LOCAL_LEN, Local};
 use self::stream::{Decoding, Packed, Stream};
@@ -64,11 +65,11 @@ pub struct Package {
     limit: u64,
     salvaged: bool,
     kind: kind::Kind,
-    manifest: Option<Value>,
+    manifest: Option<Document>,
     findings: Arc<Findings>,
     options: OpenOptions,
     small: Cache<u32, Arc<[u8]>>,
-    decoding: Arc<Decoding>,
+    decoding: Mutex<Arc<Decoding>>,
     /// Stored entries whose checksum was found right, under `check`.
     checked: Mutex<HashSet<u32>>,
 }
@@ -116,6 +117,10 @@ impl Package {
             }
             return Package::assemble(source, options, loaded, findings, directory.start, false);
         }
+        if !options.salvage {
+            let why = "it is cut off; unmount and mount again to see what can be salvaged";
+            return Err(Error::not_a_project(source.path(), why));
+        }
         let findings = Arc::new(Findings::default());
         let limit = source.size();
         match salvage::salvage(&source, &findings)? {
@@ -147,7 +152,7 @@ impl Package {
             salvaged,
             kind: kind::Kind::Package,
             manifest: None,
-            decoding: Decoding::new(findings.clone()),
+            decoding: Mutex::new(Decoding::new(findings.clone())),
             findings,
             options,
             small: Cache::new(SMALL_CACHE),
@@ -196,7 +201,7 @@ impl Package {
         let manifest = self.tree.find(b"manifest.json").filter(|id| self.tree.node(*id).kind == Kind::File);
         if let Some(id) = manifest.filter(|id| self.tree.node(*id).size() <= MAX_MANIFEST) {
             match self.read_whole(id) {
-                Ok(text) => self.manifest = serde_json::from_slice(&text).ok().filter(Value::is_object),
+                Ok(text) => self.manifest = serde_json::from_slice(&text).ok(),
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
                 // A manifest that cannot be read decides nothing.
                 Err(_) => {}
@@ -250,7 +255,7 @@ impl Package {
     fn note_events(&self) {
         if self.kind == kind::Kind::Package && self.tree.find(b"events/events.jsonl").is_none() {
             // The design does not ask for the file; the application, which writes the schema's name, does.
-            let named = self.manifest.as_ref().is_some_and(|m| m.get("schema").is_some());
+            let named = self.manifest.as_ref().is_some_and(|m| m.schema.get().is_some());
             self.findings.add(Finding::new(
                 if named { Severity::Warning } else { Severity::Notice },
                 "events-missing",
@@ -262,8 +267,8 @@ impl Package {
     }
 
     fn version(&self) -> Option<&str> {
-        let field = |name: &str| self.manifest.as_ref().and_then(|m| m.get(name)?.as_str());
-        field("format_version").or_else(|| field("version"))
+        let manifest = self.manifest.as_ref()?;
+        manifest.format_version.get().or_else(|| manifest.version.get())
     }
 
     fn entry(&self, id: NodeId) -> Result<(u32, &Entry)> {
@@ -386,7 +391,7 @@ impl Package {
             }
             return Ok(Content::Range(self.source.clone(), packed.range));
         }
-        let stream = Stream::new(packed, self.source.clone(), self.decoding.clone());
+        let stream = Stream::new(packed, self.source.clone(), self.decoding.lock().clone());
         Ok(Content::Coded(Arc::new(stream)))
     }
 
@@ -460,6 +465,13 @@ impl Container for Package {
         let still: HashSet<_> = self.entries.iter().map(key).collect();
         let shown = older.tree.ids().filter_map(|id| older.tree.node(id).entry());
         shown.map(|i| &older.entries[i as usize]).all(|e| still.contains(&key(e)))
+    }
+
+    fn forget_decoded(&self) {
+        self.small.clear();
+        self.checked.lock().clear();
+        // Streams that were opened before keep what they have; who accepts the new state opens them anew.
+        *self.decoding.lock() = Decoding::new(self.findings.clone());
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

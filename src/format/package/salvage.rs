@@ -3,22 +3,77 @@
 //! The application appends in place, so a power cut leaves whole entries and no directory. Headers are searched
 //! from the front; an entry counts when all of it is there and its checksum is right, and the last complete
 //! one of a name wins. Work is bounded: after a bad entry the search goes on behind its header, so a hostile
-//! file could have the same bytes decoded many times; [`EFFORT`] ends that.
+//! file could have the same bytes looked at many times; [`Effort`] ends that.
 
 use std::sync::Arc;
 
 use super::decode::{self, method};
 use super::load::{Loaded, Loader};
 use super::names;
-use super::record::{Central, Flags, LOCAL, LOCAL_LEN, Local, descriptor_fits};
+use super::record::{Central, LOCAL, LOCAL_LEN, Local, descriptor_fits};
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::{Source, SourceReader};
 
-/// How much is read and decoded at most, for each byte of the file.
-const EFFORT: u64 = 2048;
 /// Bytes looked at in one piece.
-const PIECE: usize = 1 << 20;
+const PIECE: u64 = 1 << 20;
+/// The longest name that is worth a look.
+const MAX_NAME: usize = 4096;
+
+/// What may still be spent: a unit for every byte that is decoded, and some for every header. An honest file
+/// needs its decoded size and a little more; this allows it to be packed thirty-two-fold.
+struct Effort(u64);
+
+impl Effort {
+    const PER_HEADER: u64 = 4096;
+
+    fn for_size(size: u64) -> Effort {
+        Effort(size.saturating_mul(32).saturating_add(256 << 20))
+    }
+
+    fn spend(&mut self, units: u64) {
+        self.0 = self.0.saturating_sub(units);
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The file, seen through a piece that moves forwards.
+struct Window<'a> {
+    source: &'a Source,
+    start: u64,
+    piece: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The bytes from `at` on, at least `len` of them where the file has them.
+    fn at(&mut self, at: u64, len: u64) -> Result<&[u8]> {
+        let size = self.source.size();
+        let end = at.saturating_add(len).min(size);
+        let held = self.start..self.start + self.piece.len() as u64;
+        if at < held.start || end > held.end {
+            let at = at.min(size);
+            self.piece = self.source.read_range(at..size.min(at + PIECE.max(len)))?;
+            self.start = at;
+        }
+        Ok(&self.piece[(at.min(size) - self.start) as usize..])
+    }
+
+    /// The place of the next local header at or after `at`.
+    fn next_header(&mut self, mut at: u64) -> Result<Option<u64>> {
+        let size = self.source.size();
+        while at + LOCAL_LEN as u64 <= size {
+            let piece = self.at(at, LOCAL_LEN as u64)?;
+            if let Some(i) = piece.windows(4).position(|w| w == LOCAL) {
+                return Ok(Some(at + i as u64));
+            }
+            at += (piece.len() - 3) as u64;
+        }
+        Ok(None)
+    }
+}
 
 /// Reads every header of the file; `None` when no entry is whole.
 pub fn salvage(source: &Arc<Source>, findings: &Findings) -> Result<Option<Loaded>> {
@@ -26,45 +81,12 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings) -> Result<Option<Loade
     let mut loader = Loader::new(findings, 0, size, 0);
     let mut lost: Vec<(String, u64)> = Vec::new();
     let mut found = 0u64;
-    let mut effort = size.saturating_mul(EFFORT).saturating_add(1 << 20);
+    let mut effort = Effort::for_size(size);
+    let mut window = Window { source, start: 0, piece: Vec::new() };
     let mut at = 0;
-    while let Some(header) = next_header(source, at)? {
-        let head =
-            source.read_range(header..size.min(header + LOCAL_LEN as u64 + 2 * u64::from(u16::MAX)))?;
-        let Some(local) = Local::parse(&head) else {
-            at = header + 4;
-            continue;
-        };
-        match whole(source, header, &local, &mut effort)? {
-            Some(entry) => {
-                at = entry.end;
-                found += 1;
-                loader.add(Central {
-                    host: 0,
-                    flags: local.flags,
-                    method: local.method,
-                    dos: local.dos,
-                    crc: entry.crc,
-                    packed: entry.packed,
-                    size: entry.size,
-                    disk: 0,
-                    header,
-                    external: 0,
-                    name: local.name,
-                    extra: local.extra,
-                    bad_zip64: false,
-                    contradicts_zip64: false,
-                })?;
-            }
-            None => {
-                if lost.len() < 1000 && local.name.len() == local.name_len && local.name_len > 0 {
-                    let name = names::decode(local.name, Flags(local.flags.0), local.extra);
-                    lost.push((names::shown(&name.unwrap_or_else(|_| local.name.into())), header));
-                }
-                at = header + 4;
-            }
-        }
-        if effort == 0 {
+    while let Some(header) = window.next_header(at)? {
+        effort.spend(Effort::PER_HEADER);
+        if effort.is_spent() {
             findings.add(Finding::new(
                 Severity::Error,
                 "salvage-stopped",
@@ -73,6 +95,24 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings) -> Result<Option<Loade
                 "restore the file from a backup",
             ));
             break;
+        }
+        at = header + 4;
+        let head = window.at(header, (LOCAL_LEN + MAX_NAME) as u64 + u64::from(u16::MAX))?;
+        let Some(local) = Local::parse(head) else { continue };
+        if local.name_len == 0 || local.name_len > MAX_NAME || local.name.len() < local.name_len {
+            continue;
+        }
+        match whole(source, header, &local, &mut effort)? {
+            Some(entry) => {
+                at = entry.end;
+                found += 1;
+                loader.add(entry.record(header, &local))?;
+            }
+            None if lost.len() < 1000 => {
+                let name = names::decode(local.name, local.flags, local.extra);
+                lost.push((names::shown(&name.unwrap_or_else(|_| local.name.into())), header));
+            }
+            None => {}
         }
     }
     for (name, header) in lost {
@@ -98,19 +138,6 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings) -> Result<Option<Loade
     Ok(Some(loaded))
 }
 
-/// The place of the next local header at or after `at`.
-fn next_header(source: &Source, mut at: u64) -> Result<Option<u64>> {
-    let size = source.size();
-    while at + LOCAL_LEN as u64 <= size {
-        let piece = source.read_range(at..size.min(at + PIECE as u64))?;
-        if let Some(i) = piece.windows(4).position(|w| w == LOCAL) {
-            return Ok(Some(at + i as u64));
-        }
-        at += (piece.len() - 3) as u64;
-    }
-    Ok(None)
-}
-
 struct Whole {
     end: u64,
     packed: u64,
@@ -118,8 +145,30 @@ struct Whole {
     crc: u32,
 }
 
+impl Whole {
+    /// What a directory would say of it.
+    fn record<'a>(&self, header: u64, local: &Local<'a>) -> Central<'a> {
+        Central {
+            host: 0,
+            flags: local.flags,
+            method: local.method,
+            dos: local.dos,
+            crc: self.crc,
+            packed: self.packed,
+            size: self.size,
+            disk: 0,
+            header,
+            external: 0,
+            name: local.name,
+            extra: local.extra,
+            bad_zip64: false,
+            contradicts_zip64: false,
+        }
+    }
+}
+
 /// The entry whose header is `local`, if all of it is there and its checksum is right.
-fn whole(source: &Arc<Source>, header: u64, local: &Local<'_>, effort: &mut u64) -> Result<Option<Whole>> {
+fn whole(source: &Arc<Source>, header: u64, local: &Local<'_>, effort: &mut Effort) -> Result<Option<Whole>> {
     let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
     let file_end = source.size();
     if start > file_end || local.flags.encrypted() || !method::supported(local.method) {
@@ -158,7 +207,7 @@ fn decode(
     method: u16,
     range: std::ops::Range<u64>,
     size: Option<u64>,
-    effort: &mut u64,
+    effort: &mut Effort,
 ) -> Result<Option<Decoded>> {
     let input = SourceReader::new(source.clone(), range);
     let Ok(mut decoder) = decode::decoder(method, input, size.unwrap_or(u64::MAX)) else { return Ok(None) };
@@ -171,8 +220,8 @@ fn decode(
             Ok(n) => {
                 made += n as u64;
                 crc.update(&buf[..n]);
-                *effort = effort.saturating_sub(n as u64);
-                if size.is_some_and(|size| made > size) || *effort == 0 {
+                effort.spend(n as u64);
+                if size.is_some_and(|size| made > size) || effort.is_spent() {
                     return Ok(None);
                 }
             }

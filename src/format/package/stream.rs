@@ -38,15 +38,17 @@ const PAGE: u64 = 4096;
 #[derive(Debug)]
 pub struct Decoding {
     pool: Mutex<Pool>,
-    returned: Condvar,
+    /// A cursor has moved, or is back.
+    moved: Condvar,
     pieces: Cache<(u32, u64), Arc<[u8]>>,
     findings: Arc<Findings>,
 }
 
 #[derive(Debug, Default)]
 struct Pool {
+    next_ticket: u64,
     idle: VecDeque<Cursor>,
-    /// Entry, place and weight of the cursors that are being used.
+    /// The cursors that are being used.
     busy: Vec<Busy>,
     /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
     bad_from: HashMap<u32, u64>,
@@ -54,6 +56,7 @@ struct Pool {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Busy {
+    ticket: u64,
     entry: u32,
     position: u64,
     heavy: bool,
@@ -90,25 +93,24 @@ impl Decoding {
     /// Nothing decoded yet.
     pub fn new(findings: Arc<Findings>) -> Arc<Decoding> {
         let pieces = Cache::new(PIECES);
-        Arc::new(Decoding { pool: Mutex::default(), returned: Condvar::new(), pieces, findings })
+        Arc::new(Decoding { pool: Mutex::default(), moved: Condvar::new(), pieces, findings })
     }
 
     /// The cursor from which `target` is reached soonest; waits for one that is about to get there. `None`
     /// when somebody else has decoded the piece in the meantime.
-    fn cursor(&self, stream: &Stream, target: u64) -> Result<Option<Cursor>> {
+    fn cursor<'a>(&'a self, stream: &Stream, target: u64) -> Result<Option<Working<'a>>> {
+        let Packed { entry, method, .. } = stream.packed;
+        let heavy = method::is_heavy(method);
+        let before = |position: u64| position <= target;
         let mut pool = self.pool.lock();
         loop {
-            let key = (stream.packed.entry, target / PIECE);
-            if self.pieces.get(&key).is_some() {
+            if self.pieces.get(&(entry, target / PIECE)).is_some() {
                 return Ok(None);
             }
-            let before = |position: u64| position <= target;
             let idle = (0..pool.idle.len())
-                .filter(|i| pool.idle[*i].entry == stream.packed.entry && before(pool.idle[*i].position))
+                .filter(|i| pool.idle[*i].entry == entry && before(pool.idle[*i].position))
                 .max_by_key(|i| pool.idle[*i].position);
             let reached = idle.map_or(0, |i| pool.idle[i].position);
-            let Packed { entry, method, .. } = stream.packed;
-            let heavy = method::is_heavy(method);
             let coming = pool.busy.iter().any(|busy| {
                 let near = before(busy.position) && target - busy.position <= NEAR;
                 let nearer = idle.is_none() || busy.position > reached;
@@ -116,34 +118,57 @@ impl Decoding {
                 (busy.entry == entry && near && nearer) || (heavy && busy.heavy)
             });
             if coming {
-                self.returned.wait(&mut pool);
+                self.moved.wait(&mut pool);
                 continue;
             }
-            pool.busy.push(Busy { entry, position: reached, heavy });
+            let ticket = pool.next_ticket;
+            pool.next_ticket += 1;
+            pool.busy.push(Busy { ticket, entry, position: reached, heavy });
             if heavy && idle.is_none() {
                 pool.idle.retain(|cursor| !cursor.heavy);
             }
             let found = idle.and_then(|i| pool.idle.remove(i));
             drop(pool);
-            return match found {
-                Some(cursor) => Ok(Some(cursor)),
-                None => stream.start().map(Some).inspect_err(|_| self.done(stream.packed.entry, 0, None)),
-            };
+            // From here on the ticket is given back whatever happens.
+            let mut working = Working { shared: self, ticket, cursor: None };
+            working.cursor = Some(match found {
+                Some(cursor) => cursor,
+                None => stream.start()?,
+            });
+            return Ok(Some(working));
         }
     }
+}
 
-    /// Takes a cursor back, or only notes that it is gone.
-    fn done(&self, entry: u32, started_at: u64, cursor: Option<Cursor>) {
-        let mut pool = self.pool.lock();
-        if let Some(i) = pool.busy.iter().position(|b| (b.entry, b.position) == (entry, started_at)) {
-            pool.busy.swap_remove(i);
+/// A cursor in use. Dropped with it, the cursor is back in the pool; without, it is gone.
+struct Working<'a> {
+    shared: &'a Decoding,
+    ticket: u64,
+    cursor: Option<Cursor>,
+}
+
+impl Working<'_> {
+    /// Says how far the cursor is, to those who wait for it.
+    fn at(&self, position: u64) {
+        let mut pool = self.shared.pool.lock();
+        if let Some(busy) = pool.busy.iter_mut().find(|busy| busy.ticket == self.ticket) {
+            busy.position = position;
         }
-        pool.idle.extend(cursor);
+        drop(pool);
+        self.shared.moved.notify_all();
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.shared.pool.lock();
+        pool.busy.retain(|busy| busy.ticket != self.ticket);
+        pool.idle.extend(self.cursor.take());
         if pool.idle.len() > IDLE {
             pool.idle.pop_front();
         }
         drop(pool);
-        self.returned.notify_all();
+        self.shared.moved.notify_all();
     }
 }
 
@@ -181,17 +206,19 @@ impl Stream {
             if let Some(piece) = self.shared.pieces.get(&key) {
                 return Ok(piece);
             }
-            let Some(mut cursor) = self.shared.cursor(self, target)? else { continue };
-            let started_at = cursor.position;
-            let outcome = self.advance(&mut cursor, target);
-            let reusable = outcome.is_ok() && cursor.position < self.packed.size;
-            self.shared.done(self.packed.entry, started_at, reusable.then_some(cursor));
-            return outcome;
+            let Some(mut working) = self.shared.cursor(self, target)? else { continue };
+            // Taken out while it moves: a decoder that fails, or panics, is not used again.
+            let mut cursor = working.cursor.take().expect("a cursor was found or started");
+            let piece = self.advance(&mut cursor, target, &working)?;
+            if cursor.position < self.packed.size && piece.len() as u64 == PIECE {
+                working.cursor = Some(cursor);
+            }
+            return Ok(piece);
         }
     }
 
     /// Decodes up to and including the piece at `target`, which it returns.
-    fn advance(&self, cursor: &mut Cursor, target: u64) -> Result<Arc<[u8]>> {
+    fn advance(&self, cursor: &mut Cursor, target: u64, working: &Working<'_>) -> Result<Arc<[u8]>> {
         loop {
             let at = cursor.position;
             let wanted = PIECE.min(self.packed.size - at);
@@ -220,6 +247,7 @@ impl Stream {
             if at == target {
                 return Ok(piece);
             }
+            working.at(cursor.position);
             if short {
                 return Err(self.not_here(at + made as u64));
             }
@@ -279,6 +307,11 @@ impl Stream {
 impl Coded for Stream {
     fn size(&self) -> u64 {
         self.packed.size
+    }
+
+    fn is_ready(&self, offset: u64, len: usize) -> bool {
+        let last = (offset + len.max(1) as u64 - 1) / PIECE;
+        (offset / PIECE..=last).all(|n| self.shared.pieces.get(&(self.packed.entry, n)).is_some())
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {

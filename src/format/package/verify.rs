@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use super::document::Reference;
 use super::{Package, stream};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
@@ -26,6 +27,7 @@ pub fn verify(package: &Package, progress: &mut dyn FnMut(u64, u64)) -> Result<(
     let running = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let work = || {
+        let _out = Out(&running);
         while let Some(id) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -36,7 +38,6 @@ pub fn verify(package: &Package, progress: &mut dyn FnMut(u64, u64)) -> Result<(
             }
             done.fetch_add(packed(id), Ordering::Relaxed);
         }
-        running.fetch_sub(1, Ordering::Release);
     };
     std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(files.len().max(1));
@@ -56,6 +57,15 @@ pub fn verify(package: &Package, progress: &mut dyn FnMut(u64, u64)) -> Result<(
     }
     references(package)?;
     events(package)
+}
+
+/// Counts a thread out, also one that panics: otherwise nobody would get to see the panic.
+struct Out<'a>(&'a AtomicUsize);
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// One entry. What is wrong with it is a finding; only a source that fails altogether is an error.
@@ -85,8 +95,20 @@ fn check(package: &Package, id: NodeId) -> Result<()> {
             Ok(())
         }
         Ok(None) => Ok(()),
-        // A refusal of this kind is a finding since the directory was read.
-        Err(Error::Unsupported { .. }) => Ok(()),
+        Err(Error::Unsupported { what, .. }) => {
+            // A refusal that the directory tells of is a finding already; this one came up while decoding.
+            if package.entry(id)?.1.refusal.is_none() {
+                let (path, remedy) = (package.tree.shown(id), "it is listed, and cannot be read here");
+                package.findings.add(Finding::new(
+                    Severity::Warning,
+                    "unsupported-stream",
+                    path,
+                    what,
+                    remedy,
+                ));
+            }
+            Ok(())
+        }
         Err(damaged @ Error::Damaged { .. }) => {
             package.note(&damaged);
             Ok(())
@@ -111,7 +133,7 @@ fn references(package: &Package) -> Result<()> {
             // A damaged entry is a finding already.
             Err(_) => continue,
         };
-        let Ok(serde_json::Value::Array(list)) = serde_json::from_slice(&text) else {
+        let Ok(list) = serde_json::from_slice::<Vec<Reference>>(&text) else {
             package.findings.add(Finding::new(
                 Severity::Error,
                 "document-invalid",
@@ -121,7 +143,7 @@ fn references(package: &Package) -> Result<()> {
             ));
             continue;
         };
-        let uris = list.iter().filter_map(|entry| entry.get("uri")?.as_str());
+        let uris = list.iter().filter_map(|entry| entry.uri.get());
         for digest in uris.filter_map(|uri| uri.strip_prefix("vaso://blobs/")) {
             if !blobs.contains(digest) {
                 package.findings.add(Finding::new(
