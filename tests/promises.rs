@@ -189,10 +189,7 @@ fn r4_you_pay_for_what_you_read() {
         let path = home.path().join("Large.vaso");
         pack.write(&path);
         let mount = Mount::new(who, &path, &[]);
-        let read_so_far = || {
-            let io = fs::read_to_string(format!("/proc/{}/io", mount.pid)).unwrap();
-            io.lines().find_map(|l| l.strip_prefix("rchar: ")).unwrap().parse::<u64>().unwrap()
-        };
+        let read_so_far = || read_by(mount.pid);
         // Starting a program reads some files; the data is 64 MiB.
         let mounted = read_so_far();
         assert!(mounted < 4 << 20, "mounting has read {mounted} bytes");
@@ -203,6 +200,99 @@ fn r4_you_pay_for_what_you_read() {
         let read = read_so_far() - mounted;
         assert!(read < 1 << 20, "4 KiB have cost {read} bytes");
     }
+}
+
+/// Bytes that a process has read so far, from whatever file.
+fn read_by(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    io.lines().find_map(|l| l.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// A package with one large packed file, and what that holds.
+fn large_packed(path: &Path) -> Vec<u8> {
+    let data = recording(5, 24 << 20);
+    let mut pack = Pack::new();
+    pack.deflated("packed", &data);
+    pack.write(path);
+    data
+}
+
+#[test]
+fn r4_far_inside_a_packed_file_from_the_second_visit_on_also_after_a_remount() {
+    for who in everybody() {
+        let home = folder();
+        let path = home.path().join("Packed.vaso");
+        let data = large_packed(&path);
+        let cache = home.path().join("cache");
+        let options = ["--cache", cache.to_str().unwrap()];
+        let mount = Mount::new(who, &path, &options);
+        // Half a pass leaves half an index.
+        let mut reader = Reader::new(who);
+        reader.open("f", &mount.path("packed")).unwrap();
+        assert!(reader.pread("f", 0, data.len() / 2).unwrap() == data[..data.len() / 2]);
+        drop(reader);
+        mount.unmount();
+        let cost = |at: usize, budget: u64| {
+            let mount = Mount::new(who, &path, &options);
+            let mut reader = Reader::new(who);
+            reader.open("f", &mount.path("packed")).unwrap();
+            let before = read_by(mount.pid);
+            assert!(reader.pread("f", at as u64, 4096).unwrap() == data[at..at + 4096], "at {at}");
+            let read = read_by(mount.pid) - before;
+            assert!(read < budget, "{who:?}: 4 KiB at {at} have cost {read} bytes");
+        };
+        let packed = fs::metadata(&path).unwrap().len();
+        cost(10 << 20, packed / 8);
+        // The second half is not indexed yet, and costs its way from the middle; the next time it does not.
+        cost(23 << 20, packed * 3 / 4);
+        cost(23 << 20, packed / 8);
+        cost(17 << 20, packed / 8);
+    }
+}
+
+#[test]
+fn r4_an_index_that_is_wiped_torn_foreign_or_shared_does_no_harm() {
+    let home = folder();
+    let path = home.path().join("Packed.vaso");
+    let data = large_packed(&path);
+    let cache = home.path().join("cache");
+    let options = ["--cache", cache.to_str().unwrap()];
+    let check = |mount: &Mount| {
+        let mut reader = Reader::new(As::Me);
+        for at in [20 << 20, 3 << 20, 23 << 20, 0, 11 << 20] {
+            reader.open("f", &mount.path("packed")).unwrap();
+            assert!(reader.pread("f", at, 300_000).unwrap() == data[at as usize..][..300_000], "at {at}");
+            reader.close("f");
+        }
+        assert!(reader.whole(&mount.path("packed")).unwrap() == data);
+        assert!(mount.is_alive());
+    };
+    // Two daemons, one folder.
+    let (one, two) = (Mount::new(As::Me, &path, &options), Mount::new(As::Me, &path, &options));
+    check(&one);
+    check(&two);
+    let file = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&file).unwrap();
+    assert!(whole.len() > 20 * 32_768, "an index was kept");
+    // Wiped under both.
+    fs::remove_file(&file).unwrap();
+    check(&one);
+    drop((one, two));
+    // Bits flipped in every window; cut off in the middle; of another file.
+    for damage in 0..3 {
+        let mut bytes = whole.clone();
+        match damage {
+            0 => bytes.iter_mut().skip(100).step_by(3001).for_each(|b| *b ^= 0x10),
+            1 => bytes.truncate(whole.len() - 1234),
+            _ => bytes[20..40].fill(0),
+        }
+        fs::write(&file, bytes).unwrap();
+        check(&Mount::new(As::Me, &path, &options));
+    }
+    // No folder at all, and one that cannot be one.
+    check(&Mount::new(As::Me, &path, &["--no-cache"]));
+    let not_a_folder = path.to_str().unwrap();
+    check(&Mount::new(As::Me, &path, &["--cache", not_a_folder]));
 }
 
 /// Reads a file through an open handle, page by page and as a whole, and says what came.

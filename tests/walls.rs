@@ -23,6 +23,7 @@ const CRATES: &[(&str, &str)] = &[
     ("fuser", "src/mount/"),
     ("zip", "src/format/package/"),
     ("flate2", "src/format/package/"),
+    ("libz_rs_sys", "src/format/package/inflate.rs"),
     ("rusqlite", "src/database/"),
     ("memmap2", "src/store/"),
     ("clap", "src/cli/"),
@@ -32,6 +33,9 @@ const CRATES: &[(&str, &str)] = &[
     ("lzma_rust2", "src/format/package/methods.rs"),
     ("deflate64", "src/format/package/methods.rs"),
 ];
+
+/// The modules that may have unsafe code.
+const UNSAFE: [&str; 1] = ["src/format/package/inflate.rs"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -147,10 +151,14 @@ fn the_mount_knows_no_particular_format() {
 }
 
 #[test]
-fn unsafe_code_is_nowhere() {
+fn unsafe_code_is_only_where_a_c_interface_asks_for_it() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    assert!(manifest.contains("unsafe_code = \"forbid\""));
+    assert!(manifest.contains("unsafe_code = \"deny\""));
     for (file, code) in sources() {
+        if UNSAFE.contains(&file.as_str()) {
+            continue;
+        }
+        assert!(!code.contains("unsafe_code"), "{file} allows unsafe code");
         for form in ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"] {
             assert!(!code.contains(form), "{file} has unsafe code");
         }

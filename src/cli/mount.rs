@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::{output, project};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mount::{self, MountOptions, Mounting, Ready};
 use crate::tree::Kind;
 use crate::volume::Volume;
@@ -24,6 +24,7 @@ Options for -o (several with commas):
   allow_root          let root in as well
   default_permissions have the kernel check permission bits
   check               check stored entries against their checksum when they are opened, not only in `verify`
+  cache=FOLDER        as --cache; nocache: as --no-cache
   noxattr             give no extended attributes; makes `ls -l` several times faster
   nofail              a project that is not there is no error (for fstab)
   ro,noexec,noatime   as in mount(8); its other options are passed over
@@ -33,6 +34,12 @@ pub struct Args {
     /// Options, as -o uid=1000,umask=027
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
+    /// Keep the indexes of large packed files here (default: $XDG_CACHE_HOME/vaso)
+    #[arg(long, value_name = "FOLDER", conflicts_with = "no_cache")]
+    cache: Option<PathBuf>,
+    /// Keep no indexes on disk
+    #[arg(long)]
+    no_cache: bool,
     /// Stay in the foreground; ^C unmounts
     #[arg(short, long)]
     foreground: bool,
@@ -55,10 +62,14 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let options = match args.sloppy {
+    let mut options = match args.sloppy {
         true => MountOptions::parse_known(&args.options)?,
         false => MountOptions::parse(&args.options)?,
     };
+    options.nocache |= args.no_cache;
+    if let Some(folder) = &args.cache {
+        options.cache = Some(std::path::absolute(folder).map_err(|e| Error::io("find", folder, e))?);
+    }
     if options.nofail && !args.source.exists() {
         log::warn!("{} is not there; nothing is mounted (nofail)", args.source.display());
         return Ok(Exit::Done);
@@ -108,6 +119,10 @@ fn background(args: &Args) -> Result<Exit> {
     let mut again: Vec<OsString> = vec!["mount".into(), "--child".into()];
     for option in &args.options {
         again.extend(["-o".into(), option.into()]);
+    }
+    again.extend(args.no_cache.then(|| "--no-cache".into()));
+    if let Some(folder) = &args.cache {
+        again.extend(["--cache".into(), folder.into()]);
     }
     again.extend(args.sloppy.then(|| "--sloppy".into()));
     again.extend(passed_on());

@@ -10,23 +10,25 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings};
-use crate::store::Source;
+use crate::store::{CacheFolder, Source};
 use crate::tree::{Content, NodeId, Tree};
 
 pub mod package;
 
 /// How a project is to be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// Check the checksum of stored entries when they are opened, not only in `verify`.
     pub check: bool,
     /// Put together what is left of a project that is cut off, which reads all of it.
     pub salvage: bool,
+    /// Where what is computed may be kept for the next time.
+    pub cache: Option<Arc<CacheFolder>>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { check: false, salvage: true }
+        OpenOptions { check: false, salvage: true, cache: None }
     }
 }
 

@@ -3,11 +3,13 @@
 //! What a mount understands it does; what belongs to mount(8), to fstab or to other file systems and means
 //! nothing here is passed over; anything else is an error, which names the option that was probably meant.
 
+use std::path::PathBuf;
+
 use crate::error::{Error, Result};
 use crate::format::OpenOptions;
 
 /// What `-o` said.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct MountOptions {
     /// Owner of everything, instead of who mounts.
     pub uid: Option<u32>,
@@ -25,6 +27,10 @@ pub struct MountOptions {
     pub noxattr: bool,
     /// How the project is opened.
     pub open: OpenOptions,
+    /// Where indexes are kept, instead of the user's usual folder.
+    pub cache: Option<PathBuf>,
+    /// Keep no indexes on disk.
+    pub nocache: bool,
     /// A source that is not there is no error.
     pub nofail: bool,
     /// Flags that the kernel understands and that are no harm: noexec, and so on.
@@ -43,6 +49,8 @@ const KNOWN: &[&str] = &[
     "umask=",
     "check",
     "noxattr",
+    "cache=",
+    "nocache",
     "nofail",
     "noexec",
 ];
@@ -127,6 +135,11 @@ impl MountOptions {
             ("allow_root", None) => self.allow_root = true,
             ("default_permissions", None) => self.default_permissions = true,
             ("noxattr", None) => self.noxattr = true,
+            ("cache", Some(folder)) if folder.starts_with('/') => self.cache = Some(folder.into()),
+            ("cache", Some(_)) => {
+                return Err(Error::Usage(format!("option {option}: the folder has to be an absolute path")));
+            }
+            ("nocache", None) => self.nocache = true,
             ("check", None) => self.open.check = true,
             ("nofail", None) => self.nofail = true,
             (flag, None) if FLAGS.contains(&flag) => self.flags.push(flag.to_string()),

@@ -17,12 +17,15 @@ use super::options::MountOptions;
 use super::table::{self, Mount};
 use super::{kernel, unmount};
 use crate::error::{Error, Result};
-use crate::format;
-use crate::store::{Location, Source};
+use crate::format::{self, OpenOptions};
+use crate::store::{CacheFolder, Location, Source};
 use crate::volume::{self, Invalidation, Volume};
 
 /// How often the source is looked at.
 const LOOK: Duration = Duration::from_millis(300);
+/// What the indexes of packed files may take on disk. A sixteenth of the decoded size is usual, so this is
+/// enough for some 32 GiB.
+const CACHE: u64 = 2 << 30;
 /// How long open files are served after a signal has ended the mount.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -54,7 +57,9 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
     // The source is opened before the mount covers anything.
     let source = Source::open(Arc::new(Location::find(source)?))?;
     let point = prepare(dir)?;
-    let volume = Arc::new(Volume::new(format::open(source.clone(), options.open)?, volume_options(options)));
+    let volume_options = volume_options(options);
+    let project = format::open(source.clone(), volume_options.open.clone())?;
+    let volume = Arc::new(Volume::new(project, volume_options));
     let adapter = Adapter::new(volume.clone(), !options.noxattr);
     let session =
         kernel::mount(adapter, source.path(), &point, options).map_err(|e| cannot_mount(&point, e))?;
@@ -152,7 +157,22 @@ fn volume_options(options: &MountOptions) -> volume::Options {
         uid: options.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw()),
         gid: options.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw()),
         umask: options.umask,
-        open: options.open,
+        open: OpenOptions { cache: cache(options), ..options.open.clone() },
+    }
+}
+
+/// The folder for indexes. Without one, seeking in large packed files is slower, and nothing else is different.
+fn cache(options: &MountOptions) -> Option<Arc<CacheFolder>> {
+    if options.nocache {
+        return None;
+    }
+    let path = options.cache.clone().or_else(CacheFolder::usual)?;
+    match CacheFolder::open(&path, CACHE) {
+        Ok(folder) => Some(Arc::new(folder)),
+        Err(e) => {
+            log::warn!("no index is kept in {}: {e}", path.display());
+            None
+        }
     }
 }
 

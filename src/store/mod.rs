@@ -6,11 +6,13 @@
 //! and a file that shrinks under one kills the process.
 
 mod location;
+mod record_file;
 mod source;
 mod stamp;
 mod target;
 
 pub use location::Location;
+pub use record_file::{CacheFolder, RecordFile};
 pub use source::{Source, SourceReader};
 pub use stamp::Stamp;
 pub use target::Target;

@@ -41,7 +41,7 @@ const BLOCK: u64 = 512;
 const DIRECTORY_SIZE: u64 = 4096;
 
 /// How a volume answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Owner of everything.
     pub uid: u32,

@@ -126,7 +126,7 @@ impl Volume {
     /// current state was salvaged, the next may be as well.
     fn load(&self, current: &Revision) -> Result<Arc<dyn Container>> {
         let location = current.container.source().location().clone();
-        let options = OpenOptions { salvage: !current.container.is_whole(), ..self.options.open };
+        let options = OpenOptions { salvage: !current.container.is_whole(), ..self.options.open.clone() };
         format::open(Source::open(location)?, options)
     }
 

@@ -76,7 +76,8 @@ pub fn command(who: As, program: impl AsRef<Path>) -> Command {
             command
         }
     };
-    command.stdin(Stdio::null()).env_remove("VASO_LOG");
+    // The user's own cache is no business of a test; where one is wanted, it is named.
+    command.stdin(Stdio::null()).env_remove("VASO_LOG").env_remove("HOME").env_remove("XDG_CACHE_HOME");
     command
 }
 

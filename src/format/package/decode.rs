@@ -4,9 +4,10 @@
 //! what it is asked for, so the declared size bounds the work, and its memory does not depend on any size.
 
 use std::io::{self, BufRead};
+use std::sync::Arc;
 
-use flate2::{Decompress, FlushDecompress, Status};
-
+use super::index::{Checkpoint, Index, SPACING};
+use super::inflate::{Inflater, Mark};
 use crate::store::SourceReader;
 
 /// The methods of a ZIP entry that are known here.
@@ -77,7 +78,7 @@ pub fn decoder(method: u16, input: SourceReader, size: u64) -> io::Result<Box<dy
     let _ = size;
     match method {
         method::STORED => Ok(Box::new(Stored { input })),
-        method::DEFLATE => Ok(Box::new(Inflate { input, state: Decompress::new(false), done: false })),
+        method::DEFLATE => Ok(Box::new(Inflate::new(input))),
         #[cfg(feature = "methods")]
         other => super::methods::decoder(other, input, size),
         #[cfg(not(feature = "methods"))]
@@ -99,26 +100,64 @@ impl Decoder for Stored {
     }
 }
 
-struct Inflate {
+/// A deflate stream, which may be entered at a mark, and makes marks on its way.
+pub struct Inflate {
     input: SourceReader,
-    state: Decompress,
+    inflater: Inflater,
     done: bool,
+    /// Decoded bytes up to here.
+    out: u64,
+    /// Bytes of the whole stream, packed.
+    packed: u64,
+    index: Option<Arc<Index>>,
+}
+
+impl Inflate {
+    /// From the start.
+    pub fn new(input: SourceReader) -> Inflate {
+        let packed = input.remaining();
+        Inflate { input, inflater: Inflater::new(), done: false, out: 0, packed, index: None }
+    }
+
+    /// From a mark; `input` reads from the byte before it, and `packed` is the length of the whole stream.
+    pub fn resume(mut input: SourceReader, packed: u64, from: &Checkpoint) -> io::Result<Inflate> {
+        let mut byte = [0];
+        io::Read::read_exact(&mut input, &mut byte)?;
+        let inflater = Inflater::resume(from.mark.bits, byte[0], &from.window)?;
+        Ok(Inflate { input, inflater, done: false, out: from.mark.out, packed, index: None })
+    }
+
+    /// Makes marks for `index` from now on.
+    pub fn marking(mut self, index: Arc<Index>) -> Inflate {
+        self.index = Some(index);
+        self
+    }
+
+    fn mark(&mut self, bits: u8) {
+        if let Some(index) = &self.index {
+            let mark = Mark { out: self.out, input: self.packed - self.input.remaining(), bits };
+            index.add(mark, self.inflater.window());
+        }
+    }
 }
 
 impl Decoder for Inflate {
     fn decode(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while !self.done {
+            let wants_mark = self.out >= SPACING && self.index.as_ref().is_some_and(|i| i.wants(self.out));
             let input = self.input.fill_buf()?;
             let ended = input.is_empty();
-            let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
-            let status = self.state.decompress(input, out, FlushDecompress::None)?;
-            let (used, made) = (self.state.total_in() - before_in, self.state.total_out() - before_out);
-            self.input.consume(used as usize);
-            self.done = status == Status::StreamEnd;
-            if made > 0 {
-                return Ok(made as usize);
+            let step = self.inflater.step(input, out, wants_mark)?;
+            self.input.consume(step.used);
+            self.out += step.made as u64;
+            self.done = step.ended;
+            if let Some(bits) = step.between_blocks.filter(|_| wants_mark) {
+                self.mark(bits);
             }
-            if !self.done && used == 0 && ended {
+            if step.made > 0 {
+                return Ok(step.made);
+            }
+            if !self.done && step.used == 0 && ended {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream has no final block"));
             }
         }

@@ -5,6 +5,7 @@
 //!   load       makes entries and a tree of it                      salvage                when it is lost
 //!   kind       which kind of project it is                         links                  which links are safe
 //!   stream     reads packed entries anywhere                       decode, methods        the decoders
+//!   index      where decoding can begin in the middle              inflate                the one that can
 //!   verify     checks every byte                                   describe, sample       tell what is in it
 //! ```
 //!
@@ -12,10 +13,13 @@
 //! data, and is compared with it. The last record of a name counts. Nothing is inflated at open, and no size
 //! in the file decides how much memory is taken.
 
+mod coverage;
 mod decode;
 mod describe;
 mod directory;
 mod document;
+mod index;
+mod inflate;
 mod kind;
 mod links;
 mod load;
@@ -38,7 +42,7 @@ use self::decode::method;
 use self::document::Document;
 use self::load::{Entry, Loaded, Loader};
 use self::record::{LOCAL_LEN, Local};
-use self::stream::{Decoding, Packed, Stream};
+use self::stream::{Decoding, Packed, Reading};
 use super::{Container, Description, OpenOptions};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
@@ -152,7 +156,7 @@ impl Package {
             salvaged,
             kind: kind::Kind::Package,
             manifest: None,
-            decoding: Mutex::new(Decoding::new(findings.clone())),
+            decoding: Mutex::new(Decoding::new(findings.clone(), options.cache.clone())),
             findings,
             options,
             small: Cache::new(SMALL_CACHE),
@@ -345,6 +349,7 @@ impl Package {
             range: self.locate(id)?,
             size: self.tree.node(id).size(),
             crc: entry.crc,
+            time: self.tree.node(id).time().seconds,
         })
     }
 
@@ -391,7 +396,7 @@ impl Package {
             }
             return Ok(Content::Range(self.source.clone(), packed.range));
         }
-        let stream = Stream::new(packed, self.source.clone(), self.decoding.lock().clone());
+        let stream = Reading::new(packed, self.source.clone(), self.decoding.lock().clone());
         Ok(Content::Coded(Arc::new(stream)))
     }
 
@@ -471,7 +476,7 @@ impl Container for Package {
         self.small.clear();
         self.checked.lock().clear();
         // Streams that were opened before keep what they have; who accepts the new state opens them anew.
-        *self.decoding.lock() = Decoding::new(self.findings.clone());
+        *self.decoding.lock() = Decoding::new(self.findings.clone(), self.options.cache.clone());
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -8,19 +8,24 @@
 //! Memory: [`IDLE`] cursors and [`PIECES`] bytes of decoded pieces for a whole package, however many entries
 //! are open and whatever they declare.
 //!
-//! Checkpoints, which let a cursor start in the middle, belong into [`Decoding::cursor`].
+//! A deflate stream has an index ([`super::index`]): a cursor may begin at a mark in the middle, and makes marks
+//! on its way. Who reads in order has the next pieces decoded ahead, by other threads, from the next marks.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::decode::{self, Decoder, method};
+use super::coverage::Coverage;
+use super::decode::{self, Decoder, Inflate, method};
+use super::index::Index;
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
-use crate::store::{Source, SourceReader};
+use crate::store::{CacheFolder, Source, SourceReader};
 use crate::tree::{Cache, Coded};
 
 /// Decoded bytes are kept in pieces of this size: what the kernel asks for at once.
@@ -30,7 +35,11 @@ const PIECES: usize = 16 << 20;
 /// Idle cursors that are kept for all entries together; each takes about 150 KiB.
 const IDLE: usize = 48;
 /// A place that another cursor will pass this soon is worth waiting for.
-const NEAR: u64 = 8 * PIECE;
+const NEAR: u64 = 12 * PIECE;
+/// Pieces that one thread decodes ahead in one go: about the distance of two marks.
+const AHEAD: u64 = 4;
+/// Indexes that are kept open.
+const INDEXES: usize = 64;
 /// The kernel's page: the smallest read that it repeats by itself when a larger one failed.
 const PAGE: u64 = 4096;
 
@@ -41,6 +50,9 @@ pub struct Decoding {
     /// A cursor has moved, or is back.
     moved: Condvar,
     pieces: Cache<(u32, u64), Arc<[u8]>>,
+    indexes: Cache<u32, Arc<Index>>,
+    folder: Option<Arc<CacheFolder>>,
+    ahead: Ahead,
     findings: Arc<Findings>,
 }
 
@@ -52,6 +64,8 @@ struct Pool {
     busy: Vec<Busy>,
     /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
     bad_from: HashMap<u32, u64>,
+    /// What was decoded of entries that have no verdict yet.
+    coverage: HashMap<u32, Coverage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +83,6 @@ struct Cursor {
     heavy: bool,
     position: u64,
     decoder: Box<dyn Decoder>,
-    crc: crc32fast::Hasher,
 }
 
 /// What is to be decoded.
@@ -87,13 +100,50 @@ pub struct Packed {
     pub size: u64,
     /// CRC-32 of the decoded bytes.
     pub crc: u32,
+    /// Its time, in seconds.
+    pub time: i64,
+}
+
+impl Packed {
+    /// What an index lies under: everything that the package says of the content.
+    fn key(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        hash.update(b"deflate index 1");
+        hash.update(self.name.as_bytes());
+        for number in [self.size, self.range.end - self.range.start, self.crc.into(), self.time as u64] {
+            hash.update(&number.to_le_bytes());
+        }
+        *hash.finalize().as_bytes()
+    }
 }
 
 impl Decoding {
-    /// Nothing decoded yet.
-    pub fn new(findings: Arc<Findings>) -> Arc<Decoding> {
-        let pieces = Cache::new(PIECES);
-        Arc::new(Decoding { pool: Mutex::default(), moved: Condvar::new(), pieces, findings })
+    /// Nothing decoded yet. Indexes lie in `folder`, or in memory.
+    pub fn new(findings: Arc<Findings>, folder: Option<Arc<CacheFolder>>) -> Arc<Decoding> {
+        Arc::new(Decoding {
+            pool: Mutex::default(),
+            moved: Condvar::new(),
+            pieces: Cache::new(PIECES),
+            // Without a folder an index takes memory, else a file descriptor.
+            indexes: Cache::new(if folder.is_some() { INDEXES } else { 4 }),
+            folder,
+            ahead: Ahead::default(),
+            findings,
+        })
+    }
+
+    /// The index of a stream that has one.
+    fn index(&self, packed: &Packed) -> Option<Arc<Index>> {
+        if packed.method != method::DEFLATE {
+            return None;
+        }
+        if let Some(index) = self.indexes.get(&packed.entry) {
+            return Some(index);
+        }
+        let length = packed.range.end - packed.range.start;
+        let index = Arc::new(Index::open(self.folder.as_deref(), packed.key(), length, packed.size));
+        self.indexes.insert(packed.entry, index.clone(), 1);
+        Some(index)
     }
 
     /// The cursor from which `target` is reached soonest; waits for one that is about to get there. `None`
@@ -102,6 +152,7 @@ impl Decoding {
         let Packed { entry, method, .. } = stream.packed;
         let heavy = method::is_heavy(method);
         let before = |position: u64| position <= target;
+        let index = self.index(&stream.packed);
         let mut pool = self.pool.lock();
         loop {
             if self.pieces.get(&(entry, target / PIECE)).is_some() {
@@ -110,10 +161,12 @@ impl Decoding {
             let idle = (0..pool.idle.len())
                 .filter(|i| pool.idle[*i].entry == entry && before(pool.idle[*i].position))
                 .max_by_key(|i| pool.idle[*i].position);
-            let reached = idle.map_or(0, |i| pool.idle[i].position);
+            let mark = index.as_ref().map_or(0, |index| index.reach(target));
+            let idle = idle.filter(|i| pool.idle[*i].position >= mark);
+            let reached = idle.map_or(mark, |i| pool.idle[i].position);
             let coming = pool.busy.iter().any(|busy| {
                 let near = before(busy.position) && target - busy.position <= NEAR;
-                let nearer = idle.is_none() || busy.position > reached;
+                let nearer = busy.position > reached || reached == 0;
                 // Of decoders that may take much memory, one works at a time.
                 (busy.entry == entry && near && nearer) || (heavy && busy.heavy)
             });
@@ -133,7 +186,7 @@ impl Decoding {
             let mut working = Working { shared: self, ticket, cursor: None };
             working.cursor = Some(match found {
                 Some(cursor) => cursor,
-                None => stream.start()?,
+                None => stream.enter(target, index)?,
             });
             return Ok(Some(working));
         }
@@ -174,29 +227,40 @@ impl Drop for Working<'_> {
 
 /// One packed entry.
 #[derive(Debug)]
-pub struct Stream {
+struct Stream {
     packed: Packed,
     source: Arc<Source>,
     shared: Arc<Decoding>,
 }
 
 impl Stream {
-    /// A stream over `packed`, whose range lies in `source`.
-    pub fn new(packed: Packed, source: Arc<Source>, shared: Arc<Decoding>) -> Stream {
-        Stream { packed, source, shared }
-    }
-
-    fn start(&self) -> Result<Cursor> {
-        let Packed { entry, method, size, .. } = self.packed;
-        let input = SourceReader::new(self.source.clone(), self.packed.range.clone());
-        let decoder = decode::decoder(method, input, size).map_err(|e| self.refuse(e))?;
-        Ok(Cursor {
-            entry,
-            heavy: method::is_heavy(method),
-            position: 0,
-            decoder,
-            crc: crc32fast::Hasher::new(),
-        })
+    /// A cursor as near before `target` as the index allows, at the start of a piece.
+    fn enter(&self, target: u64, index: Option<Arc<Index>>) -> Result<Cursor> {
+        let Packed { entry, method, size, ref range, .. } = self.packed;
+        let heavy = method::is_heavy(method);
+        let reader = |start| SourceReader::new(self.source.clone(), start..range.end);
+        let Some(index) = index else {
+            let decoder = decode::decoder(method, reader(range.start), size).map_err(|e| self.refuse(e))?;
+            return Ok(Cursor { entry, heavy, position: 0, decoder });
+        };
+        if let Some(from) = index.checkpoint(target) {
+            let input = reader(range.start + from.mark.input - 1);
+            let inflate =
+                Inflate::resume(input, range.end - range.start, &from).map_err(|e| self.refuse(e))?;
+            let mut decoder = Box::new(inflate.marking(index.clone()));
+            let position = from.mark.out.next_multiple_of(PIECE);
+            // Up to the next piece nobody gets to see the bytes.
+            let mut skipped = vec![0; (position - from.mark.out) as usize];
+            let (made, failure) = fill(decoder.as_mut(), &mut skipped);
+            match failure.map(|e| self.refuse(e)) {
+                None if made == skipped.len() => return Ok(Cursor { entry, heavy, position, decoder }),
+                // From the front it may be told what is wrong, and where.
+                None | Some(Error::Damaged { .. }) => {}
+                Some(other) => return Err(other),
+            }
+        }
+        let decoder = Box::new(Inflate::new(reader(range.start)).marking(index));
+        Ok(Cursor { entry, heavy, position: 0, decoder })
     }
 
     /// The piece that begins at `target`. Shorter than it should be where the stream is damaged.
@@ -219,15 +283,20 @@ impl Stream {
 
     /// Decodes up to and including the piece at `target`, which it returns.
     fn advance(&self, cursor: &mut Cursor, target: u64, working: &Working<'_>) -> Result<Arc<[u8]>> {
+        let mut spare: Option<Arc<[u8]>> = None;
         loop {
             let at = cursor.position;
-            let wanted = PIECE.min(self.packed.size - at);
-            let mut piece = vec![0u8; wanted as usize];
-            let (made, failure) = fill(cursor.decoder.as_mut(), &mut piece);
-            piece.truncate(made);
-            cursor.crc.update(&piece);
+            let wanted = PIECE.min(self.packed.size - at) as usize;
+            // One allocation, decoded into directly; what is only passed by is used again.
+            let fits = spare.take().filter(|piece| piece.len() == wanted);
+            let mut piece = fits.unwrap_or_else(|| std::iter::repeat_n(0, wanted).collect());
+            let bytes = Arc::get_mut(&mut piece).expect("nobody else has seen it");
+            let (made, failure) = fill(cursor.decoder.as_mut(), bytes);
             cursor.position += made as u64;
-            if made < wanted as usize {
+            self.cover(at, &bytes[..made]);
+            let short = made < wanted;
+            if short {
+                piece = piece[..made].into();
                 let reason = match failure.map(|e| self.refuse(e)) {
                     Some(damaged @ Error::Damaged { .. }) => damaged,
                     // Not the stream's fault: nothing is remembered.
@@ -238,15 +307,16 @@ impl Stream {
             } else if cursor.position == self.packed.size {
                 self.judge(cursor)?;
             }
-            let piece: Arc<[u8]> = piece.into();
-            let short = made < wanted as usize;
-            if short || at == target || target - at <= NEAR {
+            if short || target - at <= NEAR {
                 let key = (self.packed.entry, at / PIECE);
                 self.shared.pieces.insert(key, piece.clone(), piece.len() + 64);
+            } else {
+                spare = Some(piece.clone());
             }
             if at == target {
                 return Ok(piece);
             }
+            drop(piece);
             working.at(cursor.position);
             if short {
                 return Err(self.not_here(at + made as u64));
@@ -254,22 +324,48 @@ impl Stream {
         }
     }
 
-    /// At the declared size: the stream has to end here, and its checksum has to be right.
+    /// Where the bytes that nobody gets to see begin, if the whole is found to be wrong.
+    fn last_page(&self) -> u64 {
+        self.packed.size.saturating_sub(1) / PAGE * PAGE
+    }
+
+    /// Counts decoded bytes in, and checks the checksum when they were the last that were missing.
+    fn cover(&self, start: u64, piece: &[u8]) {
+        let Packed { entry, size, .. } = self.packed;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(piece);
+        let mut pool = self.shared.pool.lock();
+        if pool.bad_from.contains_key(&entry) {
+            return;
+        }
+        let coverage = pool.coverage.entry(entry).or_default();
+        coverage.add(start, piece.len() as u64, crc);
+        let Some(found) = coverage.whole(size) else { return };
+        pool.coverage.remove(&entry);
+        let outcome = check_crc(&self.packed, found);
+        if outcome.is_ok() {
+            pool.bad_from.insert(entry, size);
+        }
+        drop(pool);
+        if let Err(wrong) = outcome {
+            self.condemn(self.last_page(), wrong);
+        }
+    }
+
+    /// At the declared size: the stream has to end here.
     fn judge(&self, cursor: &mut Cursor) -> Result<()> {
-        let last_page = self.packed.size.saturating_sub(1) / PAGE * PAGE;
         let outcome = match cursor.decoder.decode(&mut [0u8; 1]) {
-            Ok(0) => check_crc(&self.packed, cursor.crc.clone().finalize()),
+            Ok(0) => Ok(()),
             Ok(_) => Err(too_long(&self.packed)),
             Err(e) => Err(self.refuse(e)),
         };
         match outcome {
             Ok(()) => {
                 note_unused(&self.shared.findings, &self.packed.name, cursor.decoder.unused());
-                self.shared.pool.lock().bad_from.entry(self.packed.entry).or_insert(self.packed.size);
                 Ok(())
             }
             Err(damaged @ Error::Damaged { .. }) => {
-                self.condemn(last_page, damaged);
+                self.condemn(self.last_page(), damaged);
                 Ok(())
             }
             Err(other) => Err(other),
@@ -304,37 +400,121 @@ impl Stream {
     }
 }
 
-impl Coded for Stream {
+/// A packed entry that is being read.
+#[derive(Debug)]
+pub struct Reading {
+    stream: Arc<Stream>,
+    /// The piece that was read last, which tells who reads in order.
+    last: AtomicU64,
+}
+
+impl Reading {
+    /// Reads `packed`, whose range lies in `source`.
+    pub fn new(packed: Packed, source: Arc<Source>, shared: Arc<Decoding>) -> Reading {
+        Reading { stream: Arc::new(Stream { packed, source, shared }), last: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Has the next pieces decoded for somebody who reads in order: one stretch for each thread.
+    fn read_ahead(&self, piece: u64) {
+        let before = self.last.swap(piece, Ordering::Relaxed);
+        if before.wrapping_add(1) != piece || !piece.is_multiple_of(AHEAD) {
+            return;
+        }
+        let Stream { packed, shared, .. } = self.stream.as_ref();
+        if method::is_heavy(packed.method) {
+            return;
+        }
+        let pieces = packed.size.div_ceil(PIECE);
+        let index = shared.index(packed);
+        // One more than there are threads, so that none of them waits for the reader.
+        for stretch in 1..=shared.ahead.threads() + 1 {
+            let from = piece + stretch * AHEAD;
+            // Beyond the second, only where a mark lets a thread begin there: else all would start from here.
+            let start = from * PIECE;
+            let entrance = index.as_ref().map_or(0, |index| index.reach(start));
+            if from < pieces && (stretch <= 2 || entrance + 2 * AHEAD * PIECE > start) {
+                shared.ahead.want(&self.stream, from..pieces.min(from + AHEAD));
+            }
+        }
+    }
+}
+
+impl Coded for Reading {
     fn size(&self) -> u64 {
-        self.packed.size
+        self.stream.packed.size
     }
 
     fn is_ready(&self, offset: u64, len: usize) -> bool {
         let last = (offset + len.max(1) as u64 - 1) / PIECE;
-        (offset / PIECE..=last).all(|n| self.shared.pieces.get(&(self.packed.entry, n)).is_some())
+        let Stream { packed, shared, .. } = self.stream.as_ref();
+        (offset / PIECE..=last).all(|n| shared.pieces.get(&(packed.entry, n)).is_some())
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let stream = self.stream.as_ref();
         let end = offset + buf.len() as u64;
-        self.verdict(end)?;
+        stream.verdict(end)?;
         // A source that changed under decoded pieces must not be read from memory either.
-        self.source.check()?;
+        stream.source.check()?;
         let mut at = offset;
         while at < end {
             let start = at / PIECE * PIECE;
-            let piece = self.piece(start)?;
+            self.read_ahead(start / PIECE);
+            let piece = stream.piece(start)?;
             let from = (at - start) as usize;
             let n = (end.min(start + PIECE) - at) as usize;
             let Some(bytes) = piece.get(from..from + n) else {
-                self.verdict(end)?;
-                return Err(self.not_here(start + piece.len() as u64));
+                stream.verdict(end)?;
+                return Err(stream.not_here(start + piece.len() as u64));
             };
             buf[(at - offset) as usize..][..n].copy_from_slice(bytes);
             at += n as u64;
         }
         // This very read may have been the first full pass.
-        self.verdict(end)
+        stream.verdict(end)
     }
+}
+
+/// Threads that decode ahead. They come with the first who reads in order, and end with the package.
+#[derive(Debug, Default)]
+struct Ahead {
+    wanted: OnceLock<SyncSender<(Arc<Stream>, Range<u64>)>>,
+}
+
+impl Ahead {
+    fn threads(&self) -> u64 {
+        std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) as u64
+    }
+
+    /// Has these pieces decoded, unless there is more to do already.
+    fn want(&self, stream: &Arc<Stream>, pieces: Range<u64>) {
+        let wanted = self.wanted.get_or_init(|| {
+            let threads = self.threads();
+            let (wanted, work) = sync_channel::<(Arc<Stream>, Range<u64>)>(threads as usize * 4);
+            let work = Arc::new(Mutex::new(work));
+            for _ in 0..threads {
+                let work = work.clone();
+                let name = "vaso-ahead".to_string();
+                let decode = move || {
+                    // The lock is for taking work, one thread at a time; it is given back before the work.
+                    while let Some((stream, mut pieces)) = next(&work) {
+                        // What fails here fails again for whoever reads it, and is told then.
+                        while pieces.next().is_some_and(|n| stream.piece(n * PIECE).is_ok()) {}
+                    }
+                };
+                if let Err(e) = std::thread::Builder::new().name(name).spawn(decode) {
+                    log::warn!("cannot decode ahead: {e}");
+                }
+            }
+            wanted
+        });
+        // Full: those who decode are behind already.
+        let _ = wanted.try_send((stream.clone(), pieces));
+    }
+}
+
+fn next<T>(work: &Mutex<Receiver<T>>) -> Option<T> {
+    work.lock().recv().ok()
 }
 
 /// Decodes until `out` is full or the stream ends; what was decoded before a failure counts.

@@ -1,0 +1,83 @@
+//! Which parts of a stream were decoded so far, and their checksums: in whatever order they come, the whole is
+//! checked as soon as it is complete.
+
+use std::collections::BTreeMap;
+
+use crc32fast::Hasher;
+
+/// More parts than this, with holes between them, are not kept apart: the stream stays unchecked until it is
+/// read in a better order.
+const MOST_PARTS: usize = 4096;
+
+/// Checksums of disjoint parts, by where they start. Neighbours are one part.
+#[derive(Debug, Default)]
+pub struct Coverage {
+    parts: BTreeMap<u64, Part>,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    end: u64,
+    crc: Hasher,
+}
+
+impl Coverage {
+    /// Adds `len` bytes from `start` on, whose checksum is `crc`, unless they are there.
+    pub fn add(&mut self, start: u64, len: u64, crc: Hasher) {
+        let end = start + len;
+        let before = self.parts.range(..=start).next_back().map(|(at, part)| (*at, part.end));
+        let overlaps = before.is_some_and(|(_, before_end)| before_end > start);
+        if len == 0 || overlaps || self.parts.range(start..end).next().is_some() {
+            return;
+        }
+        let mut part = Part { end, crc };
+        let mut at = start;
+        if let Some((before, _)) = before.filter(|(_, before_end)| *before_end == start) {
+            let mut first = self.parts.remove(&before).expect("it was just found");
+            first.crc.combine(&part.crc);
+            (at, part) = (before, Part { end, crc: first.crc });
+        }
+        if let Some(after) = self.parts.remove(&end) {
+            part.crc.combine(&after.crc);
+            part.end = after.end;
+        }
+        if self.parts.len() < MOST_PARTS {
+            self.parts.insert(at, part);
+        }
+    }
+
+    /// The checksum of the first `size` bytes, once all of them were added.
+    pub fn whole(&self, size: u64) -> Option<u32> {
+        let first = self.parts.get(&0)?;
+        (first.end == size).then(|| first.crc.clone().finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(coverage: &mut Coverage, data: &[u8], start: usize, end: usize) {
+        let mut crc = Hasher::new();
+        crc.update(&data[start..end]);
+        coverage.add(start as u64, (end - start) as u64, crc);
+    }
+
+    #[test]
+    fn the_order_does_not_matter() {
+        let data: Vec<u8> = (0..100_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        // Steps that have no factor in common with the number of pieces visit each of them once.
+        for step in [1, 3, 7, 51, 99] {
+            let mut coverage = Coverage::default();
+            for i in 0..100 {
+                assert_eq!(coverage.whole(100_000), None);
+                let start = i * step % 100 * 1000;
+                add(&mut coverage, &data, start, start + 1000);
+                // What is there already changes nothing.
+                add(&mut coverage, &data, start, start + 1000);
+            }
+            assert_eq!(coverage.whole(100_000), Some(crc32fast::hash(&data)), "step {step}");
+            assert_eq!(coverage.parts.len(), 1);
+        }
+    }
+}
