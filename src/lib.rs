@@ -37,7 +37,7 @@
 //!
 //! # Where to begin
 //!
-//! The README, then this page, then [`format`] and any one format's folder. The promises that the product
+//! The README, then this page, then [`mod@format`] and any one format's folder. The promises that the product
 //! makes (R1 to R7) are listed in the README; `tests/promises.rs` has a test for each, by its number.
 
 pub mod cli;
