@@ -1,6 +1,6 @@
 //! The command line: one file for each verb, and no logic of its own.
 //!
-//! Data goes to standard output, prose and progress to standard error. Exit codes are in [`exit`].
+//! Data goes to standard output, prose and progress to standard error. Exit codes are in `exit.rs`.
 
 mod cat;
 mod cp;
