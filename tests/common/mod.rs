@@ -37,33 +37,31 @@ const NOBODY: &str = "65534";
 
 /// The program where every user can run it: the build folder may lie below a closed home.
 pub fn program() -> PathBuf {
-    static COPY: OnceLock<PathBuf> = OnceLock::new();
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(reachable_program).clone()
+}
+
+// The cleaner waits for us, so we cannot wait for it.
+#[allow(clippy::zombie_processes)]
+fn reachable_program() -> PathBuf {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_vaso"));
-    if !is_root() {
+    let reachable = || {
+        let mut test = Command::new("setpriv");
+        test.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "test", "-x"]).arg(&built);
+        test.status().expect("setpriv is part of util-linux").success()
+    };
+    if !is_root() || reachable() {
         return built;
     }
-    COPY.get_or_init(|| {
-        // One for each state of the binary, so that runs of the tests share it and none runs an old one.
-        let meta = fs::metadata(&built).unwrap();
-        let stamp = meta.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-        let reachable = Command::new("setpriv")
-            .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "test", "-x"])
-            .arg(&built)
-            .status()
-            .expect("setpriv is part of util-linux");
-        if reachable.success() {
-            return built.clone();
-        }
-        let copy = std::env::temp_dir().join(format!("vaso-for-tests-{stamp}"));
-        if !copy.exists() {
-            let part = copy.with_extension(std::process::id().to_string());
-            fs::copy(&built, &part).unwrap();
-            fs::set_permissions(&part, fs::Permissions::from_mode(0o755)).unwrap();
-            fs::rename(&part, &copy).unwrap();
-        }
-        copy
-    })
-    .clone()
+    let folder = folder().keep();
+    let copy = folder.join("vaso");
+    fs::copy(&built, &copy).unwrap();
+    // A static is never dropped: a shell waits for the end of this process, and removes the copy.
+    let clean = r#"tail --pid="$1" -f /dev/null; rm -r "$2""#;
+    let mut cleaner = Command::new("setsid");
+    cleaner.args(["sh", "-c", clean, "sh", &std::process::id().to_string()]).arg(&folder);
+    cleaner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    copy
 }
 
 /// A command that runs as `who`.

@@ -99,7 +99,7 @@ fn events(package: &Package) -> u64 {
             }
         }
     };
-    match super::stream::decode_all(&packed, package.source(), &package.findings, count) {
+    match super::whole::decode_all(&packed, package.source(), &package.findings, count) {
         Ok(()) => lines + u64::from(open),
         Err(_) => 0,
     }

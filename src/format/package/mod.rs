@@ -5,7 +5,8 @@
 //!   load       makes entries and a tree of it                      salvage                when it is lost
 //!   kind       which kind of project it is                         links                  which links are safe
 //!   stream     reads packed entries anywhere                       decode, methods        the decoders
-//!   index      where decoding can begin in the middle              inflate                the one that can
+//!   pool       decoders and pieces that all entries share          whole, coverage        front to back, and checked
+//!   index      where decoding can begin in the middle              inflate, ahead         the one that can
 //!   verify     checks every byte                                   describe, sample       tell what is in it
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! data, and is compared with it. The last record of a name counts. Nothing is inflated at open, and no size
 //! in the file decides how much memory is taken.
 
+mod ahead;
 mod coverage;
 mod decode;
 mod describe;
@@ -26,12 +28,14 @@ mod load;
 #[cfg(feature = "methods")]
 mod methods;
 mod names;
+mod pool;
 mod record;
 mod salvage;
 pub mod sample;
 mod stream;
 mod times;
 mod verify;
+mod whole;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,8 +45,10 @@ use parking_lot::Mutex;
 use self::decode::method;
 use self::document::Document;
 use self::load::{Entry, Loaded, Loader};
+use self::pool::Decoding;
 use self::record::{LOCAL_LEN, Local};
-use self::stream::{Decoding, Packed, Reading};
+use self::stream::Reading;
+use self::whole::Packed;
 use super::{Container, Description, OpenOptions};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
@@ -357,7 +363,7 @@ impl Package {
     fn read_whole(&self, id: NodeId) -> Result<Arc<[u8]>> {
         let packed = self.packed(id)?;
         let mut bytes = Vec::with_capacity(packed.size.min(SMALL) as usize);
-        stream::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))?;
+        whole::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes.into())
     }
 
@@ -373,7 +379,7 @@ impl Package {
         if self.checked.lock().contains(&packed.entry) {
             return Ok(());
         }
-        stream::decode_all(packed, &self.source, &self.findings, |_| ())?;
+        whole::decode_all(packed, &self.source, &self.findings, |_| ())?;
         self.checked.lock().insert(packed.entry);
         Ok(())
     }

@@ -1,241 +1,42 @@
 //! Reading a packed entry at any place, by several threads, in bounded memory.
 //!
-//! A [`Cursor`] is a decoder somewhere in an entry. A read takes the nearest one behind its place out of the
-//! pool, or starts at the front, and decodes piece by piece; what it passes on its way is kept for the reads
-//! that come with it (the kernel reads ahead in several requests at once, in any order). Nobody queues behind
-//! another reader, unless that one is about to pass the very place.
+//! A read takes a cursor out of the [`super::pool`], or begins at a mark of the entry's [`super::index`], or at the
+//! front, and decodes piece by piece; what it passes on its way is kept for the reads that come with it (the
+//! kernel reads ahead in several requests at once, in any order). Marks are made on the way. Who reads in order
+//! has the next pieces decoded by other threads ([`super::ahead`]).
 //!
-//! Memory: [`IDLE`] cursors and [`PIECES`] bytes of decoded pieces for a whole package, however many entries
-//! are open and whatever they declare.
-//!
-//! A deflate stream has an index ([`super::index`]): a cursor may begin at a mark in the middle, and makes marks
-//! on its way. Who reads in order has the next pieces decoded ahead, by other threads, from the next marks.
+//! The checksum of the whole is put together from the pieces, in whatever order they were decoded. If it is
+//! wrong, the last page is not given out any more.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Condvar, Mutex};
-
-use super::coverage::Coverage;
-use super::decode::{self, Decoder, Inflate, method};
+use super::decode::{self, Inflate, method};
 use super::index::Index;
-use crate::error::{Error, Result, from_io};
-use crate::finding::{Finding, Findings, Severity};
-use crate::store::{CacheFolder, Source, SourceReader};
-use crate::tree::{Cache, Coded};
+use super::pool::{Cursor, Decoding, NEAR, PIECE, Working};
+use super::whole::{self, Packed, check_crc, ends_early, fill, note_unused, too_long};
+use crate::error::{Error, Result};
+use crate::finding::Finding;
+use crate::store::{Source, SourceReader};
+use crate::tree::Coded;
 
-/// Decoded bytes are kept in pieces of this size: what the kernel asks for at once.
-pub const PIECE: u64 = 128 * 1024;
-/// Decoded bytes that are kept for all entries together.
-const PIECES: usize = 16 << 20;
-/// Idle cursors that are kept for all entries together; each takes about 150 KiB.
-const IDLE: usize = 48;
-/// A place that another cursor will pass this soon is worth waiting for.
-const NEAR: u64 = 12 * PIECE;
 /// Pieces that one thread decodes ahead in one go: about the distance of two marks.
 const AHEAD: u64 = 4;
-/// Indexes that are kept open.
-const INDEXES: usize = 64;
 /// The kernel's page: the smallest read that it repeats by itself when a larger one failed.
 const PAGE: u64 = 4096;
 
-/// What all packed entries of a package share.
-#[derive(Debug)]
-pub struct Decoding {
-    pool: Mutex<Pool>,
-    /// A cursor has moved, or is back.
-    moved: Condvar,
-    pieces: Cache<(u32, u64), Arc<[u8]>>,
-    indexes: Cache<u32, Arc<Index>>,
-    folder: Option<Arc<CacheFolder>>,
-    ahead: Ahead,
-    findings: Arc<Findings>,
-}
-
-#[derive(Debug, Default)]
-struct Pool {
-    next_ticket: u64,
-    idle: VecDeque<Cursor>,
-    /// The cursors that are being used.
-    busy: Vec<Busy>,
-    /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
-    bad_from: HashMap<u32, u64>,
-    /// What was decoded of entries that have no verdict yet.
-    coverage: HashMap<u32, Coverage>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Busy {
-    ticket: u64,
-    entry: u32,
-    position: u64,
-    heavy: bool,
-}
-
-/// A decoder at a multiple of [`PIECE`], or at the end, of one entry.
-#[derive(Debug)]
-struct Cursor {
-    entry: u32,
-    heavy: bool,
-    position: u64,
-    decoder: Box<dyn Decoder>,
-}
-
-/// What is to be decoded.
-#[derive(Debug, Clone)]
-pub struct Packed {
-    /// The entry's number in its package.
-    pub entry: u32,
-    /// Its path, for messages.
-    pub name: String,
-    /// Compression method.
-    pub method: u16,
-    /// Where its packed bytes lie.
-    pub range: Range<u64>,
-    /// Decoded size.
-    pub size: u64,
-    /// CRC-32 of the decoded bytes.
-    pub crc: u32,
-    /// Its time, in seconds.
-    pub time: i64,
-}
-
-impl Packed {
-    /// What an index lies under: everything that the package says of the content.
-    fn key(&self) -> [u8; 32] {
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"deflate index 1");
-        hash.update(self.name.as_bytes());
-        for number in [self.size, self.range.end - self.range.start, self.crc.into(), self.time as u64] {
-            hash.update(&number.to_le_bytes());
-        }
-        *hash.finalize().as_bytes()
-    }
-}
-
-impl Decoding {
-    /// Nothing decoded yet. Indexes lie in `folder`, or in memory.
-    pub fn new(findings: Arc<Findings>, folder: Option<Arc<CacheFolder>>) -> Arc<Decoding> {
-        Arc::new(Decoding {
-            pool: Mutex::default(),
-            moved: Condvar::new(),
-            pieces: Cache::new(PIECES),
-            // Without a folder an index takes memory, else a file descriptor.
-            indexes: Cache::new(if folder.is_some() { INDEXES } else { 4 }),
-            folder,
-            ahead: Ahead::default(),
-            findings,
-        })
-    }
-
-    /// The index of a stream that has one.
-    fn index(&self, packed: &Packed) -> Option<Arc<Index>> {
-        if packed.method != method::DEFLATE {
-            return None;
-        }
-        if let Some(index) = self.indexes.get(&packed.entry) {
-            return Some(index);
-        }
-        let length = packed.range.end - packed.range.start;
-        let index = Arc::new(Index::open(self.folder.as_deref(), packed.key(), length, packed.size));
-        self.indexes.insert(packed.entry, index.clone(), 1);
-        Some(index)
-    }
-
-    /// The cursor from which `target` is reached soonest; waits for one that is about to get there. `None`
-    /// when somebody else has decoded the piece in the meantime.
-    fn cursor<'a>(&'a self, stream: &Stream, target: u64) -> Result<Option<Working<'a>>> {
-        let Packed { entry, method, .. } = stream.packed;
-        let heavy = method::is_heavy(method);
-        let before = |position: u64| position <= target;
-        let index = self.index(&stream.packed);
-        let mut pool = self.pool.lock();
-        loop {
-            if self.pieces.get(&(entry, target / PIECE)).is_some() {
-                return Ok(None);
-            }
-            let idle = (0..pool.idle.len())
-                .filter(|i| pool.idle[*i].entry == entry && before(pool.idle[*i].position))
-                .max_by_key(|i| pool.idle[*i].position);
-            let mark = index.as_ref().map_or(0, |index| index.reach(target));
-            let idle = idle.filter(|i| pool.idle[*i].position >= mark);
-            let reached = idle.map_or(mark, |i| pool.idle[i].position);
-            let coming = pool.busy.iter().any(|busy| {
-                let near = before(busy.position) && target - busy.position <= NEAR;
-                let nearer = busy.position > reached || reached == 0;
-                // Of decoders that may take much memory, one works at a time.
-                (busy.entry == entry && near && nearer) || (heavy && busy.heavy)
-            });
-            if coming {
-                self.moved.wait(&mut pool);
-                continue;
-            }
-            let ticket = pool.next_ticket;
-            pool.next_ticket += 1;
-            pool.busy.push(Busy { ticket, entry, position: reached, heavy });
-            if heavy && idle.is_none() {
-                pool.idle.retain(|cursor| !cursor.heavy);
-            }
-            let found = idle.and_then(|i| pool.idle.remove(i));
-            drop(pool);
-            // From here on the ticket is given back whatever happens.
-            let mut working = Working { shared: self, ticket, cursor: None };
-            working.cursor = Some(match found {
-                Some(cursor) => cursor,
-                None => stream.enter(target, index)?,
-            });
-            return Ok(Some(working));
-        }
-    }
-}
-
-/// A cursor in use. Dropped with it, the cursor is back in the pool; without, it is gone.
-struct Working<'a> {
-    shared: &'a Decoding,
-    ticket: u64,
-    cursor: Option<Cursor>,
-}
-
-impl Working<'_> {
-    /// Says how far the cursor is, to those who wait for it.
-    fn at(&self, position: u64) {
-        let mut pool = self.shared.pool.lock();
-        if let Some(busy) = pool.busy.iter_mut().find(|busy| busy.ticket == self.ticket) {
-            busy.position = position;
-        }
-        drop(pool);
-        self.shared.moved.notify_all();
-    }
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        let mut pool = self.shared.pool.lock();
-        pool.busy.retain(|busy| busy.ticket != self.ticket);
-        pool.idle.extend(self.cursor.take());
-        if pool.idle.len() > IDLE {
-            pool.idle.pop_front();
-        }
-        drop(pool);
-        self.shared.moved.notify_all();
-    }
-}
-
 /// One packed entry.
 #[derive(Debug)]
-struct Stream {
-    packed: Packed,
+pub struct Stream {
+    pub(super) packed: Packed,
     source: Arc<Source>,
     shared: Arc<Decoding>,
 }
 
 impl Stream {
     /// A cursor as near before `target` as the index allows, at the start of a piece.
-    fn enter(&self, target: u64, index: Option<Arc<Index>>) -> Result<Cursor> {
+    pub(super) fn enter(&self, target: u64, index: Option<Arc<Index>>) -> Result<Cursor> {
         let Packed { entry, method, size, ref range, .. } = self.packed;
         let heavy = method::is_heavy(method);
         let reader = |start| SourceReader::new(self.source.clone(), start..range.end);
@@ -264,7 +65,7 @@ impl Stream {
     }
 
     /// The piece that begins at `target`. Shorter than it should be where the stream is damaged.
-    fn piece(&self, target: u64) -> Result<Arc<[u8]>> {
+    pub(super) fn piece(&self, target: u64) -> Result<Arc<[u8]>> {
         let key = (self.packed.entry, target / PIECE);
         loop {
             if let Some(piece) = self.shared.pieces.get(&key) {
@@ -396,7 +197,7 @@ impl Stream {
     }
 
     fn refuse(&self, error: io::Error) -> Error {
-        refuse(&self.packed.name, error)
+        whole::refuse(&self.packed.name, error)
     }
 }
 
@@ -473,132 +274,4 @@ impl Coded for Reading {
         // This very read may have been the first full pass.
         stream.verdict(end)
     }
-}
-
-/// Threads that decode ahead. They come with the first who reads in order, and end with the package.
-#[derive(Debug, Default)]
-struct Ahead {
-    wanted: OnceLock<SyncSender<(Arc<Stream>, Range<u64>)>>,
-}
-
-impl Ahead {
-    fn threads(&self) -> u64 {
-        std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) as u64
-    }
-
-    /// Has these pieces decoded, unless there is more to do already.
-    fn want(&self, stream: &Arc<Stream>, pieces: Range<u64>) {
-        let wanted = self.wanted.get_or_init(|| {
-            let threads = self.threads();
-            let (wanted, work) = sync_channel::<(Arc<Stream>, Range<u64>)>(threads as usize * 4);
-            let work = Arc::new(Mutex::new(work));
-            for _ in 0..threads {
-                let work = work.clone();
-                let name = "vaso-ahead".to_string();
-                let decode = move || {
-                    // The lock is for taking work, one thread at a time; it is given back before the work.
-                    while let Some((stream, mut pieces)) = next(&work) {
-                        // What fails here fails again for whoever reads it, and is told then.
-                        while pieces.next().is_some_and(|n| stream.piece(n * PIECE).is_ok()) {}
-                    }
-                };
-                if let Err(e) = std::thread::Builder::new().name(name).spawn(decode) {
-                    log::warn!("cannot decode ahead: {e}");
-                }
-            }
-            wanted
-        });
-        // Full: those who decode are behind already.
-        let _ = wanted.try_send((stream.clone(), pieces));
-    }
-}
-
-fn next<T>(work: &Mutex<Receiver<T>>) -> Option<T> {
-    work.lock().recv().ok()
-}
-
-/// Decodes until `out` is full or the stream ends; what was decoded before a failure counts.
-fn fill(decoder: &mut dyn Decoder, out: &mut [u8]) -> (usize, Option<io::Error>) {
-    let mut made = 0;
-    while made < out.len() {
-        match decoder.decode(&mut out[made..]) {
-            Ok(0) => break,
-            Ok(n) => made += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return (made, Some(e)),
-        }
-    }
-    (made, None)
-}
-
-/// Decodes a whole entry in order, hands every piece to `each`, and checks size and checksum.
-pub fn decode_all(
-    packed: &Packed,
-    source: &Arc<Source>,
-    findings: &Findings,
-    mut each: impl FnMut(&[u8]),
-) -> Result<()> {
-    let input = SourceReader::new(source.clone(), packed.range.clone());
-    let failed = |e| refuse(&packed.name, e);
-    let mut decoder = decode::decoder(packed.method, input, packed.size).map_err(failed)?;
-    let mut buf = vec![0u8; PIECE.min(packed.size.max(1)) as usize];
-    let mut crc = crc32fast::Hasher::new();
-    let mut made = 0u64;
-    while made < packed.size {
-        let wanted = (packed.size - made).min(buf.len() as u64) as usize;
-        let (n, failure) = fill(decoder.as_mut(), &mut buf[..wanted]);
-        crc.update(&buf[..n]);
-        each(&buf[..n]);
-        made += n as u64;
-        if let Some(e) = failure {
-            return Err(failed(e));
-        }
-        if n < wanted {
-            return Err(ends_early(packed, made));
-        }
-    }
-    if decoder.decode(&mut [0u8; 1]).map_err(failed)? != 0 {
-        return Err(too_long(packed));
-    }
-    check_crc(packed, crc.finalize())?;
-    note_unused(findings, &packed.name, decoder.unused());
-    Ok(())
-}
-
-fn ends_early(packed: &Packed, made: u64) -> Error {
-    let what = format!("its packed stream ends after {made} of {} bytes", packed.size);
-    Error::damaged("size-mismatch", &packed.name, what)
-}
-
-fn too_long(packed: &Packed) -> Error {
-    let what = format!("its packed stream is longer than the {} bytes it declares", packed.size);
-    Error::damaged("size-mismatch", &packed.name, what)
-}
-
-fn check_crc(packed: &Packed, found: u32) -> Result<()> {
-    if found == packed.crc {
-        return Ok(());
-    }
-    let what = format!("the checksum of its bytes is {found:08x}, the package says {:08x}", packed.crc);
-    Err(Error::damaged("crc-mismatch", &packed.name, what))
-}
-
-fn note_unused(findings: &Findings, name: &str, unused: u64) {
-    if unused > 0 {
-        findings.add(Finding::new(
-            Severity::Warning,
-            "bytes-after-stream",
-            name,
-            format!("{unused} bytes stand behind the end of its packed stream; size and checksum are right"),
-            "nothing is lost; saving the package anew removes them",
-        ));
-    }
-}
-
-/// A decoder's complaint as an error of ours.
-fn refuse(name: &str, error: io::Error) -> Error {
-    from_io(error, |e| match e.kind() {
-        io::ErrorKind::Unsupported => Error::Unsupported { entry: name.to_string(), what: e.to_string() },
-        _ => Error::damaged("stream-damaged", name, format!("its packed stream is damaged: {e}")),
-    })
 }

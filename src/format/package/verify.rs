@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::document::Reference;
-use super::{Package, stream};
+use super::{Package, whole};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::tree::{Kind, NodeId};
@@ -73,7 +73,7 @@ fn check(package: &Package, id: NodeId) -> Result<()> {
     let outcome = package.packed(id).and_then(|packed| {
         let digest = package.recorded_sha256(id);
         let mut sha256 = digest.map(|_| Sha256::new());
-        stream::decode_all(&packed, &package.source, &package.findings, |piece| {
+        whole::decode_all(&packed, &package.source, &package.findings, |piece| {
             if let Some(sha256) = &mut sha256 {
                 sha256.update(piece);
             }

@@ -1,0 +1,184 @@
+//! What all packed entries of a package share: decoders that wait where they were left, decoded pieces, indexes.
+//!
+//! A [`Cursor`] is a decoder somewhere in an entry. Whoever needs a place takes the nearest one before it, and
+//! brings it back; nobody queues behind another reader, unless that one is about to pass the very place.
+//!
+//! Memory: [`IDLE`] cursors and [`PIECES`] bytes of decoded pieces for a whole package, however many entries
+//! are open and whatever they declare.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::ahead::Ahead;
+use super::coverage::Coverage;
+use super::decode::{Decoder, method};
+use super::index::Index;
+use super::stream::Stream;
+use super::whole::Packed;
+use crate::error::Result;
+use crate::finding::Findings;
+use crate::store::CacheFolder;
+use crate::tree::Cache;
+
+/// Decoded bytes are kept in pieces of this size: what the kernel asks for at once.
+pub const PIECE: u64 = 128 * 1024;
+/// Decoded bytes that are kept for all entries together.
+const PIECES: usize = 16 << 20;
+/// Idle cursors that are kept for all entries together; each takes about 150 KiB.
+const IDLE: usize = 48;
+/// A place that another cursor will pass this soon is worth waiting for.
+pub const NEAR: u64 = 12 * PIECE;
+/// Indexes that are kept open.
+const INDEXES: usize = 64;
+
+/// What all packed entries of a package share.
+#[derive(Debug)]
+pub struct Decoding {
+    pub(super) pool: Mutex<Pool>,
+    /// A cursor has moved, or is back.
+    moved: Condvar,
+    pub(super) pieces: Cache<(u32, u64), Arc<[u8]>>,
+    indexes: Cache<u32, Arc<Index>>,
+    folder: Option<Arc<CacheFolder>>,
+    pub(super) ahead: Ahead,
+    pub(super) findings: Arc<Findings>,
+}
+
+#[derive(Debug, Default)]
+pub struct Pool {
+    next_ticket: u64,
+    idle: VecDeque<Cursor>,
+    /// The cursors that are being used.
+    busy: Vec<Busy>,
+    /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
+    pub(super) bad_from: HashMap<u32, u64>,
+    /// What was decoded of entries that have no verdict yet.
+    pub(super) coverage: HashMap<u32, Coverage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Busy {
+    ticket: u64,
+    entry: u32,
+    position: u64,
+    heavy: bool,
+}
+
+/// A decoder at a multiple of [`PIECE`], or at the end, of one entry.
+#[derive(Debug)]
+pub struct Cursor {
+    pub(super) entry: u32,
+    pub(super) heavy: bool,
+    pub(super) position: u64,
+    pub(super) decoder: Box<dyn Decoder>,
+}
+
+impl Decoding {
+    /// Nothing decoded yet. Indexes lie in `folder`, or in memory.
+    pub fn new(findings: Arc<Findings>, folder: Option<Arc<CacheFolder>>) -> Arc<Decoding> {
+        Arc::new(Decoding {
+            pool: Mutex::default(),
+            moved: Condvar::new(),
+            pieces: Cache::new(PIECES),
+            // Without a folder an index takes memory, else a file descriptor.
+            indexes: Cache::new(if folder.is_some() { INDEXES } else { 4 }),
+            folder,
+            ahead: Ahead::default(),
+            findings,
+        })
+    }
+
+    /// The index of a stream that has one.
+    pub(super) fn index(&self, packed: &Packed) -> Option<Arc<Index>> {
+        if packed.method != method::DEFLATE {
+            return None;
+        }
+        if let Some(index) = self.indexes.get(&packed.entry) {
+            return Some(index);
+        }
+        let length = packed.range.end - packed.range.start;
+        let index = Arc::new(Index::open(self.folder.as_deref(), packed.key(), length, packed.size));
+        self.indexes.insert(packed.entry, index.clone(), 1);
+        Some(index)
+    }
+
+    /// The cursor from which `target` is reached soonest; waits for one that is about to get there. `None`
+    /// when somebody else has decoded the piece in the meantime.
+    pub(super) fn cursor<'a>(&'a self, stream: &Stream, target: u64) -> Result<Option<Working<'a>>> {
+        let Packed { entry, method, .. } = stream.packed;
+        let heavy = method::is_heavy(method);
+        let before = |position: u64| position <= target;
+        let index = self.index(&stream.packed);
+        let mut pool = self.pool.lock();
+        loop {
+            if self.pieces.get(&(entry, target / PIECE)).is_some() {
+                return Ok(None);
+            }
+            let idle = (0..pool.idle.len())
+                .filter(|i| pool.idle[*i].entry == entry && before(pool.idle[*i].position))
+                .max_by_key(|i| pool.idle[*i].position);
+            let mark = index.as_ref().map_or(0, |index| index.reach(target));
+            let idle = idle.filter(|i| pool.idle[*i].position >= mark);
+            let reached = idle.map_or(mark, |i| pool.idle[i].position);
+            let coming = pool.busy.iter().any(|busy| {
+                let near = before(busy.position) && target - busy.position <= NEAR;
+                let nearer = busy.position > reached || reached == 0;
+                // Of decoders that may take much memory, one works at a time.
+                (busy.entry == entry && near && nearer) || (heavy && busy.heavy)
+            });
+            if coming {
+                self.moved.wait(&mut pool);
+                continue;
+            }
+            let ticket = pool.next_ticket;
+            pool.next_ticket += 1;
+            pool.busy.push(Busy { ticket, entry, position: reached, heavy });
+            if heavy && idle.is_none() {
+                pool.idle.retain(|cursor| !cursor.heavy);
+            }
+            let found = idle.and_then(|i| pool.idle.remove(i));
+            drop(pool);
+            // From here on the ticket is given back whatever happens.
+            let mut working = Working { shared: self, ticket, cursor: None };
+            working.cursor = Some(match found {
+                Some(cursor) => cursor,
+                None => stream.enter(target, index)?,
+            });
+            return Ok(Some(working));
+        }
+    }
+}
+
+/// A cursor in use. Dropped with it, the cursor is back in the pool; without, it is gone.
+pub struct Working<'a> {
+    shared: &'a Decoding,
+    ticket: u64,
+    pub(super) cursor: Option<Cursor>,
+}
+
+impl Working<'_> {
+    /// Says how far the cursor is, to those who wait for it.
+    pub(super) fn at(&self, position: u64) {
+        let mut pool = self.shared.pool.lock();
+        if let Some(busy) = pool.busy.iter_mut().find(|busy| busy.ticket == self.ticket) {
+            busy.position = position;
+        }
+        drop(pool);
+        self.shared.moved.notify_all();
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.shared.pool.lock();
+        pool.busy.retain(|busy| busy.ticket != self.ticket);
+        pool.idle.extend(self.cursor.take());
+        if pool.idle.len() > IDLE {
+            pool.idle.pop_front();
+        }
+        drop(pool);
+        self.shared.moved.notify_all();
+    }
+}
