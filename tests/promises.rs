@@ -295,6 +295,60 @@ fn r4_an_index_that_is_wiped_torn_foreign_or_shared_does_no_harm() {
     check(&Mount::new(As::Me, &path, &["--cache", not_a_folder]));
 }
 
+#[test]
+fn r4_an_index_made_of_a_damaged_copy_is_not_used_for_the_good_one() {
+    let home = folder();
+    let path = home.path().join("Packed.vaso");
+    let data = large_packed(&path);
+    let good = fs::read(&path).unwrap();
+    let cache = home.path().join("cache");
+    let options = ["--cache", cache.to_str().unwrap()];
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    let put = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    };
+    put(&treacherous(&good, &data));
+    let mount = Mount::new(As::Me, &path, &options);
+    let mut reader = Reader::new(As::Me);
+    reader.open("f", &mount.path("packed")).unwrap();
+    // Half of it: nobody knows yet that it is damaged.
+    let half = reader.pread("f", 0, data.len() / 2).unwrap();
+    assert!(half != data[..data.len() / 2], "the damage is of no use for this test");
+    drop(reader);
+    mount.unmount();
+    // The good one comes back, in place, under the same time.
+    put(&good);
+    let mount = Mount::new(As::Me, &path, &options);
+    let mut reader = Reader::new(As::Me);
+    reader.open("f", &mount.path("packed")).unwrap();
+    for at in [10 << 20, 5 << 20, 11 << 20] {
+        assert!(reader.pread("f", at, 200_000).unwrap() == data[at as usize..][..200_000], "at {at}");
+    }
+    assert!(reader.whole(&mount.path("packed")) == Ok(data));
+}
+
+/// The package with one bit flipped, so that its packed entry is decoded on, to other bytes in other places.
+fn treacherous(good: &[u8], data: &[u8]) -> Vec<u8> {
+    let name = (0..good.len()).find(|i| good[*i..].starts_with(b"packed")).unwrap();
+    let start = name + "packed".len() + usize::from(u16::from_le_bytes([good[name - 2], good[name - 1]]));
+    for bit in (start * 8 + 300_000..).step_by(997).take(2000) {
+        let mut bad = good.to_vec();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        let mut inflate = flate2::Decompress::new(false);
+        let mut out = vec![0; 13 << 20];
+        let decoded = inflate.decompress(&bad[start..], &mut out, flate2::FlushDecompress::None);
+        let all = decoded.is_ok() && inflate.total_out() == out.len() as u64;
+        // Shifted or different, at every place that the test looks at.
+        if all
+            && [5 << 20, 10 << 20, 11 << 20].iter().all(|at| out[*at..at + 40_000] != data[*at..at + 40_000])
+        {
+            return bad;
+        }
+    }
+    panic!("no bit is treacherous");
+}
+
 /// Reads a file through an open handle, page by page and as a whole, and says what came.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {

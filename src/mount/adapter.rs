@@ -16,7 +16,7 @@ use fuser::{
 use parking_lot::RwLock;
 
 use super::errno;
-use super::patience::Patience;
+use super::patience::{Patience, contained};
 use crate::error::{Error, Result};
 use crate::tree::Kind;
 use crate::volume::{Attr, Listing, Statfs, Volume};
@@ -195,7 +195,7 @@ impl Filesystem for Adapter {
             return reply.error(fuser::Errno::ENOSYS);
         }
         if self.volume.opens_at_once(ino.0) {
-            return reply_open(&self.volume, ino.0, reply);
+            return contained(|| reply_open(&self.volume, ino.0, reply));
         }
         let volume = self.volume.clone();
         self.patience.run(move || reply_open(&volume, ino.0, reply));
@@ -213,7 +213,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let size = size as usize;
-        with_buffer(size, |buffer| match self.volume.read_at_once(ino.0, offset, buffer) {
+        let read = |buffer: &mut [u8]| match self.volume.read_at_once(ino.0, offset, buffer) {
             Some(outcome) => reply_read(outcome, buffer, reply),
             None => {
                 let volume = self.volume.clone();
@@ -221,7 +221,8 @@ impl Filesystem for Adapter {
                     with_buffer(size, |buffer| reply_read(volume.read(ino.0, offset, buffer), buffer, reply));
                 });
             }
-        });
+        };
+        contained(|| with_buffer(size, read));
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {

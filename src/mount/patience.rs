@@ -50,10 +50,24 @@ impl Patience {
         let state = self.state.clone();
         let started = std::thread::Builder::new().name("vaso-slow".into()).spawn(move || state.work());
         if let Err(e) = started {
-            // Whoever is free later does it; if nobody ever is, the machine has worse problems.
             log::warn!("cannot start another thread: {e}");
-            self.state.queue.lock().threads -= 1;
+            let mut queue = self.state.queue.lock();
+            queue.threads -= 1;
+            // Whoever is free next does it; where nobody will be, it is done here.
+            let job = if queue.threads == 0 { queue.jobs.pop_front() } else { None };
+            drop(queue);
+            if let Some(job) = job {
+                contained(job);
+            }
         }
+    }
+}
+
+/// Does a job whose panic is nobody else's. The request is answered all the same: a reply that is dropped says
+/// EIO.
+pub fn contained(job: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+        log::error!("a request has met a defect of this program; it gave EIO, and the mount goes on");
     }
 }
 
@@ -63,7 +77,7 @@ impl State {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                job();
+                contained(job);
                 queue = self.queue.lock();
                 continue;
             }
@@ -83,6 +97,24 @@ mod tests {
     use super::*;
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_job_that_panics_costs_no_thread() {
+        let patience = Patience::default();
+        let done = Arc::new(AtomicUsize::new(0));
+        for i in 0..MOST * 3 {
+            let done = done.clone();
+            patience.run(move || {
+                done.fetch_add(1, Ordering::Relaxed);
+                assert!(i % 2 == 0, "this panic is part of the test");
+            });
+        }
+        let since = std::time::Instant::now();
+        while done.load(Ordering::Relaxed) < MOST * 3 {
+            assert!(since.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 
     #[test]
     fn jobs_run_side_by_side_and_all_of_them_run() {

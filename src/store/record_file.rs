@@ -30,13 +30,11 @@ impl CacheFolder {
     /// Uses `path`, which is made if it is missing, readable by its owner alone.
     pub fn open(path: &Path, bound: u64) -> io::Result<CacheFolder> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let owner = fs::metadata(path)?.uid();
-        if owner != nix::unistd::geteuid().as_raw() {
+        let meta = fs::metadata(path)?;
+        if meta.uid() != nix::unistd::geteuid().as_raw() || meta.mode() & 0o022 != 0 {
             // What others can write, others can forge.
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "the folder belongs to another user",
-            ));
+            let what = "others may write into the folder; take it from them (chmod go-w), or name another";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
         Ok(CacheFolder { path: path.to_path_buf(), bound })
     }
@@ -51,35 +49,64 @@ impl CacheFolder {
     /// The file for `key`, with records of `record` bytes (without their checksum).
     pub fn records(&self, key: [u8; 32], record: usize) -> io::Result<RecordFile> {
         let name: String = key[..16].iter().map(|b| format!("{b:02x}")).collect();
-        let path = self.path.join(name);
-        let mut file = open(&path)?;
-        let len = file.metadata()?.len();
-        let step = (record + CHECKSUM) as u64;
-        let fits = len >= HEAD && (len - HEAD).is_multiple_of(step) && {
-            let mut head = [0; HEAD as usize];
-            file.read_exact_at(&mut head, 0)?;
-            head[..16] == MAGIC && head[16..] == key
-        };
-        if !fits {
-            if len > 0 {
-                // Torn, or of another version. Whoever has it open keeps it.
-                fs::remove_file(&path)?;
-                file = open(&path)?;
+        let path = self.path.join(&name);
+        for _ in 0..3 {
+            match self.existing(&path, key, record) {
+                Ok(Some(file)) => return Ok(RecordFile { file, appending: Mutex::new(()), record }),
+                Ok(None) => match fs::remove_file(&path) {
+                    // Torn, foreign, or of another version. Whoever has it open keeps it.
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => {}
+                },
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                Err(_) => {}
             }
             self.make_room()?;
-            file.write_all(&[&MAGIC[..], &key].concat())?;
+            self.begin(&path, &name, key)?;
         }
-        Ok(RecordFile { reading: file.try_clone()?, file: Mutex::new(file), record })
+        Err(io::Error::other("the file is replaced again and again"))
     }
 
-    /// Deletes the files that have not been added to for the longest time, until the rest is within the bound.
+    /// The file at `path`, if it is whole and belongs to `key`.
+    fn existing(&self, path: &Path, key: [u8; 32], record: usize) -> io::Result<Option<File>> {
+        let file = open(path)?;
+        let meta = file.metadata()?;
+        let step = (record + CHECKSUM) as u64;
+        let own = meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw();
+        if !own || meta.len() < HEAD || !(meta.len() - HEAD).is_multiple_of(step) {
+            return Ok(None);
+        }
+        let mut head = [0; HEAD as usize];
+        file.read_exact_at(&mut head, 0)?;
+        Ok((head[..16] == MAGIC && head[16..] == key).then_some(file))
+    }
+
+    /// Makes the file with its head, in one step: two who do so at once end with the same file.
+    fn begin(&self, path: &Path, name: &str, key: [u8; 32]) -> io::Result<()> {
+        let unique = format!(".{name}-{}-{:?}", std::process::id(), std::thread::current().id());
+        let part = self.path.join(unique);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        let made = file.write_all(&[&MAGIC[..], &key].concat()).and_then(|()| fs::hard_link(&part, path));
+        fs::remove_file(&part)?;
+        match made {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes the files of ours that have not been added to for the longest time, until the rest is within the
+    /// bound. Nothing else that lies in the folder is looked at.
     pub fn make_room(&self) -> io::Result<()> {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            let meta = entry.metadata()?;
-            if meta.is_file() {
-                files.push((meta.modified()?, meta.len(), entry.path()));
+            let ours = entry.file_name().to_str().is_some_and(is_our_name);
+            match entry.metadata() {
+                Ok(meta) if ours && meta.is_file() => {
+                    files.push((meta.modified()?, meta.len(), entry.path()))
+                }
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
             }
         }
         files.sort();
@@ -97,17 +124,22 @@ impl CacheFolder {
     }
 }
 
+/// Half of a key in hexadecimal digits.
+fn is_our_name(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn open(path: &Path) -> io::Result<File> {
     const O_NOFOLLOW: i32 = nix::fcntl::OFlag::O_NOFOLLOW.bits();
-    OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(O_NOFOLLOW).open(path)
+    OpenOptions::new().read(true).append(true).custom_flags(O_NOFOLLOW).open(path)
 }
 
 /// One file of records.
 #[derive(Debug)]
 pub struct RecordFile {
-    /// Locked for appending only.
-    file: Mutex<File>,
-    reading: File,
+    file: File,
+    /// Held while a record is appended, and its place is asked for.
+    appending: Mutex<()>,
     record: usize,
 }
 
@@ -118,20 +150,25 @@ impl RecordFile {
 
     /// How many records there are now.
     pub fn count(&self) -> io::Result<u64> {
-        Ok(self.reading.metadata()?.len().saturating_sub(HEAD) / self.step())
+        Ok(self.file.metadata()?.len().saturating_sub(HEAD) / self.step())
     }
 
     /// The first bytes of a record, not checked.
     pub fn peek(&self, index: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.reading.read_exact_at(buf, HEAD + index * self.step())
+        self.file.read_exact_at(buf, HEAD + index * self.step())
     }
 
     /// A whole record; `None` when its checksum is wrong.
     pub fn read(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; self.record + CHECKSUM];
-        self.reading.read_exact_at(&mut bytes, HEAD + index * self.step())?;
+        self.file.read_exact_at(&mut bytes, HEAD + index * self.step())?;
         let sum = bytes.split_off(self.record);
         Ok((crc32fast::hash(&bytes).to_le_bytes()[..] == sum[..]).then_some(bytes))
+    }
+
+    /// Throws all records away, for everybody: the file is no file of records any more, and is begun anew.
+    pub fn spoil(&self) -> io::Result<()> {
+        self.file.set_len(0)
     }
 
     /// Adds a record, by one write, and gives its number.
@@ -139,10 +176,11 @@ impl RecordFile {
         debug_assert_eq!(record.len(), self.record);
         record.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
         // Appending moves this file's position to behind what was written, wherever others have written.
-        let mut file = self.file.lock();
+        let appending = self.appending.lock();
+        let mut file = &self.file;
         let written = file.write(&record)?;
         let end = file.stream_position()?;
-        drop(file);
+        drop(appending);
         match written == record.len() && end >= HEAD + self.step() {
             true => Ok((end - HEAD) / self.step() - 1),
             // Half a record would shift all later ones; without a whole number of them the file is thrown away.
@@ -196,6 +234,49 @@ mod tests {
         assert_eq!((file.read(0).unwrap(), file.read(1).unwrap()), (None, Some(record(2))));
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(cache.records([3; 32], SIZE).unwrap().count().unwrap(), 0, "begun anew");
+    }
+
+    #[test]
+    fn what_lies_in_the_folder_beside_is_not_ours_to_delete() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.pdf"), vec![0; 5000]).unwrap();
+        let cache = CacheFolder::open(folder.path(), 1000).unwrap();
+        for i in 0..5 {
+            let file = cache.records([i; 32], SIZE).unwrap();
+            for n in 0..5 {
+                file.append(record(n)).unwrap();
+            }
+        }
+        cache.make_room().unwrap();
+        assert_eq!(fs::read(folder.path().join("thesis.pdf")).unwrap().len(), 5000);
+    }
+
+    #[test]
+    fn many_who_begin_a_file_at_once_have_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CacheFolder::open(folder.path(), 1 << 20).unwrap();
+        for round in 0..20 {
+            std::thread::scope(|scope| {
+                for n in 0..8 {
+                    let cache = &cache;
+                    scope.spawn(move || {
+                        let file = cache.records([round; 32], SIZE).unwrap();
+                        let at = file.append(record(n)).unwrap();
+                        assert_eq!(file.read(at).unwrap(), Some(record(n)));
+                    });
+                }
+            });
+            assert_eq!(cache.records([round; 32], SIZE).unwrap().count().unwrap(), 8);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 20, "nothing else is left");
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_into_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(CacheFolder::open(folder.path(), 1000).is_err());
     }
 
     #[test]

@@ -54,7 +54,23 @@ impl Volume {
         self.refresh_in(&mut self.refreshing.lock())
     }
 
+    /// Lets go of revisions that nobody holds anything of any more.
+    fn sweep(&self) {
+        let mut revisions = self.revisions.write();
+        let current = revisions.last().map(|r| r.epoch);
+        let before = revisions.len();
+        // A listing, or a look-up on its way, has a reference of its own.
+        let in_use = |r: &Arc<Revision>| r.held.load(Ordering::Relaxed) > 0 || Arc::strong_count(r) > 1;
+        revisions.retain(|r| Some(r.epoch) == current || in_use(r));
+        let swept = revisions.len() < before;
+        drop(revisions);
+        if swept {
+            self.contents.retain(|(epoch, _)| self.revision(*epoch).is_some());
+        }
+    }
+
     fn refresh_in(&self, state: &mut Refresh) -> Result<Outcome> {
+        self.sweep();
         let current = self.current();
         let source = current.container.source();
         let Some(there) = source.location().stamp()? else {
@@ -157,8 +173,6 @@ impl Volume {
         });
         self.revisions.write().push(revision.clone());
         self.hand_over(&revision);
-        self.revisions.write().retain(|r| r.epoch == revision.epoch || r.held.load(Ordering::Relaxed) > 0);
-        self.contents.retain(|(epoch, _)| self.revision(*epoch).is_some());
     }
 
     /// Which of the revisions that were read from this very file can still be read from it.

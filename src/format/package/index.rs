@@ -1,13 +1,15 @@
 //! The index of a deflate stream: marks where decoding can begin, with the window that each needs.
 //!
 //! Marks are made while a stream is decoded for whoever reads it, and kept at once: half a pass leaves half an
-//! index. They lie in a cache folder, where another mount finds them, or in bounded memory. An index belongs
-//! to one content: its key is made of everything the package says of the entry. A mark that contradicts the
-//! entry is ignored, and so is one whose record is damaged; then decoding begins further in front.
+//! index. They lie in a cache folder, where another mount finds them, or in bounded memory. A mark that
+//! contradicts the entry is ignored, and so is one whose record is damaged; then decoding begins further in front.
+//!
+//! An index belongs to one entry of one state of one file: marks of a damaged copy would give wrong bytes of
+//! the healthy one, whose directory says the same. And when an entry is found to be damaged, its index goes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -41,6 +43,9 @@ pub struct Index {
     file: Option<RecordFile>,
     /// The folder gave an error; it was told, and is left alone.
     failed: AtomicBool,
+    /// How many marks were added, and how many a stream of this size can have in all, with room to spare.
+    added: AtomicU64,
+    most: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -58,7 +63,13 @@ enum Window {
 impl Index {
     /// The index that lies under `key`, for a stream of `packed` and `size` bytes; empty if there is none.
     pub fn open(folder: Option<&CacheFolder>, key: [u8; 32], packed: u64, size: u64) -> Index {
-        let mut index = Index { marks: Mutex::default(), file: None, failed: AtomicBool::new(false) };
+        let mut index = Index {
+            marks: Mutex::default(),
+            file: None,
+            failed: AtomicBool::new(false),
+            added: AtomicU64::new(0),
+            most: size / SPACING * 2 + 16,
+        };
         let Some(folder) = folder else { return index };
         let read = folder.records(key, RECORD).and_then(|file| {
             let mut marks = BTreeMap::new();
@@ -126,8 +137,21 @@ impl Index {
         }
     }
 
+    /// Throws everything away: the stream is damaged, and so may be what was decoded of it.
+    pub fn spoil(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.marks.lock().clear();
+        if let Some(Err(e)) = self.file.as_ref().map(RecordFile::spoil) {
+            log::warn!("cannot throw away an index of a damaged file: {e}");
+        }
+    }
+
     /// Keeps a mark.
     pub fn add(&self, mark: Mark, window: Vec<u8>) {
+        if self.added.fetch_add(1, Ordering::Relaxed) >= self.most {
+            // Marks that do not stay: something is wrong with the folder, and it must not be filled for ever.
+            return;
+        }
         let place = match &self.file {
             Some(file) if !self.failed.load(Ordering::Relaxed) => match file.append(record(mark, &window)) {
                 Ok(record) => Window::Record(record),

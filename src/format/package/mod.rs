@@ -355,7 +355,6 @@ impl Package {
             range: self.locate(id)?,
             size: self.tree.node(id).size(),
             crc: entry.crc,
-            time: self.tree.node(id).time().seconds,
         })
     }
 

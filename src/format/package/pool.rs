@@ -41,6 +41,7 @@ pub struct Decoding {
     moved: Condvar,
     pub(super) pieces: Cache<(u32, u64), Arc<[u8]>>,
     indexes: Cache<u32, Arc<Index>>,
+    opening: Mutex<()>,
     folder: Option<Arc<CacheFolder>>,
     pub(super) ahead: Ahead,
     pub(super) findings: Arc<Findings>,
@@ -84,6 +85,7 @@ impl Decoding {
             pieces: Cache::new(PIECES),
             // Without a folder an index takes memory, else a file descriptor.
             indexes: Cache::new(if folder.is_some() { INDEXES } else { 4 }),
+            opening: Mutex::default(),
             folder,
             ahead: Ahead::default(),
             findings,
@@ -91,16 +93,22 @@ impl Decoding {
     }
 
     /// The index of a stream that has one.
-    pub(super) fn index(&self, packed: &Packed) -> Option<Arc<Index>> {
-        if packed.method != method::DEFLATE {
+    pub(super) fn index(&self, stream: &Stream) -> Option<Arc<Index>> {
+        let Packed { entry, method, size, ref range, .. } = stream.packed;
+        if method != method::DEFLATE {
             return None;
         }
-        if let Some(index) = self.indexes.get(&packed.entry) {
+        if let Some(index) = self.indexes.get(&entry) {
             return Some(index);
         }
-        let length = packed.range.end - packed.range.start;
-        let index = Arc::new(Index::open(self.folder.as_deref(), packed.key(), length, packed.size));
-        self.indexes.insert(packed.entry, index.clone(), 1);
+        // One at a time: two indexes of one stream would keep every mark twice.
+        let _opening = self.opening.lock();
+        if let Some(index) = self.indexes.get(&entry) {
+            return Some(index);
+        }
+        let key = stream.packed.key(&stream.source.stamp());
+        let index = Arc::new(Index::open(self.folder.as_deref(), key, range.end - range.start, size));
+        self.indexes.insert(entry, index.clone(), 1);
         Some(index)
     }
 
@@ -110,7 +118,7 @@ impl Decoding {
         let Packed { entry, method, .. } = stream.packed;
         let heavy = method::is_heavy(method);
         let before = |position: u64| position <= target;
-        let index = self.index(&stream.packed);
+        let index = self.index(stream);
         let mut pool = self.pool.lock();
         loop {
             if self.pieces.get(&(entry, target / PIECE)).is_some() {

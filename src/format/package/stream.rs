@@ -30,7 +30,7 @@ const PAGE: u64 = 4096;
 #[derive(Debug)]
 pub struct Stream {
     pub(super) packed: Packed,
-    source: Arc<Source>,
+    pub(super) source: Arc<Source>,
     shared: Arc<Decoding>,
 }
 
@@ -94,8 +94,10 @@ impl Stream {
             let bytes = Arc::get_mut(&mut piece).expect("nobody else has seen it");
             let (made, failure) = fill(cursor.decoder.as_mut(), bytes);
             cursor.position += made as u64;
-            self.cover(at, &bytes[..made]);
             let short = made < wanted;
+            if !short {
+                self.cover(at, bytes);
+            }
             if short {
                 piece = piece[..made].into();
                 let reason = match failure.map(|e| self.refuse(e)) {
@@ -179,6 +181,9 @@ impl Stream {
         let bad = pool.bad_from.entry(self.packed.entry).or_insert(offset);
         *bad = (*bad).min(offset);
         drop(pool);
+        if let Some(index) = self.shared.index(self) {
+            index.spoil();
+        }
         if let Some(finding) = Finding::of_damage(&why) {
             self.shared.findings.add(finding);
         }
@@ -226,7 +231,7 @@ impl Reading {
             return;
         }
         let pieces = packed.size.div_ceil(PIECE);
-        let index = shared.index(packed);
+        let index = shared.index(&self.stream);
         // One more than there are threads, so that none of them waits for the reader.
         for stretch in 1..=shared.ahead.threads() + 1 {
             let from = piece + stretch * AHEAD;

@@ -8,7 +8,7 @@ use super::decode::{self, Decoder};
 use super::pool::PIECE;
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
-use crate::store::{Source, SourceReader};
+use crate::store::{Source, SourceReader, Stamp};
 
 /// What is to be decoded.
 #[derive(Debug, Clone)]
@@ -25,17 +25,18 @@ pub struct Packed {
     pub size: u64,
     /// CRC-32 of the decoded bytes.
     pub crc: u32,
-    /// Its time, in seconds.
-    pub time: i64,
 }
 
 impl Packed {
-    /// What an index lies under: everything that the package says of the content.
-    pub fn key(&self) -> [u8; 32] {
+    /// What an index lies under: this entry, in this state of this file. What the directory says would not do:
+    /// a damaged copy says the same.
+    pub fn key(&self, stamp: &Stamp) -> [u8; 32] {
+        let Stamp { file, size, mtime, ctime, .. } = *stamp;
         let mut hash = blake3::Hasher::new();
         hash.update(b"deflate index 1");
-        hash.update(self.name.as_bytes());
-        for number in [self.size, self.range.end - self.range.start, self.crc.into(), self.time as u64] {
+        let times = [mtime.0, mtime.1, ctime.0, ctime.1].map(|n| n as u64);
+        let entry = [self.size, self.range.start, self.range.end, self.crc.into()];
+        for number in [file.0, file.1, size].into_iter().chain(times).chain(entry) {
             hash.update(&number.to_le_bytes());
         }
         *hash.finalize().as_bytes()
