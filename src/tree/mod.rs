@@ -23,7 +23,7 @@ mod name;
 pub use build::{Added, Builder, Leaf, RESERVED};
 pub use cache::Cache;
 pub use content::{Coded, Content};
-pub use name::{NameError, SafePath, parent_of};
+pub use name::{NameError, SafePath};
 
 /// A node's place in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -127,11 +127,6 @@ fn dots_in_disguise(part: &[u8]) -> bool {
     matches!(dots, Some(1 | 2))
 }
 
-/// The directory part of a path in a project; empty at the top.
-pub fn parent_of(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|b| *b == b'/').map_or(b"", |at| &path[..at])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
