@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     output::print(|out| match tree.node(top).kind {
-        Kind::Directory => directory(out, project.as_ref(), top, &args, true),
+        Kind::Directory => directory(out, project.as_ref(), top, &args),
         _ => line(out, project.as_ref(), top, &args),
     })?;
     Ok(Exit::Done)
@@ -91,16 +91,10 @@ fn row(tree: &Tree, id: NodeId) -> Row {
     }
 }
 
-fn directory(
-    out: &mut dyn Write,
-    project: &dyn Container,
-    top: NodeId,
-    args: &Args,
-    first: bool,
-) -> std::io::Result<()> {
+fn directory(out: &mut dyn Write, project: &dyn Container, top: NodeId, args: &Args) -> std::io::Result<()> {
     let tree = project.tree();
     let mut pending = vec![top];
-    let mut first = first;
+    let mut first = true;
     while let Some(dir) = pending.pop() {
         if args.recursive {
             let gap = if first { "" } else { "\n" };

@@ -128,7 +128,7 @@ fn background(args: &Args) -> Result<Exit> {
     again.extend(passed_on());
     again.extend(["--".into(), args.source.clone().into(), args.dir.clone().into()]);
     match mount::launch(&again)? {
-        Ready::Mounted(report, _) => {
+        Ready::Mounted(report) => {
             if args.json {
                 output::print(|out| writeln!(out, "{report}"))?;
             }

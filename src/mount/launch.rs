@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 /// How a start ended.
 #[derive(Debug)]
 pub enum Ready {
-    /// The mount answers; the line that the child wrote, and its process.
-    Mounted(String, u32),
+    /// The mount answers; the line that the child wrote.
+    Mounted(String),
     /// The child has said why not, and ended with this code.
     Failed(i32),
 }
@@ -35,7 +35,7 @@ pub fn launch(args: &[OsString]) -> Result<Ready> {
     let mut line = String::new();
     BufReader::new(pipe).read_line(&mut line).map_err(|e| Error::io("wait for", &program, e))?;
     if line.ends_with('\n') {
-        return Ok(Ready::Mounted(line.trim_end().to_string(), child.id()));
+        return Ok(Ready::Mounted(line.trim_end().to_string()));
     }
     let status = child.wait().map_err(|e| Error::io("wait for", &program, e))?;
     Ok(Ready::Failed(status.code().unwrap_or(2)))

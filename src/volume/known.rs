@@ -117,12 +117,18 @@ impl Known {
         unhold(&revision, before.epoch);
     }
 
-    /// Gives references back; the epoch of the place when it was the last.
-    pub fn forget(&self, ino: u64, count: u64) -> Option<u32> {
+    /// Gives references back. With the last one the number goes, and its revision is held by one less; a
+    /// revision that nothing holds is swept at the next look at the source.
+    pub fn forget(&self, ino: u64, count: u64, revision: impl Fn(u32) -> Option<Arc<Revision>>) {
         let mut shard = self.shard(ino).lock();
-        let held = shard.get_mut(&ino)?;
+        let Some(held) = shard.get_mut(&ino) else { return };
         held.lookups = held.lookups.saturating_sub(count);
-        (held.lookups == 0).then(|| shard.remove(&ino)).flatten().map(|held| held.place.epoch)
+        let forgotten = (held.lookups == 0).then_some(held.place.epoch);
+        if let Some(epoch) = forgotten {
+            shard.remove(&ino);
+            drop(shard);
+            unhold(revision, epoch);
+        }
     }
 
     /// Notes one more open; whether pages of earlier opens are still right.

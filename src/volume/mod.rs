@@ -73,6 +73,14 @@ impl Revision {
     fn tree(&self) -> &Tree {
         self.container.tree()
     }
+
+    /// Fails when the source was rewritten in place: its bytes are another state's.
+    fn still_there(&self) -> Result<()> {
+        match self.gone.load(Ordering::Acquire) {
+            true => Err(Error::SourceChanged(self.container.source().path().to_path_buf())),
+            false => Ok(()),
+        }
+    }
 }
 
 /// What `stat` says.
@@ -256,18 +264,7 @@ impl Volume {
 
     /// The kernel gives `count` references back.
     pub fn forget(&self, ino: u64, count: u64) {
-        if let Some(epoch) = self.known.forget(ino, count) {
-            self.release_revision(epoch);
-        }
-    }
-
-    /// One number less is held of a revision; when it was the last of an old one, the revision goes.
-    fn release_revision(&self, epoch: u32) {
-        let Some(revision) = self.revision(epoch) else { return };
-        if revision.held.fetch_sub(1, Ordering::Relaxed) == 1 && epoch != self.current().epoch {
-            self.revisions.write().retain(|r| r.epoch != epoch);
-            self.contents.retain(|(e, _)| *e != epoch);
-        }
+        self.known.forget(ino, count, |epoch| self.revision(epoch));
     }
 
     /// `stat` of a number.
@@ -347,28 +344,29 @@ impl Volume {
     /// Reads from a file if that takes no longer than a look at the disk; `None` where bytes have to be decoded
     /// first, or a changed source has to settle. Then [`Volume::read`] is for a thread that may take its time.
     pub fn read_at_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
-        if Control::of(ino).is_none() {
-            let (revision, node) = match self.resolve(ino) {
-                Ok(found) => found,
-                Err(e) => return Some(Err(e)),
-            };
-            let known = self.contents.get(&(revision.epoch, node));
-            // What is opened here for the first time is a look at the disk, or small.
-            let known = match known {
-                Some(known) => known,
-                None if self.options.open.check => return None,
-                None => match self.content(&revision, node) {
-                    Ok(content) => content,
-                    Err(Error::SourceChanged(_)) => return None,
-                    Err(e) => return Some(Err(e)),
-                },
-            };
-            if !known.is_ready(offset, buf.len()) {
-                return None;
-            }
+        if Control::of(ino).is_some() {
+            return Some(self.read_once(ino, offset, buf));
         }
-        match self.read_once(ino, offset, buf) {
-            Err(Error::SourceChanged(_)) if !self.is_gone(ino) => None,
+        let (revision, node) = match self.resolve(ino) {
+            Ok(found) => found,
+            Err(e) => return Some(Err(e)),
+        };
+        if let Err(e) = revision.still_there() {
+            return Some(Err(e));
+        }
+        // What is opened here for the first time is a look at the disk, or small; unless it is checked first.
+        let content = match self.contents.get(&(revision.epoch, node)) {
+            Some(content) => Ok(content),
+            None if self.options.open.check => return None,
+            None => self.content(&revision, node),
+        };
+        let done = match content {
+            Ok(content) if !content.is_ready(offset, buf.len()) => return None,
+            Ok(content) => content.read_at(offset, buf),
+            Err(e) => Err(e),
+        };
+        match done {
+            Err(Error::SourceChanged(_)) => None,
             done => Some(done),
         }
     }
@@ -383,9 +381,7 @@ impl Volume {
             return Content::Bytes(bytes.into()).read_at(offset, buf);
         }
         let (revision, node) = self.resolve(ino)?;
-        if revision.gone.load(Ordering::Acquire) {
-            return Err(Error::SourceChanged(revision.container.source().path().to_path_buf()));
-        }
+        revision.still_there()?;
         self.content(&revision, node)?.read_at(offset, buf)
     }
 

@@ -203,7 +203,7 @@ impl<'a> Loader<'a> {
         }
         let refusal = self.refusal(&record);
         if let Some(refusal) = refusal {
-            self.tell_refusal(refusal, &name, record.method);
+            self.findings.add(refusal.finding(&names::shown(&name), record.method));
         }
         if record.contradicts_zip64 {
             let message = "its 64-bit sizes contradict the plain ones, which count".to_string();
@@ -266,10 +266,6 @@ impl<'a> Loader<'a> {
         } else {
             None
         }
-    }
-
-    fn tell_refusal(&self, refusal: Refusal, name: &[u8], method: u16) {
-        self.findings.add(refusal.finding(&names::shown(name), method));
     }
 
     /// Sorts, looks for overlaps, and makes the tree.

@@ -95,9 +95,6 @@ impl Stream {
             let (made, failure) = fill(cursor.decoder.as_mut(), bytes);
             cursor.position += made as u64;
             let short = made < wanted;
-            if !short {
-                self.cover(at, bytes);
-            }
             if short {
                 piece = piece[..made].into();
                 let reason = match failure.map(|e| self.refuse(e)) {
@@ -107,19 +104,21 @@ impl Stream {
                     None => ends_early(&self.packed, cursor.position),
                 };
                 self.condemn(cursor.position, reason);
-            } else if cursor.position == self.packed.size {
-                self.judge(cursor)?;
+            } else {
+                self.cover(at, bytes);
+                if cursor.position == self.packed.size {
+                    self.judge(cursor)?;
+                }
             }
-            if short || target - at <= NEAR {
+            let kept = short || target - at <= NEAR;
+            if kept {
                 let key = (self.packed.entry, at / PIECE);
                 self.shared.pieces.insert(key, piece.clone(), piece.len() + 64);
-            } else {
-                spare = Some(piece.clone());
             }
             if at == target {
                 return Ok(piece);
             }
-            drop(piece);
+            spare = (!kept).then_some(piece);
             working.at(cursor.position);
             if short {
                 return Err(self.not_here(at + made as u64));
