@@ -1,17 +1,19 @@
 //! Makes a tree in one pass over a list of paths.
 //!
-//! A node is first a [`Draft`]; drafts are found by (parent, name) through a hash table that holds nothing but
-//! their numbers. [`Builder::finish`] then puts them level by level in the order of names, and counts.
+//! A node is first a [`Draft`]. Directories are found by (parent, name) through a hash table that holds nothing
+//! but their numbers; files are only put down, and meet others of their name when [`Builder::finish`] puts all
+//! of them level by level in the order of names.
 //!
-//! A later path wins over an earlier one of the same name. The loser is told to the caller, who knows what to
-//! report; drafts of losers stay as dead weight until the tree is finished. Every step takes constant time,
-//! also for a package that is made to contradict itself.
+//! A later path wins over an earlier one of the same name, and the caller is told how often: drafts of losers
+//! stay as dead weight until the tree is finished. Every step takes constant time, also for a package that is
+//! made to contradict itself.
 
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-use super::{Kind, Node, SafePath, Time, Tree};
+use super::number::number;
+use super::{Kind, Node, NodeId, SafePath, Time, Tree};
 use crate::error::{Error, Result};
 
 /// What the builder has to know of a file.
@@ -31,23 +33,38 @@ pub struct Leaf {
     pub identity: u64,
 }
 
-/// What adding a path has done.
+/// What adding a path has done, as far as it shows at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
-    /// The path is new.
+    /// Nothing else was touched.
     New,
-    /// The path was there; its entry, which is given, is shadowed.
-    Shadows(u32),
+    /// The directory had a record before.
+    Again,
     /// The path was a directory, whose contents are gone with it.
     ReplacesDirectory,
-    /// A file of this entry stood where a directory is needed now, and is gone.
-    ReplacesFile(u32),
 }
 
+/// What later paths have replaced.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Files by later files or directories of the same name.
+    pub files: u64,
+    /// The directories that have replaced files.
+    pub by_directories: Vec<NodeId>,
+}
+
+/// 48 bytes: there may be millions.
 #[derive(Debug, Clone, Copy)]
 struct Draft {
+    /// For a directory the number of its subdirectories.
+    size: u64,
+    identity: u64,
+    seconds: i64,
+    nanos: u32,
     parent: u32,
     name_at: u32,
+    /// For a directory its place among the directories.
+    entry: u32,
     name_len: u16,
     mode: u16,
     kind: Kind,
@@ -55,10 +72,30 @@ struct Draft {
     explicit: bool,
     /// A directory that a file has replaced. What is below it is dead as well, without being marked.
     dead: bool,
-    entry: u32,
-    time: Time,
-    size: u64,
-    identity: u64,
+}
+
+impl Draft {
+    fn directory(parent: u32, name_at: u32, name_len: u16, place: u32) -> Draft {
+        Draft {
+            size: 0,
+            identity: 0,
+            seconds: 0,
+            nanos: 0,
+            parent,
+            name_at,
+            entry: place,
+            name_len,
+            mode: DIRECTORY_MODE,
+            kind: Kind::Directory,
+            explicit: false,
+            dead: false,
+        }
+    }
+
+    fn name(&self) -> std::ops::Range<usize> {
+        let start = self.name_at as usize;
+        start..start + self.name_len as usize
+    }
 }
 
 /// A tree that is growing.
@@ -66,7 +103,9 @@ struct Draft {
 pub struct Builder {
     names: Vec<u8>,
     drafts: Vec<Draft>,
+    /// The directories.
     table: HashTable<u32>,
+    directories: u32,
     hasher: RandomState,
     /// The directory of the path before: archives list a directory's files together.
     last: (Vec<u8>, u32),
@@ -82,25 +121,13 @@ impl Builder {
     /// An empty tree; `expected` is a hint, and is not trusted beyond a million.
     pub fn new(expected: usize) -> Builder {
         let expected = expected.min(1 << 20);
-        let root = Draft {
-            parent: ROOT,
-            name_at: 0,
-            name_len: 0,
-            mode: DIRECTORY_MODE,
-            kind: Kind::Directory,
-            explicit: false,
-            dead: false,
-            entry: 0,
-            time: Time::default(),
-            size: 0,
-            identity: 0,
-        };
         let mut drafts = Vec::with_capacity(expected + 1);
-        drafts.push(root);
+        drafts.push(Draft::directory(ROOT, 0, 0, 0));
         Builder {
             names: Vec::with_capacity(expected * 24),
             drafts,
-            table: HashTable::with_capacity(expected),
+            table: HashTable::new(),
+            directories: 1,
             hasher: RandomState::new(),
             last: (Vec::new(), ROOT),
         }
@@ -109,195 +136,212 @@ impl Builder {
     /// Adds a file or a link, and the directories above it.
     pub fn leaf(&mut self, path: SafePath<'_>, leaf: Leaf) -> Result<Added> {
         let (folder, name) = path.split();
-        let (parent, lost) = self.folder(folder)?;
-        let (mut id, new) = self.get_or_add(parent, name)?;
-        let before = self.drafts[id as usize];
-        let replaces_directory = !new && before.kind == Kind::Directory;
-        if replaces_directory {
-            self.bury(id);
-            (id, _) = self.get_or_add(parent, name)?;
+        let parent = self.folder(folder)?;
+        let mut added = Added::New;
+        if self.drafts[parent as usize].size > 0
+            && let Some(directory) = self.find(parent, name)
+        {
+            self.bury(directory);
+            added = Added::ReplacesDirectory;
         }
-        let draft = &mut self.drafts[id as usize];
-        draft.kind = leaf.kind;
-        draft.mode = leaf.mode;
-        draft.entry = leaf.entry;
-        draft.time = leaf.time;
-        draft.size = leaf.size;
-        draft.identity = leaf.identity;
-        Ok(match (lost, new) {
-            (Some(entry), _) => Added::ReplacesFile(entry),
-            (None, true) => Added::New,
-            (None, false) if replaces_directory => Added::ReplacesDirectory,
-            (None, false) => Added::Shadows(before.entry),
-        })
+        let (_, name_at) = self.room()?;
+        self.names.extend_from_slice(name);
+        self.drafts.push(Draft {
+            size: leaf.size,
+            identity: leaf.identity,
+            seconds: leaf.time.seconds,
+            nanos: leaf.time.nanos,
+            parent,
+            name_at,
+            entry: leaf.entry,
+            name_len: name.len() as u16,
+            mode: leaf.mode,
+            kind: leaf.kind,
+            explicit: false,
+            dead: false,
+        });
+        Ok(added)
     }
 
     /// Adds a directory that has a record of its own, and those above it.
     pub fn directory(&mut self, path: SafePath<'_>, time: Time, mode: Option<u16>) -> Result<Added> {
-        let (id, lost) = self.folder(path.bytes())?;
+        let id = self.folder(path.bytes())?;
         let draft = &mut self.drafts[id as usize];
-        let again = draft.explicit;
-        draft.explicit = true;
-        draft.time = time;
+        let again = std::mem::replace(&mut draft.explicit, true);
+        (draft.seconds, draft.nanos) = (time.seconds, time.nanos);
         draft.mode = mode.unwrap_or(DIRECTORY_MODE);
-        Ok(match lost {
-            Some(entry) => Added::ReplacesFile(entry),
-            None if again => Added::Shadows(0),
-            None => Added::New,
-        })
+        Ok(if again { Added::Again } else { Added::New })
     }
 
-    /// The directory at `path`, made where it is missing; and the entry of a file that had to make way.
-    fn folder(&mut self, path: &[u8]) -> Result<(u32, Option<u32>)> {
+    /// The directory at `path`, made where it is missing.
+    fn folder(&mut self, path: &[u8]) -> Result<u32> {
         if path.is_empty() {
-            return Ok((ROOT, None));
+            return Ok(ROOT);
         }
-        if path == self.last.0 && self.drafts[self.last.1 as usize].kind == Kind::Directory {
-            return Ok((self.last.1, None));
+        if path == self.last.0 {
+            return Ok(self.last.1);
         }
         let mut at = ROOT;
-        let mut lost = None;
         for part in path.split(|b| *b == b'/') {
-            let (id, new) = self.get_or_add(at, part)?;
-            let draft = &mut self.drafts[id as usize];
-            if !new && draft.kind != Kind::Directory {
-                lost = Some(draft.entry);
-                draft.explicit = false;
-                draft.size = 0;
-                draft.identity = 0;
-                draft.mode = DIRECTORY_MODE;
-                draft.time = Time::default();
-            }
-            draft.kind = Kind::Directory;
-            at = id;
+            at = match self.find(at, part) {
+                Some(id) => id,
+                None => self.make(at, part)?,
+            };
         }
         self.last.0.clear();
         self.last.0.extend_from_slice(path);
         self.last.1 = at;
-        Ok((at, lost))
+        Ok(at)
     }
 
     fn hash(&self, parent: u32, name: &[u8]) -> u64 {
         self.hasher.hash_one((parent, name))
     }
 
-    fn name_of(names: &[u8], draft: &Draft) -> std::ops::Range<usize> {
-        let start = draft.name_at as usize;
-        debug_assert!(start + draft.name_len as usize <= names.len());
-        start..start + draft.name_len as usize
+    /// The living directory of a name.
+    fn find(&self, parent: u32, name: &[u8]) -> Option<u32> {
+        let found = self.table.find(self.hash(parent, name), |id| {
+            let draft = &self.drafts[*id as usize];
+            draft.parent == parent && &self.names[draft.name()] == name
+        });
+        found.copied()
     }
 
-    fn get_or_add(&mut self, parent: u32, name: &[u8]) -> Result<(u32, bool)> {
-        let hash = self.hash(parent, name);
-        let found = self.table.find(hash, |id| {
-            let draft = &self.drafts[*id as usize];
-            draft.parent == parent && &self.names[Self::name_of(&self.names, draft)] == name
-        });
-        if let Some(id) = found {
-            return Ok((*id, false));
+    /// The numbers that the next draft and the next name get.
+    fn room(&self) -> Result<(u32, u32)> {
+        match (u32::try_from(self.drafts.len()), u32::try_from(self.names.len())) {
+            (Ok(id), Ok(name_at)) => Ok((id, name_at)),
+            _ => {
+                let what = "the project has more names than four gigabytes can hold";
+                Err(Error::damaged("too-many-names", "", what))
+            }
         }
-        let full = || {
-            Error::damaged("too-many-names", "", "the project has more names than four gigabytes can hold")
-        };
-        let id = u32::try_from(self.drafts.len()).map_err(|_| full())?;
-        let name_at = u32::try_from(self.names.len()).map_err(|_| full())?;
+    }
+
+    fn make(&mut self, parent: u32, name: &[u8]) -> Result<u32> {
+        let (id, name_at) = self.room()?;
         self.names.extend_from_slice(name);
-        self.drafts.push(Draft {
-            parent,
-            name_at,
-            name_len: name.len() as u16,
-            mode: DIRECTORY_MODE,
-            kind: Kind::Directory,
-            explicit: false,
-            dead: false,
-            entry: 0,
-            time: Time::default(),
-            size: 0,
-            identity: 0,
-        });
+        self.drafts.push(Draft::directory(parent, name_at, name.len() as u16, self.directories));
+        self.directories += 1;
+        self.drafts[parent as usize].size += 1;
+        let hash = self.hash(parent, name);
         let (drafts, names, hasher) = (&self.drafts, &self.names, &self.hasher);
         self.table.insert_unique(hash, id, |id| {
             let draft = &drafts[*id as usize];
-            hasher.hash_one((draft.parent, &names[Self::name_of(names, draft)]))
+            hasher.hash_one((draft.parent, &names[draft.name()]))
         });
-        Ok((id, true))
+        Ok(id)
     }
 
-    /// A file takes a directory's place. The name gets a new draft, so that nothing below the old one is found
-    /// again: constant time, however often a hostile package does it.
+    /// A file takes a directory's place. The name may get a new draft later, so that nothing below the old one
+    /// is found again: constant time, however often a hostile package does it.
     fn bury(&mut self, id: u32) {
         self.last = (Vec::new(), ROOT);
         self.drafts[id as usize].dead = true;
         let draft = self.drafts[id as usize];
-        let hash = self.hash(draft.parent, &self.names[Self::name_of(&self.names, &draft)]);
+        let hash = self.hash(draft.parent, &self.names[draft.name()]);
         if let Ok(entry) = self.table.find_entry(hash, |other| *other == id) {
             entry.remove();
+            self.drafts[draft.parent as usize].size -= 1;
         }
     }
 
     /// Sorts, numbers and counts.
-    pub fn finish(self) -> Tree {
-        let Builder { names, mut drafts, table, .. } = self;
+    pub fn finish(self) -> (Tree, Replaced) {
+        let Builder { names, mut drafts, table, directories, .. } = self;
         drop(table);
         // A parent is always made before its children.
         for at in 1..drafts.len() {
-            drafts[at].dead |= drafts[drafts[at].parent as usize].dead;
+            let parent = drafts[at].parent as usize;
+            drafts[at].dead |= drafts[parent].dead;
         }
-        let order = level_order(&names, &drafts);
+        let Order { drafts: order, replaced } = level_order(&names, &drafts, directories as usize);
         let mut nodes = lay_out(&drafts, &order);
         let bytes = count(&mut nodes, &drafts, &order);
         number(&mut nodes, &names, |i| drafts[order[i] as usize].identity);
-        Tree { names: names.into_boxed_slice(), nodes: nodes.into_boxed_slice(), bytes }
+        (Tree { names: names.into_boxed_slice(), nodes: nodes.into_boxed_slice(), bytes }, replaced)
     }
 }
 
-/// The drafts level by level, each directory's children side by side in the order of names.
-fn level_order(names: &[u8], drafts: &[Draft]) -> Vec<u32> {
-    // Children of each draft as a counting sort by parent, then by name within.
-    let alive = |id: &u32| !drafts[*id as usize].dead;
-    let mut starts = vec![0u32; drafts.len() + 1];
-    for draft in (1..drafts.len() as u32).filter(alive).map(|id| &drafts[id as usize]) {
-        starts[draft.parent as usize + 1] += 1;
+struct Order {
+    drafts: Vec<u32>,
+    replaced: Replaced,
+}
+
+/// The drafts level by level, each directory's children side by side in the order of names, and of one name
+/// only the last.
+fn level_order(names: &[u8], drafts: &[Draft], directories: usize) -> Order {
+    // Children by parent: a counting sort over the directories' places.
+    let place = |id: u32| drafts[id as usize].entry as usize;
+    let alive = || (1..drafts.len() as u32).filter(|id| !drafts[*id as usize].dead);
+    let mut starts = vec![0u32; directories + 1];
+    for id in alive() {
+        starts[place(drafts[id as usize].parent) + 1] += 1;
     }
     for i in 1..starts.len() {
         starts[i] += starts[i - 1];
     }
     let mut next = starts.clone();
-    let mut by_parent = vec![0u32; *starts.last().expect("one longer than the drafts") as usize];
-    for id in (1..drafts.len() as u32).filter(alive) {
-        let slot = &mut next[drafts[id as usize].parent as usize];
+    let mut by_parent = vec![0u32; starts[directories] as usize];
+    for id in alive() {
+        let slot = &mut next[place(drafts[id as usize].parent)];
         by_parent[*slot as usize] = id;
         *slot += 1;
     }
-    let name = |id: u32| &names[Builder::name_of(names, &drafts[id as usize])];
+    let name = |id: &u32| &names[drafts[*id as usize].name()];
+    let mut replaced = Replaced::default();
     let mut order = Vec::with_capacity(by_parent.len() + 1);
     order.push(ROOT);
     let mut at = 0;
     while at < order.len() {
-        let id = order[at] as usize;
-        let children = &mut by_parent[starts[id] as usize..starts[id + 1] as usize];
-        children.sort_by(|a, b| name(*a).cmp(name(*b)));
-        order.extend_from_slice(children);
+        let id = order[at];
         at += 1;
+        if drafts[id as usize].kind != Kind::Directory {
+            continue;
+        }
+        let place = place(id);
+        let children = &mut by_parent[starts[place] as usize..starts[place + 1] as usize];
+        if children.is_sorted_by(|a, b| name(a) < name(b)) {
+            order.extend_from_slice(children);
+            continue;
+        }
+        // Stable: of one name, the last that was added stands last. A directory that is alive came after all
+        // files of its name, for a later file would have buried it.
+        children.sort_by(|a, b| name(a).cmp(name(b)));
+        for same in children.chunk_by(|a, b| name(a) == name(b)) {
+            let last = same[same.len() - 1];
+            replaced.files += same.len() as u64 - 1;
+            if same.len() > 1 && drafts[last as usize].kind == Kind::Directory {
+                replaced.by_directories.push(NodeId(order.len() as u32));
+            }
+            order.push(last);
+        }
     }
-    order
+    Order { drafts: order, replaced }
 }
 
 fn lay_out(drafts: &[Draft], order: &[u32]) -> Vec<Node> {
-    let mut place = vec![0u32; drafts.len()];
+    // Only directories are parents.
+    let mut places: Vec<u32> = Vec::new();
     for (i, id) in order.iter().enumerate() {
-        place[*id as usize] = i as u32;
+        let draft = &drafts[*id as usize];
+        if draft.kind == Kind::Directory {
+            let place = draft.entry as usize;
+            places.resize(places.len().max(place + 1), 0);
+            places[place] = i as u32;
+        }
     }
     let node = |id: &u32| {
         let draft = &drafts[*id as usize];
+        let directory = draft.kind == Kind::Directory;
         Node {
             ino: 0,
-            size: if draft.kind == Kind::Directory { 0 } else { draft.size },
-            seconds: draft.time.seconds,
-            nanos: draft.time.nanos,
+            size: if directory { 0 } else { draft.size },
+            seconds: draft.seconds,
+            nanos: draft.nanos,
             name_at: draft.name_at,
-            parent: place[draft.parent as usize],
-            first: if draft.kind == Kind::Directory { 0 } else { draft.entry },
+            parent: places[drafts[draft.parent as usize].entry as usize],
+            first: if directory { 0 } else { draft.entry },
             count: 0,
             name_len: draft.name_len,
             mode: draft.mode,
@@ -331,52 +375,6 @@ fn count(nodes: &mut [Node], drafts: &[Draft], order: &[u32]) -> u64 {
     bytes
 }
 
-/// Gives every node its inode number: a hash of its parent's number, its name and its content's identity,
-/// which makes it a hash of the path. Two nodes never share a number, and none is below [`RESERVED`].
-fn number(nodes: &mut [Node], names: &[u8], identity: impl Fn(usize) -> u64) {
-    number_with(nodes, names, identity, |input| {
-        let hash = blake3::hash(input);
-        u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
-    });
-}
-
-fn number_with(
-    nodes: &mut [Node],
-    names: &[u8],
-    identity: impl Fn(usize) -> u64,
-    hash: impl Fn(&[u8]) -> u64,
-) {
-    let mut taken: HashTable<u64> = HashTable::with_capacity(nodes.len());
-    nodes[0].ino = 1;
-    let mut input = Vec::with_capacity(512);
-    for i in 1..nodes.len() {
-        let node = &nodes[i];
-        input.clear();
-        input.extend_from_slice(&nodes[node.parent as usize].ino.to_le_bytes());
-        match node.kind {
-            Kind::Directory => input.push(b'd'),
-            _ => {
-                input.push(if node.kind == Kind::File { b'f' } else { b'l' });
-                input.extend_from_slice(&identity(i).to_le_bytes());
-                input.extend_from_slice(&node.size.to_le_bytes());
-                input.extend_from_slice(&node.seconds.to_le_bytes());
-                input.extend_from_slice(&node.nanos.to_le_bytes());
-            }
-        }
-        input.extend_from_slice(&names[node.name_at as usize..][..node.name_len as usize]);
-        let mut ino = hash(&input);
-        let mut again = 0u32;
-        // The order of nodes is a function of the project, so is the outcome of a collision.
-        while ino < RESERVED || taken.find(ino, |other| *other == ino).is_some() {
-            again += 1;
-            input.extend_from_slice(&again.to_le_bytes());
-            ino = hash(&input);
-        }
-        taken.insert_unique(ino, ino, |other| *other);
-        nodes[i].ino = ino;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,7 +400,7 @@ mod tests {
         for (i, path) in ["z", "b/2", "a/y/deep", "b/1", "a/x"].iter().enumerate() {
             assert_eq!(add(&mut b, path, i as u32), Added::New);
         }
-        let tree = b.finish();
+        let (tree, _) = b.finish();
         let names = |path: &str| -> Vec<String> {
             let dir = tree.find(path.as_bytes()).unwrap();
             tree.children(dir).map(|c| String::from_utf8(tree.name(c).to_vec()).unwrap()).collect()
@@ -423,16 +421,19 @@ mod tests {
     fn the_last_of_a_name_wins_whatever_it_is() {
         let mut b = Builder::new(0);
         add(&mut b, "x", 0);
-        assert_eq!(add(&mut b, "x", 1), Added::Shadows(0));
-        assert_eq!(add(&mut b, "x/y", 2), Added::ReplacesFile(1));
+        assert_eq!(add(&mut b, "x", 1), Added::New);
+        assert_eq!(add(&mut b, "x/y", 2), Added::New);
         assert_eq!(add(&mut b, "x", 3), Added::ReplacesDirectory);
         add(&mut b, "x/y/z", 4);
         assert_eq!(add(&mut b, "x", 5), Added::ReplacesDirectory);
         add(&mut b, "w/v", 6);
-        let tree = b.finish();
+        let (tree, replaced) = b.finish();
         let expected =
             [("", None), ("w", None), ("w/v", Some(6)), ("x", Some(5))].map(|(p, e)| (p.to_string(), e));
         assert_eq!(listing(&tree), expected);
+        // 0, 1 and 3 by 5. What was below the directories went with them.
+        assert_eq!(replaced, Replaced { files: 3, by_directories: vec![] });
+        assert_eq!(tree.node(Tree::ROOT).links(), 3);
     }
 
     #[test]
@@ -440,26 +441,12 @@ mod tests {
         let mut b = Builder::new(0);
         add(&mut b, "x/old", 0);
         add(&mut b, "x", 1);
-        assert_eq!(add(&mut b, "x/new", 2), Added::ReplacesFile(1));
-        let tree = b.finish();
+        add(&mut b, "x/new", 2);
+        let (tree, replaced) = b.finish();
         let expected = [("", None), ("x", None), ("x/new", Some(2))].map(|(p, e)| (p.to_string(), e));
         assert_eq!(listing(&tree), expected);
-    }
-
-    #[test]
-    fn numbers_are_unique_even_where_the_hash_collides() {
-        let mut b = Builder::new(0);
-        for i in 0..200 {
-            add(&mut b, &format!("d{}/f{i}", i % 7), i);
-        }
-        let tree = b.finish();
-        let mut nodes = tree.nodes.to_vec();
-        number_with(&mut nodes, &tree.names, |i| i as u64, |input| blake3::hash(input).as_bytes()[0].into());
-        let mut inos: Vec<u64> = nodes.iter().map(|n| n.ino).collect();
-        inos.sort_unstable();
-        inos.dedup();
-        assert_eq!(inos.len(), nodes.len());
-        assert!(nodes[1..].iter().all(|n| n.ino >= RESERVED));
+        let x = tree.find(b"x").unwrap();
+        assert_eq!(replaced, Replaced { files: 1, by_directories: vec![x] });
     }
 
     #[test]
@@ -470,7 +457,7 @@ mod tests {
             for i in order {
                 add(&mut b, paths[*i], *i as u32);
             }
-            let tree = b.finish();
+            let (tree, _) = b.finish();
             paths.map(|p| tree.node(tree.find(p.as_bytes()).unwrap()).ino)
         };
         assert_eq!(tree(&[0, 1, 2, 3]), tree(&[3, 1, 2, 0]));

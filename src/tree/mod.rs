@@ -19,8 +19,9 @@ mod build;
 mod cache;
 mod content;
 mod name;
+mod number;
 
-pub use build::{Added, Builder, Leaf, RESERVED};
+pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
 pub use content::{Coded, Content};
 pub use name::{NameError, SafePath};

@@ -63,11 +63,9 @@ impl<'a> SafePath<'a> {
         if path[0] == b'/' {
             return Err(NameError::Absolute);
         }
-        if path.contains(&0) {
-            return Err(NameError::Nul);
-        }
-        if path.contains(&b'\\') {
-            return Err(NameError::Backslash);
+        // Both at once, without a branch: a million names pass here.
+        if path.iter().fold(false, |odd, b| odd | (*b == 0) | (*b == b'\\')) {
+            return Err(if path.contains(&0) { NameError::Nul } else { NameError::Backslash });
         }
         if path.len() > Self::MAX_PATH {
             return Err(NameError::LongPath);
@@ -75,11 +73,12 @@ impl<'a> SafePath<'a> {
         if matches!(path, [letter, b':', b'/', ..] if letter.is_ascii_alphabetic()) {
             return Err(NameError::Drive);
         }
+        let ascii = path.is_ascii();
         for part in path.split(|b| *b == b'/') {
             match part {
                 b"" | b"." | b".." => return Err(NameError::Relative),
                 part if part.len() > Self::MAX_COMPONENT => return Err(NameError::LongComponent),
-                part if dots_in_disguise(part) => return Err(NameError::Disguised),
+                part if !ascii && dots_in_disguise(part) => return Err(NameError::Disguised),
                 _ => {}
             }
         }

@@ -126,12 +126,12 @@ pub fn scan(
     mut each: impl FnMut(Central<'_>) -> Result<()>,
 ) -> Result<bool> {
     let mut buf: Vec<u8> = Vec::new();
-    let mut used = 0;
+    let (mut used, mut filled) = (0, 0);
     let mut next = directory.start;
     let end = directory.start + directory.size;
     let mut seen = 0;
     loop {
-        match Central::parse(&buf[used..]) {
+        match Central::parse(&buf[used..filled]) {
             Parsed::Record(record, len) => {
                 seen += 1;
                 if seen > directory.count {
@@ -142,15 +142,15 @@ pub fn scan(
             }
             Parsed::Other => return Ok(false),
             Parsed::Short if next < end => {
-                buf.drain(..used);
-                used = 0;
-                let filled = buf.len();
+                buf.copy_within(used..filled, 0);
+                (used, filled) = (0, filled - used);
                 let piece = (end - next).min(PIECE as u64) as usize;
-                buf.resize(filled + piece, 0);
-                source.read_at(next, &mut buf[filled..])?;
+                buf.resize(buf.len().max(filled + piece), 0);
+                source.read_at(next, &mut buf[filled..filled + piece])?;
+                filled += piece;
                 next += piece as u64;
             }
-            Parsed::Short => return Ok(used == buf.len() && seen == directory.count),
+            Parsed::Short => return Ok(used == filled && seen == directory.count),
         }
     }
 }

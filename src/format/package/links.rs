@@ -51,7 +51,7 @@ mod tests {
                 Leaf { size: 1, time: Time::default(), mode: 0o444, kind, entry: i as u32, identity: 0 };
             b.leaf(SafePath::check(path.as_bytes()).unwrap(), leaf).unwrap();
         }
-        let tree = b.finish();
+        let (tree, _) = b.finish();
         let link = tree.find(b"a/link").unwrap();
         for inside in ["file", "./file", "../a/file", "../b", "nothing", "../b/other"] {
             assert!(stays_inside(&tree, link, inside.as_bytes()), "{inside}");

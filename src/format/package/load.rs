@@ -236,13 +236,17 @@ impl<'a> Loader<'a> {
     }
 
     fn account(&mut self, added: Added, name: &[u8]) {
-        let message = match added {
-            Added::New => return,
-            Added::Shadows(_) => return self.shadowed += 1,
-            Added::ReplacesDirectory => "it is a file and a directory; the later record, the file, counts",
-            Added::ReplacesFile(_) => "a directory of this path replaces a file; the later record counts",
-        };
-        self.shadowed += 1;
+        match added {
+            Added::New => {}
+            Added::Again => self.shadowed += 1,
+            Added::ReplacesDirectory => {
+                self.shadowed += 1;
+                self.both(name, "it is a file and a directory; the later record, the file, counts");
+            }
+        }
+    }
+
+    fn both(&self, name: &[u8], message: &str) {
         let remedy = "look whether the loser was meant; both are in the package";
         self.tell(Severity::Warning, "file-and-directory", name, message.into(), remedy);
     }
@@ -270,6 +274,12 @@ impl<'a> Loader<'a> {
 
     /// Sorts, looks for overlaps, and makes the tree.
     pub fn finish(mut self) -> Loaded {
+        let (tree, replaced) = std::mem::replace(&mut self.builder, Builder::new(0)).finish();
+        self.shadowed += replaced.files;
+        for directory in replaced.by_directories {
+            let message = "a directory of this path replaces a file; the later record counts";
+            self.both(&tree.path(directory), message);
+        }
         if self.shadowed > 0 {
             self.findings.add(Finding::new(
                 Severity::Notice,
@@ -279,7 +289,6 @@ impl<'a> Loader<'a> {
                 "nothing is lost; saving the package anew removes them",
             ));
         }
-        let tree = self.builder.finish();
         let by_place = by_place(&self.entries);
         let overlapping = overlapping(&self.entries, by_place.as_deref());
         if !overlapping.is_empty() {

@@ -200,7 +200,7 @@ impl Package {
             }
         }
         if !plain.is_empty() {
-            let tree = std::mem::replace(&mut self.tree, crate::tree::Builder::new(0).finish());
+            let tree = std::mem::replace(&mut self.tree, crate::tree::Builder::new(0).finish().0);
             self.tree = tree.with_kinds(|_, id| plain.contains(&id).then_some(Kind::File));
         }
         Ok(())
