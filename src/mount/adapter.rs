@@ -216,10 +216,14 @@ impl Filesystem for Adapter {
         let read = |buffer: &mut [u8]| match self.volume.read_at_once(ino.0, offset, buffer) {
             Some(outcome) => reply_read(outcome, buffer, reply),
             None => {
-                let volume = self.volume.clone();
-                self.patience.run(move || {
+                let (volume, patience) = (self.volume.clone(), self.patience.clone());
+                let job = move || {
                     with_buffer(size, |buffer| reply_read(volume.read(ino.0, offset, buffer), buffer, reply));
-                });
+                };
+                let later = Box::new(move || patience.run(job));
+                if let Some(now) = self.volume.when_ready(ino.0, offset, size, later) {
+                    now();
+                }
             }
         };
         contained(|| with_buffer(size, read));

@@ -17,7 +17,7 @@ const IDLE: Duration = Duration::from_secs(10);
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that come and go with the work.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Patience {
     state: Arc<State>,
 }

@@ -46,6 +46,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         self.generations.lock().insert(self.full, key, value, weight);
     }
 
+    /// Forgets `key`.
+    pub fn remove(&self, key: &K) {
+        let mut g = self.generations.lock();
+        match g.young.remove(key) {
+            Some((_, weight)) => g.weight -= weight,
+            None => drop(g.old.remove(key)),
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.retain(|_| false);

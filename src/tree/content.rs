@@ -21,6 +21,9 @@ pub enum Content {
     Coded(Arc<dyn Coded>),
 }
 
+/// What is to be done when bytes are decoded.
+pub type Then = Box<dyn FnOnce() + Send>;
+
 /// A stream that is decoded on demand. Several threads may read it at once, at different places.
 pub trait Coded: Send + Sync + std::fmt::Debug {
     /// The exact number of decoded bytes.
@@ -28,6 +31,10 @@ pub trait Coded: Send + Sync + std::fmt::Debug {
 
     /// Whether these bytes are decoded already, so that reading them takes no time.
     fn is_ready(&self, offset: u64, len: usize) -> bool;
+
+    /// Calls `then` once these bytes are decoded, or will not be, if somebody is about to do so already; else
+    /// gives it back.
+    fn when_ready(&self, offset: u64, len: usize, then: Then) -> Option<Then>;
 
     /// Fills `buf`, which ends within the stream, from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
@@ -51,6 +58,17 @@ impl Content {
                 let len = len.min(stream.size().saturating_sub(offset).try_into().unwrap_or(usize::MAX));
                 len == 0 || stream.is_ready(offset, len)
             }
+        }
+    }
+
+    /// Calls `then` once these bytes can be read without waiting, if others see to that; else gives it back.
+    pub fn when_ready(&self, offset: u64, len: usize, then: Then) -> Option<Then> {
+        match self {
+            Content::Coded(stream) if offset < stream.size() => {
+                let left = stream.size() - offset;
+                stream.when_ready(offset, left.min(len as u64) as usize, then)
+            }
+            _ => Some(then),
         }
     }
 

@@ -23,7 +23,7 @@ mod number;
 
 pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
-pub use content::{Coded, Content};
+pub use content::{Coded, Content, Then};
 pub use name::{NameError, SafePath};
 
 /// A node's place in its tree.

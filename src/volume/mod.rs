@@ -26,7 +26,7 @@ use self::known::{Known, Place};
 use self::refresh::Refresh;
 use crate::error::{Error, Result};
 use crate::format::{Container, OpenOptions};
-use crate::tree::{Cache, Content, Kind, NodeId, Time, Tree};
+use crate::tree::{Cache, Content, Kind, NodeId, Then, Time, Tree};
 
 pub use self::control::STATUS;
 pub use self::refresh::Outcome;
@@ -368,6 +368,16 @@ impl Volume {
         match done {
             Err(Error::SourceChanged(_)) => None,
             done => Some(done),
+        }
+    }
+
+    /// Calls `then`, which is to read, once [`Volume::read_at_once`] would do, if somebody decodes these bytes
+    /// already; else gives it back.
+    pub fn when_ready(&self, ino: u64, offset: u64, len: usize, then: Then) -> Option<Then> {
+        let Ok((revision, node)) = self.resolve(ino) else { return Some(then) };
+        match self.contents.get(&(revision.epoch, node)) {
+            Some(content) => content.when_ready(offset, len, then),
+            None => Some(then),
         }
     }
 

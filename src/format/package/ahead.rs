@@ -1,53 +1,256 @@
 //! Decoding ahead for whoever reads in order.
+//!
+//! A [`Flow`] is one such reader: it wants the pieces in front of it, more of them the longer it goes on. Threads
+//! claim them in order. A claim ends where a mark allows another thread to begin, so all cores work on one
+//! stream that has an index; where there is none yet, only the thread that is there already goes on, and keeps
+//! its decoder. Requests for what is about to be decoded wait in the flow, and not in a thread.
+//!
+//! Invariants: nobody waits in a flow without workers; whoever decodes a piece puts it where it is found before
+//! it tells the flow.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::index::Index;
 use super::pool::PIECE;
 use super::stream::Stream;
+use crate::error::Result;
+use crate::tree::Then;
+
+/// Pieces that are decoded ahead for all readers together, at most: 6 MiB.
+const LEAD: u64 = 48;
+/// Pieces of a claim at the least: entering at a mark costs about half a piece.
+const CLAIM: u64 = 4;
+/// Requests for neighbouring pieces come in any order, up to this distance.
+const DISORDER: u64 = 4;
 
 /// Threads that decode ahead. They come with the first who reads in order, and end with the package.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ahead {
-    wanted: OnceLock<SyncSender<(Arc<Stream>, Range<u64>)>>,
+    threads: u64,
+    /// Pieces of a claim: smaller with more threads, so that all of them have one within the lead.
+    claim: u64,
+    wanted: OnceLock<SyncSender<Job>>,
+    /// How many flows have workers; they share the lead.
+    flows: Arc<AtomicU64>,
+}
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) as u64;
+        let claim = (LEAD / (threads + 2)).max(CLAIM);
+        Ahead { threads, claim, wanted: OnceLock::new(), flows: Arc::default() }
+    }
+}
+
+struct Job {
+    stream: Arc<Stream>,
+    flow: Arc<Flow>,
+    run: u64,
+    claim: u64,
+    flows: Arc<AtomicU64>,
+}
+
+/// Somebody who may be reading in order.
+#[derive(Default)]
+pub struct Flow(Mutex<State>);
+
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Flow")
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Changes with every jump: what was claimed before is not wanted any more.
+    run: u64,
+    /// The furthest piece that was read since the last jump.
+    last: Option<u64>,
+    /// How many pieces were read in order.
+    length: u64,
+    /// The first piece that nobody has claimed.
+    next: u64,
+    /// Pieces before this one are wanted.
+    wanted: u64,
+    /// Threads that work for this run, or are asked to.
+    workers: u64,
+    /// Who waits for which piece.
+    waiting: Vec<(u64, Then)>,
+}
+
+/// How a read follows those before it.
+enum Follows {
+    /// It is one that was known of.
+    Known,
+    /// It comes next.
+    InOrder,
+    /// It is somewhere else, and those who waited for what is not wanted any more have to look by themselves.
+    Jump { waiting: Vec<(u64, Then)>, had_workers: bool },
+}
+
+impl State {
+    /// Takes note that `piece` is read.
+    fn read(&mut self, piece: u64, lead: u64) -> Follows {
+        match self.last {
+            Some(last) if piece <= last && last - piece < DISORDER => Follows::Known,
+            Some(last) if piece > last && piece - last <= DISORDER => {
+                self.length += piece - last;
+                self.last = Some(piece);
+                self.next = self.next.max(piece + 1);
+                self.wanted = piece + 1 + lead.min(self.length * 2);
+                Follows::InOrder
+            }
+            _ => {
+                let before = std::mem::take(self);
+                (self.run, self.last, self.next) = (before.run + 1, Some(piece), piece + 1);
+                Follows::Jump { waiting: before.waiting, had_workers: before.workers > 0 }
+            }
+        }
+    }
+
+    /// Takes the next pieces for a thread whose decoder is at `position`.
+    fn claim(&mut self, job: &Job, position: Option<u64>, index: Option<&Index>) -> Option<Range<u64>> {
+        let start = self.next;
+        if self.run != job.run || start >= self.wanted {
+            return None;
+        }
+        let alone = self.workers == 1;
+        if !alone && position != Some(start) && !near(index, start) {
+            return None;
+        }
+        let mark = index.and_then(|index| index.after((start + job.claim - CLAIM / 2) * PIECE));
+        let end = mark.map_or(u64::MAX, |out| out.div_ceil(PIECE));
+        self.next = end.min(start + job.claim).min(self.wanted);
+        Some(start..self.next)
+    }
+}
+
+/// Whether decoding can begin right before `piece`.
+fn near(index: Option<&Index>, piece: u64) -> bool {
+    index.is_some_and(|index| index.reach(piece * PIECE) + PIECE > piece * PIECE)
+}
+
+impl Flow {
+    /// Calls `then` as soon as a piece is decoded, if somebody is about to do so; else gives it back.
+    pub fn when_ready(&self, stream: &Stream, piece: u64, then: Then) -> Option<Then> {
+        let mut state = self.0.lock();
+        // Looked at under the lock: whoever decodes it puts it there first, and tells then.
+        if state.workers == 0 || piece >= state.next.max(state.wanted) || stream.cached(piece).is_some() {
+            return Some(then);
+        }
+        state.waiting.push((piece, then));
+        None
+    }
+
+    /// Tells those who wait for `piece`. Whether this run still goes on.
+    fn done(&self, run: u64, piece: u64) -> bool {
+        let mut state = self.0.lock();
+        let ready: Vec<(u64, Then)> = state.waiting.extract_if(.., |(waits, _)| *waits == piece).collect();
+        let goes_on = state.run == run;
+        drop(state);
+        tell(ready);
+        goes_on
+    }
+
+    /// One thread less works for this run. Who waits for a piece that nobody decodes any more looks by himself.
+    fn leave(&self, run: u64, failed: bool, flows: &AtomicU64) {
+        let mut state = self.0.lock();
+        if state.run == run {
+            state.workers -= 1;
+            if state.workers == 0 {
+                flows.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let alone = failed || state.workers == 0;
+        let waiting = if alone { std::mem::take(&mut state.waiting) } else { Vec::new() };
+        drop(state);
+        tell(waiting);
+    }
+}
+
+fn tell(waiting: Vec<(u64, Then)>) {
+    waiting.into_iter().for_each(|(_, then)| then());
 }
 
 impl Ahead {
-    /// How many there are, or would be.
-    pub fn threads(&self) -> u64 {
-        std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) as u64
+    /// Takes note that `piece` of a stream is read, and has what comes next decoded if that is in order.
+    pub fn read(&self, stream: &Arc<Stream>, flow: &Arc<Flow>, piece: u64, index: Option<&Index>) {
+        let mut state = flow.0.lock();
+        match state.read(piece, LEAD / self.flows.load(Ordering::Relaxed).max(1)) {
+            Follows::Known => return,
+            Follows::InOrder => {}
+            Follows::Jump { waiting, had_workers } => {
+                drop(state);
+                if had_workers {
+                    self.flows.fetch_sub(1, Ordering::Relaxed);
+                }
+                return tell(waiting);
+            }
+        }
+        state.wanted = state.wanted.min(stream.pieces());
+        if state.next >= state.wanted {
+            return;
+        }
+        let enough = state.wanted - state.next >= self.claim / 2 || state.wanted == stream.pieces();
+        let can = state.workers == 0 || (state.workers < self.threads && near(index, state.next));
+        if !enough || !can {
+            return;
+        }
+        let (stream, claim, flows) = (stream.clone(), self.claim, self.flows.clone());
+        let job = Job { stream, flow: flow.clone(), run: state.run, claim, flows };
+        if self.wanted.get_or_init(|| self.start()).try_send(job).is_ok() {
+            state.workers += 1;
+            if state.workers == 1 {
+                self.flows.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
-    /// Has these pieces decoded, unless there is more to do already.
-    pub fn want(&self, stream: &Arc<Stream>, pieces: Range<u64>) {
-        let wanted = self.wanted.get_or_init(|| {
-            let threads = self.threads();
-            let (wanted, work) = sync_channel::<(Arc<Stream>, Range<u64>)>(threads as usize * 4);
-            let work = Arc::new(Mutex::new(work));
-            for _ in 0..threads {
-                let work = work.clone();
-                let name = "vaso-ahead".to_string();
-                let decode = move || {
-                    // The lock is for taking work, one thread at a time; it is given back before the work.
-                    while let Some((stream, mut pieces)) = next(&work) {
-                        // What fails here fails again for whoever reads it, and is told then.
-                        while pieces.next().is_some_and(|n| stream.piece(n * PIECE).is_ok()) {}
-                    }
-                };
-                if let Err(e) = std::thread::Builder::new().name(name).spawn(decode) {
-                    log::warn!("cannot decode ahead: {e}");
+    fn start(&self) -> SyncSender<Job> {
+        let (wanted, work) = sync_channel::<Job>(self.threads as usize * 4);
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..self.threads {
+            let work = work.clone();
+            // The lock is for taking work, one thread at a time; it is given back before the work.
+            let decode = move || {
+                while let Some(job) = next(&work) {
+                    job.run();
                 }
+            };
+            if let Err(e) = std::thread::Builder::new().name("vaso-ahead".into()).spawn(decode) {
+                log::warn!("cannot decode ahead: {e}");
             }
-            wanted
-        });
-        // Full: those who decode are behind already.
-        let _ = wanted.try_send((stream.clone(), pieces));
+        }
+        wanted
     }
 }
 
 fn next<T>(work: &Mutex<Receiver<T>>) -> Option<T> {
     work.lock().recv().ok()
+}
+
+impl Job {
+    fn run(&self) {
+        // Whoever waits must be told also where a defect of this program shows.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.decode()));
+        self.flow.leave(self.run, !matches!(outcome, Ok(Ok(()))), &self.flows);
+    }
+
+    /// What fails here fails again for whoever reads it, and is told then.
+    fn decode(&self) -> Result<()> {
+        let index = self.stream.index();
+        let mut position = None;
+        loop {
+            let claim = self.flow.0.lock().claim(self, position, index.as_deref());
+            let Some(pieces) = claim else { return Ok(()) };
+            position = Some(pieces.end);
+            self.stream.decode(pieces, |piece| self.flow.done(self.run, piece))?;
+        }
+    }
 }

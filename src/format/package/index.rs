@@ -108,6 +108,11 @@ impl Index {
         self.marks.lock().range(..=target).next_back().map_or(0, |(out, _)| *out)
     }
 
+    /// The place of the first mark at or behind `target`.
+    pub fn after(&self, target: u64) -> Option<u64> {
+        self.marks.lock().range(target..).next().map(|(out, _)| *out)
+    }
+
     /// The last mark at or before `target`.
     pub fn checkpoint(&self, target: u64) -> Option<Checkpoint> {
         loop {

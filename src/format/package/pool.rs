@@ -30,6 +30,10 @@ const PIECES: usize = 16 << 20;
 const IDLE: usize = 48;
 /// A place that another cursor will pass this soon is worth waiting for.
 pub const NEAR: u64 = 12 * PIECE;
+/// Waiting for this much to be decoded takes as long as entering at a mark, and no core.
+const SOON: u64 = 4 * PIECE;
+/// Spare pieces that are kept.
+const SPARE: usize = 16;
 /// Indexes that are kept open.
 const INDEXES: usize = 64;
 
@@ -40,6 +44,8 @@ pub struct Decoding {
     /// A cursor has moved, or is back.
     moved: Condvar,
     pub(super) pieces: Cache<(u32, u64), Arc<[u8]>>,
+    /// Pieces that nobody has any more, to be decoded into.
+    spare: Mutex<Vec<Arc<[u8]>>>,
     indexes: Cache<u32, Arc<Index>>,
     opening: Mutex<()>,
     folder: Option<Arc<CacheFolder>>,
@@ -64,6 +70,8 @@ struct Busy {
     ticket: u64,
     entry: u32,
     position: u64,
+    /// How far it is going to go.
+    until: u64,
     heavy: bool,
 }
 
@@ -83,6 +91,7 @@ impl Decoding {
             pool: Mutex::default(),
             moved: Condvar::new(),
             pieces: Cache::new(PIECES),
+            spare: Mutex::default(),
             // Without a folder an index takes memory, else a file descriptor.
             indexes: Cache::new(if folder.is_some() { INDEXES } else { 4 }),
             opening: Mutex::default(),
@@ -90,6 +99,22 @@ impl Decoding {
             ahead: Ahead::default(),
             findings,
         })
+    }
+
+    /// A piece of `len` bytes to be decoded into.
+    pub(super) fn spare(&self, len: usize) -> Arc<[u8]> {
+        let found = if len as u64 == PIECE { self.spare.lock().pop() } else { None };
+        found.unwrap_or_else(|| std::iter::repeat_n(0, len).collect())
+    }
+
+    /// Takes a piece back, if nobody else has it.
+    pub(super) fn give_back(&self, mut piece: Arc<[u8]>) {
+        if piece.len() as u64 == PIECE && Arc::get_mut(&mut piece).is_some() {
+            let mut spare = self.spare.lock();
+            if spare.len() < SPARE {
+                spare.push(piece);
+            }
+        }
     }
 
     /// The index of a stream that has one.
@@ -112,9 +137,9 @@ impl Decoding {
         Some(index)
     }
 
-    /// The cursor from which `target` is reached soonest; waits for one that is about to get there. `None`
-    /// when somebody else has decoded the piece in the meantime.
-    pub(super) fn cursor<'a>(&'a self, stream: &Stream, target: u64) -> Result<Option<Working<'a>>> {
+    /// The cursor from which `target` is reached soonest, to go on until `until`; waits for one that is about to
+    /// get there. `None` when somebody else has decoded the piece in the meantime.
+    pub(super) fn cursor(&self, stream: &Stream, target: u64, until: u64) -> Result<Option<Working<'_>>> {
         let Packed { entry, method, .. } = stream.packed;
         let heavy = method::is_heavy(method);
         let before = |position: u64| position <= target;
@@ -132,7 +157,9 @@ impl Decoding {
             let reached = idle.map_or(mark, |i| pool.idle[i].position);
             let coming = pool.busy.iter().any(|busy| {
                 let near = before(busy.position) && target - busy.position <= NEAR;
-                let nearer = busy.position > reached || reached == 0;
+                // Who is on the way there is not far behind whoever would begin at a mark now.
+                let passes = target < busy.until && busy.position + SOON >= reached;
+                let nearer = busy.position > reached || reached == 0 || passes;
                 // Of decoders that may take much memory, one works at a time.
                 (busy.entry == entry && near && nearer) || (heavy && busy.heavy)
             });
@@ -142,7 +169,7 @@ impl Decoding {
             }
             let ticket = pool.next_ticket;
             pool.next_ticket += 1;
-            pool.busy.push(Busy { ticket, entry, position: reached, heavy });
+            pool.busy.push(Busy { ticket, entry, position: reached, until, heavy });
             if heavy && idle.is_none() {
                 pool.idle.retain(|cursor| !cursor.heavy);
             }

@@ -3,15 +3,17 @@
 //! A read takes a cursor out of the [`super::pool`], or begins at a mark of the entry's [`super::index`], or at the
 //! front, and decodes piece by piece; what it passes on its way is kept for the reads that come with it (the
 //! kernel reads ahead in several requests at once, in any order). Marks are made on the way. Who reads in order
-//! has the next pieces decoded by other threads ([`super::ahead`]).
+//! has the next pieces decoded by other threads ([`super::ahead`]), and what was read whole is not kept: the
+//! kernel has it.
 //!
 //! The checksum of the whole is put together from the pieces, in whatever order they were decoded. If it is
 //! wrong, the last page is not given out any more.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ahead::Flow;
 use super::decode::{self, Inflate, method};
 use super::index::Index;
 use super::pool::{Cursor, Decoding, NEAR, PIECE, Working};
@@ -19,10 +21,8 @@ use super::whole::{self, Packed, check_crc, ends_early, fill, note_unused, too_l
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::store::{Source, SourceReader};
-use crate::tree::Coded;
+use crate::tree::{Coded, Then};
 
-/// Pieces that one thread decodes ahead in one go: about the distance of two marks.
-const AHEAD: u64 = 4;
 /// The kernel's page: the smallest read that it repeats by itself when a larger one failed.
 const PAGE: u64 = 4096;
 
@@ -64,14 +64,28 @@ impl Stream {
         Ok(Cursor { entry, heavy, position: 0, decoder })
     }
 
+    /// How many pieces it has.
+    pub(super) fn pieces(&self) -> u64 {
+        self.packed.size.div_ceil(PIECE)
+    }
+
+    /// Where decoding can begin, for a method that allows it.
+    pub(super) fn index(&self) -> Option<Arc<Index>> {
+        self.shared.index(self)
+    }
+
+    /// A piece that is decoded.
+    pub(super) fn cached(&self, piece: u64) -> Option<Arc<[u8]>> {
+        self.shared.pieces.get(&(self.packed.entry, piece))
+    }
+
     /// The piece that begins at `target`. Shorter than it should be where the stream is damaged.
     pub(super) fn piece(&self, target: u64) -> Result<Arc<[u8]>> {
-        let key = (self.packed.entry, target / PIECE);
         loop {
-            if let Some(piece) = self.shared.pieces.get(&key) {
+            if let Some(piece) = self.cached(target / PIECE) {
                 return Ok(piece);
             }
-            let Some(mut working) = self.shared.cursor(self, target)? else { continue };
+            let Some(mut working) = self.shared.cursor(self, target, target + PIECE)? else { continue };
             // Taken out while it moves: a decoder that fails, or panics, is not used again.
             let mut cursor = working.cursor.take().expect("a cursor was found or started");
             let piece = self.advance(&mut cursor, target, &working)?;
@@ -82,16 +96,49 @@ impl Stream {
         }
     }
 
+    /// Decodes a row of pieces for whoever reads them soon. Tells `done` of each that is there, and goes on as
+    /// long as it says so.
+    pub(super) fn decode(&self, pieces: Range<u64>, done: impl Fn(u64) -> bool) -> Result<()> {
+        let mut next = pieces.start;
+        while next < pieces.end {
+            let Some(mut working) = self.shared.cursor(self, next * PIECE, pieces.end * PIECE)? else {
+                // Somebody else has decoded it.
+                if !done(next) {
+                    return Ok(());
+                }
+                next += 1;
+                continue;
+            };
+            let mut cursor = working.cursor.take().expect("a cursor was found or started");
+            loop {
+                self.advance(&mut cursor, next * PIECE, &working)?;
+                let go_on = done(next);
+                next += 1;
+                if cursor.position != next * PIECE || cursor.position == self.packed.size {
+                    // The stream ends here: there is nothing to go on with.
+                    return Ok(());
+                }
+                if !go_on || next == pieces.end || self.cached(next).is_some() {
+                    working.cursor = Some(cursor);
+                    if !go_on {
+                        return Ok(());
+                    }
+                    break;
+                }
+                working.at(cursor.position);
+            }
+        }
+        Ok(())
+    }
+
     /// Decodes up to and including the piece at `target`, which it returns.
     fn advance(&self, cursor: &mut Cursor, target: u64, working: &Working<'_>) -> Result<Arc<[u8]>> {
-        let mut spare: Option<Arc<[u8]>> = None;
         loop {
             let at = cursor.position;
             let wanted = PIECE.min(self.packed.size - at) as usize;
-            // One allocation, decoded into directly; what is only passed by is used again.
-            let fits = spare.take().filter(|piece| piece.len() == wanted);
-            let mut piece = fits.unwrap_or_else(|| std::iter::repeat_n(0, wanted).collect());
-            let bytes = Arc::get_mut(&mut piece).expect("nobody else has seen it");
+            // Decoded into directly; what is only passed by, or was read, is used again.
+            let mut piece = self.shared.spare(wanted);
+            let bytes = Arc::get_mut(&mut piece).expect("nobody else has it");
             let (made, failure) = fill(cursor.decoder.as_mut(), bytes);
             cursor.position += made as u64;
             let short = made < wanted;
@@ -110,15 +157,15 @@ impl Stream {
                     self.judge(cursor)?;
                 }
             }
-            let kept = short || target - at <= NEAR;
-            if kept {
-                let key = (self.packed.entry, at / PIECE);
-                self.shared.pieces.insert(key, piece.clone(), piece.len() + 64);
-            }
+            let key = (self.packed.entry, at / PIECE);
             if at == target {
+                self.shared.pieces.insert(key, piece.clone(), piece.len() + 64);
                 return Ok(piece);
             }
-            spare = (!kept).then_some(piece);
+            match short || target - at <= NEAR {
+                true => self.shared.pieces.insert(key, piece, wanted + 64),
+                false => self.shared.give_back(piece),
+            }
             working.at(cursor.position);
             if short {
                 return Err(self.not_here(at + made as u64));
@@ -180,7 +227,7 @@ impl Stream {
         let bad = pool.bad_from.entry(self.packed.entry).or_insert(offset);
         *bad = (*bad).min(offset);
         drop(pool);
-        if let Some(index) = self.shared.index(self) {
+        if let Some(index) = self.index() {
             index.spoil();
         }
         if let Some(finding) = Finding::of_damage(&why) {
@@ -209,37 +256,20 @@ impl Stream {
 #[derive(Debug)]
 pub struct Reading {
     stream: Arc<Stream>,
-    /// The piece that was read last, which tells who reads in order.
-    last: AtomicU64,
+    flow: Arc<Flow>,
 }
 
 impl Reading {
     /// Reads `packed`, whose range lies in `source`.
     pub fn new(packed: Packed, source: Arc<Source>, shared: Arc<Decoding>) -> Reading {
-        Reading { stream: Arc::new(Stream { packed, source, shared }), last: AtomicU64::new(u64::MAX) }
+        Reading { stream: Arc::new(Stream { packed, source, shared }), flow: Arc::default() }
     }
 
-    /// Has the next pieces decoded for somebody who reads in order: one stretch for each thread.
+    /// Takes note of what is read, for what is read next.
     fn read_ahead(&self, piece: u64) {
-        let before = self.last.swap(piece, Ordering::Relaxed);
-        if before.wrapping_add(1) != piece || !piece.is_multiple_of(AHEAD) {
-            return;
-        }
-        let Stream { packed, shared, .. } = self.stream.as_ref();
-        if method::is_heavy(packed.method) {
-            return;
-        }
-        let pieces = packed.size.div_ceil(PIECE);
-        let index = shared.index(&self.stream);
-        // One more than there are threads, so that none of them waits for the reader.
-        for stretch in 1..=shared.ahead.threads() + 1 {
-            let from = piece + stretch * AHEAD;
-            // Beyond the second, only where a mark lets a thread begin there: else all would start from here.
-            let start = from * PIECE;
-            let entrance = index.as_ref().map_or(0, |index| index.reach(start));
-            if from < pieces && (stretch <= 2 || entrance + 2 * AHEAD * PIECE > start) {
-                shared.ahead.want(&self.stream, from..pieces.min(from + AHEAD));
-            }
+        let stream = &self.stream;
+        if !method::is_heavy(stream.packed.method) {
+            stream.shared.ahead.read(stream, &self.flow, piece, stream.index().as_deref());
         }
     }
 }
@@ -251,8 +281,13 @@ impl Coded for Reading {
 
     fn is_ready(&self, offset: u64, len: usize) -> bool {
         let last = (offset + len.max(1) as u64 - 1) / PIECE;
-        let Stream { packed, shared, .. } = self.stream.as_ref();
-        (offset / PIECE..=last).all(|n| shared.pieces.get(&(packed.entry, n)).is_some())
+        (offset / PIECE..=last).all(|piece| self.stream.cached(piece).is_some())
+    }
+
+    fn when_ready(&self, offset: u64, len: usize, then: Then) -> Option<Then> {
+        let last = (offset + len.max(1) as u64 - 1) / PIECE;
+        self.read_ahead(last);
+        self.flow.when_ready(&self.stream, last, then)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -273,6 +308,10 @@ impl Coded for Reading {
                 return Err(stream.not_here(start + piece.len() as u64));
             };
             buf[(at - offset) as usize..][..n].copy_from_slice(bytes);
+            if n as u64 == PIECE {
+                stream.shared.pieces.remove(&(stream.packed.entry, start / PIECE));
+                stream.shared.give_back(piece);
+            }
             at += n as u64;
         }
         // This very read may have been the first full pass.
