@@ -638,6 +638,22 @@ fn attributes_say_where_and_how_an_entry_is_stored() {
     }
 }
 
+#[test]
+fn a_link_lists_no_attributes_that_the_kernel_would_not_give_out() {
+    const LIST: &str =
+        "import os, sys, json; print(json.dumps(os.listxattr(sys.argv[1], follow_symlinks=False)))";
+    for who in everybody() {
+        let scene = Scene::new(who);
+        let mut pack = study();
+        pack.link("latest", "notes.txt");
+        pack.write(&scene.path("Study.vaso"));
+        scene.mount(&["Study.vaso", "mnt"]);
+        assert_eq!(scene.python(LIST, "mnt/latest"), Value::Array(Vec::new()));
+        assert_eq!(scene.read("mnt/latest"), b"hello\n");
+        scene.unmount("mnt");
+    }
+}
+
 fn inflate(packed: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     flate2::read::DeflateDecoder::new(packed).read_to_end(&mut plain).unwrap();

@@ -477,13 +477,17 @@ impl Volume {
         });
     }
 
-    /// The extended attributes of a number, in the order of names.
+    /// The extended attributes of a number, in the order of names. A link has none: the kernel lets nobody read
+    /// attributes of users from a link, and programs that copy them take a name without a value for an error.
     pub fn attributes(&self, ino: u64) -> Result<Vec<(&'static str, String)>> {
         if Control::of(ino).is_some() {
             return Ok(Vec::new());
         }
         let (revision, node) = self.resolve(ino)?;
-        Ok(revision.container.attributes(node))
+        match revision.tree().node(node).kind {
+            Kind::Link => Ok(Vec::new()),
+            _ => Ok(revision.container.attributes(node)),
+        }
     }
 
     /// What `df` says.
