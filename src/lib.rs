@@ -10,6 +10,7 @@
 //!                 the file-system operations as plain methods
 //!     format/     trait Container, one table of formats
 //!       package/    .vaso packages: ZIP files
+//!     browse/     what is derived from a project, for people
 //!     tree/       names, nodes, content
 //!     store/      bytes: the only door to the disk
 //!   error.rs  finding.rs     what can go wrong, and what is worth telling
@@ -40,6 +41,7 @@
 //! The README, then this page, then [`mod@format`] and any one format's folder. The promises that the product
 //! makes (R1 to R7) are listed in the README; `tests/promises.rs` has a test for each, by its number.
 
+pub mod browse;
 pub mod cli;
 pub mod error;
 pub mod finding;

@@ -109,7 +109,8 @@ fn sha256(bytes: &[u8]) -> String {
 
 fn files_in(project: &dyn Container) -> Files {
     let tree = project.tree();
-    let files = tree.ids().filter(|id| tree.node(*id).kind == Kind::File);
+    // What is derived is no business of the package's truth.
+    let files = tree.ids().filter(|id| tree.node(*id).kind == Kind::File && tree.is_stored(*id));
     let file = |id| {
         let mut bytes = Vec::new();
         pour(project, id, |piece| bytes.extend_from_slice(piece)).unwrap();
@@ -119,7 +120,7 @@ fn files_in(project: &dyn Container) -> Files {
 }
 
 fn files_mounted(source: &Path) -> Files {
-    let mount = Mount::new(As::Me, source, &[]);
+    let mount = Mount::new(As::Me, source, &["-o", "raw"]);
     let (mut files, mut folders) = (Files::new(), vec![mount.dir.clone()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
@@ -368,7 +369,7 @@ type Readings = BTreeMap<Vec<u8>, Reading>;
 fn readings(path: &Path) -> Option<Readings> {
     let location = vaso::store::Location::find(path).unwrap();
     let source = vaso::store::Source::open(Arc::new(location)).unwrap();
-    let options = OpenOptions { check: true, ..OpenOptions::default() };
+    let options = OpenOptions { check: true, raw: true, ..OpenOptions::default() };
     let project = vaso::format::open(source, options).ok()?;
     let tree = project.tree();
     let files = tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);

@@ -186,7 +186,10 @@ fn a_mount_answers_when_the_command_returns() {
         let scene = Scene::new(who);
         let output = scene.vaso(&["mount", "--json", "Study.vaso", "mnt"]);
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-        assert_eq!(scene.sh("ls mnt"), "datasets\nevents\nmanifest.json\nnotes.txt\nraw.bin\ntables\n");
+        assert_eq!(
+            scene.sh("ls mnt"),
+            "browse\ndatasets\nevents\nmanifest.json\nnotes.txt\nraw.bin\ntables\n"
+        );
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["source"], scene.path("Study.vaso").to_str().unwrap());
         assert_eq!(report["dir"], scene.path("mnt").to_str().unwrap());
@@ -277,7 +280,7 @@ fn a_mount_may_cover_its_own_source() {
             let pid = scene.mount(&["home/Study.vaso", dir]);
             assert_eq!(scene.read(&format!("{dir}/raw.bin")), raw());
             assert_eq!(scene.read(&format!("{dir}/tables/recording.csv")), tables());
-            assert_eq!(scene.sh(&format!("find {dir} -type f | wc -l")), "6\n");
+            assert_eq!(scene.sh(&format!("find {dir} -type f | wc -l")), "7\n");
             let seen = scene.sh("test -e home/Study.vaso && echo yes || echo no");
             assert_eq!(seen, if dir == "home" { "no\n" } else { "yes\n" });
             scene.unmount(dir);

@@ -11,7 +11,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("finding.rs", &["error"]),
     ("store", &["error"]),
     ("tree", &["error", "store"]),
-    ("format", &["error", "finding", "store", "tree"]),
+    ("browse", &["error", "store", "tree"]),
+    ("format", &["error", "finding", "store", "tree", "browse"]),
     ("volume", &["error", "finding", "store", "tree", "format"]),
     // The format is opened here, and only through its table.
     ("mount", &["error", "store", "tree", "format", "volume"]),

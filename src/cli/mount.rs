@@ -24,6 +24,7 @@ Options for -o (several with commas):
   allow_root          let root in as well
   default_permissions have the kernel check permission bits
   check               check stored entries against their checksum when they are opened, not only in `verify`
+  raw                 show what is stored alone, without the derived folder `browse`
   cache=FOLDER        as --cache; nocache: as --no-cache
   noxattr             give no extended attributes; makes `ls -l` several times faster
   nofail              a project that is not there is no error (for fstab)

@@ -22,13 +22,15 @@ pub struct OpenOptions {
     pub check: bool,
     /// Put together what is left of a project that is cut off, which reads all of it.
     pub salvage: bool,
+    /// Show the stored bytes alone, and nothing that is derived.
+    pub raw: bool,
     /// Where what is computed may be kept for the next time.
     pub cache: Option<Arc<CacheFolder>>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { check: false, salvage: true, cache: None }
+        OpenOptions { check: false, salvage: true, raw: false, cache: None }
     }
 }
 

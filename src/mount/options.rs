@@ -48,6 +48,7 @@ const KNOWN: &[&str] = &[
     "gid=",
     "umask=",
     "check",
+    "raw",
     "noxattr",
     "cache=",
     "nocache",
@@ -141,6 +142,7 @@ impl MountOptions {
             }
             ("nocache", None) => self.nocache = true,
             ("check", None) => self.open.check = true,
+            ("raw", None) => self.open.raw = true,
             ("nofail", None) => self.nofail = true,
             (flag, None) if FLAGS.contains(&flag) => self.flags.push(flag.to_string()),
             (name, None) if PASSED_OVER.contains(&name) => {}

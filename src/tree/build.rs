@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::HashTable;
 
 use super::number::number;
-use super::{Kind, Node, NodeId, SafePath, Time, Tree};
+use super::{DERIVED, Kind, Node, NodeId, SafePath, Time, Tree};
 use crate::error::{Error, Result};
 
 /// What the builder has to know of a file.
@@ -27,10 +27,17 @@ pub struct Leaf {
     pub mode: u16,
     /// File or link.
     pub kind: Kind,
-    /// The format's own number of the entry.
+    /// The format's own number of the entry, or [`Leaf::derived`].
     pub entry: u32,
     /// What tells this content from any other under the same path, beside size and time: a checksum.
     pub identity: u64,
+}
+
+impl Leaf {
+    /// In place of an entry's number, for a file that is not stored.
+    pub fn derived(number: u32) -> u32 {
+        DERIVED + number
+    }
 }
 
 /// What adding a path has done, as far as it shows at once.
@@ -109,6 +116,8 @@ pub struct Builder {
     hasher: RandomState,
     /// The directory of the path before: archives list a directory's files together.
     last: (Vec<u8>, u32),
+    /// A file, in a directory of its own, that gets its time when all others are known: so much newer than they.
+    newest: Option<(u32, i64)>,
 }
 
 /// Numbers below this mean something to the kernel, or are kept for what is not a project's.
@@ -130,6 +139,7 @@ impl Builder {
             directories: 1,
             hasher: RandomState::new(),
             last: (Vec::new(), ROOT),
+            newest: None,
         }
     }
 
@@ -161,6 +171,21 @@ impl Builder {
             dead: false,
         });
         Ok(added)
+    }
+
+    /// Adds a file that will be `newer` seconds newer than all else; its directory, which nothing else is in, gets
+    /// the newest time of the others.
+    pub fn newest(&mut self, path: SafePath<'_>, leaf: Leaf, newer: i64) -> Result<()> {
+        self.directory(SafePath::check(path.split().0).expect("it has a directory"), Time::default(), None)?;
+        self.leaf(path, leaf)?;
+        self.newest = Some((self.drafts.len() as u32 - 1, newer));
+        Ok(())
+    }
+
+    /// What was added at the root with a name that begins with `prefix`.
+    pub fn names_at_root(&self, prefix: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let at_root = self.drafts[1..].iter().filter(|draft| draft.parent == ROOT && !draft.dead);
+        at_root.map(|draft| &self.names[draft.name()]).filter(move |name| name.starts_with(prefix))
     }
 
     /// Adds a directory that has a record of its own, and those above it.
@@ -248,7 +273,7 @@ impl Builder {
 
     /// Sorts, numbers and counts.
     pub fn finish(self) -> (Tree, Replaced) {
-        let Builder { names, mut drafts, table, directories, .. } = self;
+        let Builder { names, mut drafts, table, directories, newest, .. } = self;
         drop(table);
         // A parent is always made before its children.
         for at in 1..drafts.len() {
@@ -257,6 +282,10 @@ impl Builder {
         }
         let Order { drafts: order, replaced } = level_order(&names, &drafts, directories as usize);
         let mut nodes = lay_out(&drafts, &order);
+        if let Some((draft, newer)) = newest {
+            let file = order.iter().position(|id| *id == draft).expect("nothing came after it");
+            make_newest(&mut nodes, file, newer);
+        }
         let bytes = count(&mut nodes, &drafts, &order);
         number(&mut nodes, &names, |i| drafts[order[i] as usize].identity);
         (Tree { names: names.into_boxed_slice(), nodes: nodes.into_boxed_slice(), bytes }, replaced)
@@ -349,6 +378,15 @@ fn lay_out(drafts: &[Draft], order: &[u32]) -> Vec<Node> {
         }
     };
     order.iter().map(node).collect()
+}
+
+/// Gives the file at `file` and its directory their times.
+fn make_newest(nodes: &mut [Node], file: usize, newer: i64) {
+    let others = nodes.iter().enumerate().filter(|(i, _)| *i != file);
+    let (seconds, nanos) = others.map(|(_, node)| (node.seconds, node.nanos)).max().unwrap_or_default();
+    let folder = nodes[file].parent as usize;
+    (nodes[folder].seconds, nodes[folder].nanos) = (seconds, nanos);
+    (nodes[file].seconds, nodes[file].nanos) = (seconds.saturating_add(newer), nanos);
 }
 
 /// First children, numbers of children and subdirectories, times of directories that have no record; and the

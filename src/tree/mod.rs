@@ -50,6 +50,9 @@ impl From<Time> for SystemTime {
     }
 }
 
+/// Numbers of entries from here on are those of derived files.
+const DERIVED: u32 = 1 << 31;
+
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -99,9 +102,14 @@ impl Node {
         Time { seconds: self.seconds, nanos: self.nanos }
     }
 
-    /// The format's own number of the entry; `None` for a directory.
+    /// The format's own number of the entry; `None` for a directory, and for what is derived.
     pub fn entry(&self) -> Option<u32> {
-        (self.kind != Kind::Directory).then_some(self.first)
+        (self.kind != Kind::Directory && self.first < DERIVED).then_some(self.first)
+    }
+
+    /// The number of a derived file, which is not stored.
+    pub fn derived(&self) -> Option<u32> {
+        (self.kind != Kind::Directory && self.first >= DERIVED).then(|| self.first - DERIVED)
     }
 
     /// The directory that it stands in; the root is its own parent.
@@ -151,6 +159,12 @@ impl Tree {
     /// All nodes, level by level.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    /// Whether a node is stored; else it was derived, or is a directory of what was derived.
+    pub fn is_stored(&self, id: NodeId) -> bool {
+        let child = self.child_at(id, 0).map(|child| self.node(child));
+        self.node(id).derived().is_none() && child.is_none_or(|child| child.derived().is_none())
     }
 
     /// The children of a directory in the order of their names; nothing for anything else.

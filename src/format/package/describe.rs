@@ -15,7 +15,8 @@ pub fn describe(package: &Package) -> Description {
     let title = manifest.summary.title.owned().or_else(|| project.title.owned());
     let datasets = datasets(package);
     let tree = &package.tree;
-    let count = |kind: Kind| tree.ids().filter(|id| tree.node(*id).kind == kind).count() as u64;
+    let stored = || tree.ids().filter(|id| tree.is_stored(*id));
+    let count = |kind: Kind| stored().filter(|id| tree.node(*id).kind == kind).count() as u64;
     let blobs = tree.ids().filter(|id| package.recorded_sha256(*id).is_some()).count() as u64;
     let packed = tree.ids().filter_map(|id| tree.node(id).entry());
     let packed = packed.map(|i| package.entries[i as usize].packed).fold(0, u64::saturating_add);
@@ -25,7 +26,7 @@ pub fn describe(package: &Package) -> Description {
         ("files", count(Kind::File)),
         ("directories", count(Kind::Directory)),
         ("links", count(Kind::Link)),
-        ("bytes", tree.bytes()),
+        ("bytes", stored().map(|id| tree.node(id).size()).fold(0, u64::saturating_add)),
         ("packed_bytes", packed),
         ("datasets", datasets.len() as u64),
         ("blobs", blobs),

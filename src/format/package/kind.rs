@@ -63,7 +63,7 @@ impl Signs<'_> {
         if self.salvaged {
             return if named { vec![Kind::Package] } else { Vec::new() };
         }
-        let alone = self.tree.len() == 2;
+        let alone = self.tree.ids().filter(|id| self.tree.is_stored(*id)).take(3).count() == 2;
         let tests = [
             (Kind::Container, file("bundle/HEAD.json")),
             (Kind::Package, named || designed),

@@ -12,6 +12,7 @@ use super::directory::{self, Directory};
 use super::names;
 use super::record::{Central, Flags, LOCAL_LEN};
 use super::times;
+use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
@@ -158,10 +159,11 @@ impl<'a> Loader<'a> {
         source: &Arc<Source>,
         findings: &'a Findings,
         directory: Directory,
+        raw: bool,
     ) -> Result<Option<Loaded>> {
         let mut loader = Loader::new(findings, directory.count, directory.start, directory.shift);
         let whole = directory::scan(source, directory, |record| loader.add(record))?;
-        Ok(whole.then(|| loader.finish()))
+        if whole { loader.finish(raw).map(Some) } else { Ok(None) }
     }
 
     fn tell(&self, severity: Severity, code: &'static str, name: &[u8], message: String, remedy: &str) {
@@ -272,8 +274,11 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Sorts, looks for overlaps, and makes the tree.
-    pub fn finish(mut self) -> Loaded {
+    /// Sorts, looks for overlaps, and makes the tree; with what is derived, unless it is to be `raw`.
+    pub fn finish(mut self, raw: bool) -> Result<Loaded> {
+        if !raw {
+            browse::add(&mut self.builder)?;
+        }
         let (tree, replaced) = std::mem::replace(&mut self.builder, Builder::new(0)).finish();
         self.shadowed += replaced.files;
         for directory in replaced.by_directories {
@@ -301,7 +306,7 @@ impl<'a> Loader<'a> {
             }
         }
         self.entries.shrink_to_fit();
-        Loaded { tree, entries: self.entries, by_place, shadowed: self.shadowed, records: self.records }
+        Ok(Loaded { tree, entries: self.entries, by_place, shadowed: self.shadowed, records: self.records })
     }
 }
 

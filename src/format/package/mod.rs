@@ -50,6 +50,7 @@ use self::record::{LOCAL_LEN, Local};
 use self::stream::Reading;
 use self::whole::Packed;
 use super::{Container, Description, OpenOptions};
+use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
@@ -97,7 +98,9 @@ impl Package {
         let ends = directory::find_ends(&source)?;
         for (i, directory) in ends.directories.iter().enumerate() {
             let findings = Arc::new(Findings::default());
-            let Some(loaded) = Loader::from_directory(&source, &findings, *directory)? else { continue };
+            let Some(loaded) = Loader::from_directory(&source, &findings, *directory, options.raw)? else {
+                continue;
+            };
             if ends.directories.len() > i + 1 {
                 findings.add(Finding::new(
                     Severity::Warning,
@@ -133,7 +136,7 @@ impl Package {
         }
         let findings = Arc::new(Findings::default());
         let limit = source.size();
-        match salvage::salvage(&source, &findings)? {
+        match salvage::salvage(&source, &findings, options.raw)? {
             Some(loaded) => Package::assemble(source, options, loaded, findings, limit, true),
             None => Err(Error::not_a_project(
                 source.path(),
@@ -385,6 +388,9 @@ impl Package {
 
     /// What an entry's bytes are made of.
     fn content(&self, id: NodeId) -> Result<Content> {
+        if let Some(number) = self.tree.node(id).derived() {
+            return Ok(browse::open(number));
+        }
         let (number, entry) = self.entry(id)?;
         if entry.method != method::STORED && self.tree.node(id).size() <= SMALL {
             if let Some(bytes) = self.small.get(&number) {

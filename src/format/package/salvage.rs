@@ -76,7 +76,7 @@ impl Window<'_> {
 }
 
 /// Reads every header of the file; `None` when no entry is whole.
-pub fn salvage(source: &Arc<Source>, findings: &Findings) -> Result<Option<Loaded>> {
+pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<Option<Loaded>> {
     let size = source.size();
     let mut loader = Loader::new(findings, 0, size, 0);
     let mut lost: Vec<(String, u64)> = Vec::new();
@@ -127,7 +127,7 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings) -> Result<Option<Loade
     if found == 0 {
         return Ok(None);
     }
-    let loaded = loader.finish();
+    let loaded = loader.finish(raw)?;
     findings.add(Finding::new(
         Severity::Error,
         "directory-lost",

@@ -19,7 +19,7 @@ use crate::tree::{Kind, NodeId};
 /// Reads everything. Findings go to the package's list; an error means that the source itself failed.
 pub fn verify(package: &Package, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     let tree = &package.tree;
-    let files: Vec<NodeId> = tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory).collect();
+    let files: Vec<NodeId> = tree.ids().filter(|id| tree.node(*id).entry().is_some()).collect();
     // Declared sizes may be absurd; the packed bytes are what there is to read.
     let packed = |id: &NodeId| package.entry(*id).map_or(0, |(_, e)| e.packed);
     let all = files.iter().map(packed).fold(0, u64::saturating_add);

@@ -1,0 +1,49 @@
+//! `browse/`: what is derived from a project, for people and for programs that know no format.
+//!
+//! So far it holds one file, the sign by which backup programs know that the folder can be made again. That file
+//! has a second use: programs that watch times read whatever bears the newest time of a set anew on the next
+//! run, since it may have changed within the same tick. Of every project this small file alone bears it.
+//!
+//! Everything here is a function of the project. If the project stores an entry of the folder's name, that one
+//! keeps it, and ours is the twin.
+
+use std::collections::HashSet;
+
+use crate::error::Result;
+use crate::tree::{Builder, Content, Kind, Leaf, SafePath, Time};
+
+/// The folder.
+const NAME: &str = "browse";
+/// The sign, as the convention has it: name, and first line.
+const TAG_NAME: &str = "CACHEDIR.TAG";
+const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
+# What is in this folder is derived from the project it stands in, and is made again when it is mounted.\n\
+# A backup may leave it out (--exclude-caches).\n";
+/// The number of the tag among the derived files.
+const TAG_NUMBER: u32 = 0;
+/// How much newer the tag is than all else. File systems that store times in steps of two seconds keep the order.
+const NEWER: i64 = 2;
+
+/// Adds the folder to a tree that is otherwise complete.
+pub fn add(builder: &mut Builder) -> Result<()> {
+    let taken: HashSet<Vec<u8>> = builder.names_at_root(NAME.as_bytes()).map(<[u8]>::to_vec).collect();
+    let twin = |n: u64| if n == 1 { NAME.to_string() } else { format!("{NAME}~{n}") };
+    let folder = (1..).map(twin).find(|name| !taken.contains(name.as_bytes()));
+    let folder = folder.expect("a tree has fewer names than there are numbers");
+    let tag = Leaf {
+        size: TAG.len() as u64,
+        time: Time::default(),
+        mode: 0o444,
+        kind: Kind::File,
+        entry: Leaf::derived(TAG_NUMBER),
+        identity: crc32fast::hash(TAG).into(),
+    };
+    let path = format!("{folder}/{TAG_NAME}");
+    builder.newest(SafePath::check(path.as_bytes()).expect("a plain name"), tag, NEWER)
+}
+
+/// The bytes of a derived file.
+pub fn open(number: u32) -> Content {
+    debug_assert_eq!(number, TAG_NUMBER);
+    Content::Bytes(TAG.into())
+}
