@@ -72,7 +72,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 impl<K: Hash + Eq, V> Generations<K, V> {
     fn insert(&mut self, full: usize, key: K, value: V, weight: usize) {
         if self.weight + weight > full && !self.young.is_empty() {
-            self.old = std::mem::take(&mut self.young);
+            // Tables are used again: in the long run nothing is allocated here.
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
             self.weight = 0;
         }
         self.weight += weight;

@@ -42,10 +42,15 @@ impl Control {
         }
     }
 
+    /// Whether a name in a directory could stand for something here, told at no cost.
+    pub fn may_be(parent: u64, name: &[u8]) -> bool {
+        parent == FOLDER || (parent == ROOT && name.starts_with(NAME))
+    }
+
     /// What a name in a directory stands for here.
     pub fn find(parent: u64, name: &[u8], revision: &Revision) -> Option<Control> {
         match (parent, name) {
-            (ROOT, name) if name.starts_with(NAME) && name == own_name(revision) => Some(Control::Folder),
+            (ROOT, name) if name == own_name(revision) => Some(Control::Folder),
             (FOLDER, b"status.json") => Some(Control::Status),
             _ => None,
         }

@@ -10,15 +10,15 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use super::Revision;
-use crate::tree::NodeId;
+use crate::tree::{Kind, NodeId};
 
 const SHARDS: usize = 16;
 
-/// A node of a revision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A node of a revision, which lives as long as something refers to it.
+#[derive(Debug, Clone)]
 pub struct Place {
     /// Which revision.
-    pub epoch: u32,
+    pub revision: Arc<Revision>,
     /// Which node of its tree.
     pub node: NodeId,
 }
@@ -52,54 +52,41 @@ impl Known {
 
     /// What a number stands for.
     pub fn get(&self, ino: u64) -> Option<Place> {
-        self.shard(ino).lock().get(&ino).map(|held| held.place)
+        self.shard(ino).lock().get(&ino).map(|held| held.place.clone())
     }
 
-    /// Counts one more reference to `place`, whose own number is `ino`, and gives the number that it gets:
+    /// Counts one more reference to a place, whose own number is `ino`, and gives the number that it gets:
     /// another one while the kernel has its own open for content that is gone.
-    pub fn remember(
-        &self,
-        ino: u64,
-        place: Place,
-        directory: bool,
-        revision: impl Fn(u32) -> Option<Arc<Revision>>,
-    ) -> u64 {
+    pub fn remember(&self, ino: u64, revision: &Arc<Revision>, node: NodeId) -> u64 {
+        let directory = revision.tree().node(node).kind == Kind::Directory;
+        let place = || Place { revision: revision.clone(), node };
         let mut number = ino;
         for attempt in 1u64.. {
             let mut shard = self.shard(number).lock();
-            match shard.get_mut(&number) {
-                None => {
-                    let held = Held { place, lookups: 1, opens: 0, drop_cache: false };
-                    shard.insert(number, held);
+            let Some(held) = shard.get_mut(&number) else {
+                shard.insert(number, Held { place: place(), lookups: 1, opens: 0, drop_cache: false });
+                return number;
+            };
+            let before = &held.place;
+            // What is known of a later revision is not taken back by a look-up that came late: the number means
+            // the same content, or a directory.
+            let same = before.revision.epoch == revision.epoch && before.node == node;
+            if same || before.revision.epoch > revision.epoch {
+                held.lookups += 1;
+                return number;
+            }
+            if before.revision.epoch < revision.epoch {
+                let open = held.opens > 0 || self.opens_unknown.load(Ordering::Relaxed);
+                let gone = before.revision.gone.load(Ordering::Acquire);
+                if directory || !gone || !open {
+                    held.drop_cache |= gone;
+                    held.lookups += 1;
+                    let before = std::mem::replace(&mut held.place, place());
+                    // Not under the lock: a revision may end here.
                     drop(shard);
-                    hold(&revision, place.epoch);
+                    drop(before);
                     return number;
                 }
-                Some(held) if held.place == place => {
-                    held.lookups += 1;
-                    return number;
-                }
-                // What is known of a later revision is not taken back by a look-up that came late: the number
-                // means the same content, or a directory.
-                Some(held) if held.place.epoch > place.epoch => {
-                    held.lookups += 1;
-                    return number;
-                }
-                Some(held) if held.place.epoch < place.epoch => {
-                    let before = held.place.epoch;
-                    let open = held.opens > 0 || self.opens_unknown.load(Ordering::Relaxed);
-                    let gone = revision(before).is_none_or(|r| r.gone.load(Ordering::Acquire));
-                    if directory || !gone || !open {
-                        held.drop_cache |= gone;
-                        held.place = place;
-                        held.lookups += 1;
-                        drop(shard);
-                        hold(&revision, place.epoch);
-                        unhold(&revision, before);
-                        return number;
-                    }
-                }
-                Some(_) => {}
             }
             drop(shard);
             number = substitute(ino, attempt);
@@ -108,27 +95,21 @@ impl Known {
     }
 
     /// Moves a number to its place in another revision.
-    pub fn move_to(&self, ino: u64, place: Place, revision: impl Fn(u32) -> Option<Arc<Revision>>) {
+    pub fn move_to(&self, ino: u64, place: Place) {
         let mut shard = self.shard(ino).lock();
-        let Some(held) = shard.get_mut(&ino) else { return };
-        let before = std::mem::replace(&mut held.place, place);
+        let before = shard.get_mut(&ino).map(|held| std::mem::replace(&mut held.place, place));
         drop(shard);
-        hold(&revision, place.epoch);
-        unhold(&revision, before.epoch);
+        drop(before);
     }
 
-    /// Gives references back. With the last one the number goes, and its revision is held by one less; a
-    /// revision that nothing holds is swept at the next look at the source.
-    pub fn forget(&self, ino: u64, count: u64, revision: impl Fn(u32) -> Option<Arc<Revision>>) {
+    /// Gives references back. With the last one the number goes.
+    pub fn forget(&self, ino: u64, count: u64) {
         let mut shard = self.shard(ino).lock();
         let Some(held) = shard.get_mut(&ino) else { return };
         held.lookups = held.lookups.saturating_sub(count);
-        let forgotten = (held.lookups == 0).then_some(held.place.epoch);
-        if let Some(epoch) = forgotten {
-            shard.remove(&ino);
-            drop(shard);
-            unhold(revision, epoch);
-        }
+        let forgotten = if held.lookups == 0 { shard.remove(&ino) } else { None };
+        drop(shard);
+        drop(forgotten);
     }
 
     /// Notes one more open; whether pages of earlier opens are still right.
@@ -150,21 +131,9 @@ impl Known {
     pub fn list(&self) -> Vec<(u64, Place)> {
         let mut list = Vec::new();
         for shard in &self.shards {
-            list.extend(shard.lock().iter().map(|(ino, held)| (*ino, held.place)));
+            list.extend(shard.lock().iter().map(|(ino, held)| (*ino, held.place.clone())));
         }
         list
-    }
-}
-
-fn hold(revision: impl Fn(u32) -> Option<Arc<Revision>>, epoch: u32) {
-    if let Some(revision) = revision(epoch) {
-        revision.held.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn unhold(revision: impl Fn(u32) -> Option<Arc<Revision>>, epoch: u32) {
-    if let Some(revision) = revision(epoch) {
-        revision.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

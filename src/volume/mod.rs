@@ -16,7 +16,7 @@ mod known;
 mod refresh;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use parking_lot::{Mutex, RwLock};
@@ -60,11 +60,16 @@ pub struct Revision {
     container: Arc<dyn Container>,
     /// The source was rewritten in place: these bytes are not there any more.
     gone: AtomicBool,
-    /// How many numbers the kernel holds of it.
-    held: AtomicU64,
+    /// Another revision is current.
+    replaced: AtomicBool,
 }
 
 impl Revision {
+    fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
+        let (gone, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Revision { epoch, container, gone, replaced })
+    }
+
     /// The project in this state.
     pub fn container(&self) -> &Arc<dyn Container> {
         &self.container
@@ -153,7 +158,7 @@ pub struct Volume {
     /// All revisions that something still refers to; the last one is current.
     revisions: RwLock<Vec<Arc<Revision>>>,
     known: Known,
-    contents: Cache<(u32, NodeId), Arc<Content>>,
+    contents: Cache<(u32, NodeId), Content>,
     refreshing: Mutex<Refresh>,
     invalidations: Mutex<Option<Sender<Invalidation>>>,
 }
@@ -161,10 +166,10 @@ pub struct Volume {
 impl Volume {
     /// A volume that shows `container`.
     pub fn new(container: Arc<dyn Container>, options: Options) -> Volume {
-        let first = Revision { epoch: 0, container, gone: AtomicBool::new(false), held: AtomicU64::new(0) };
+        let first = Revision::new(0, container);
         Volume {
             options,
-            revisions: RwLock::new(vec![Arc::new(first)]),
+            revisions: RwLock::new(vec![first]),
             known: Known::default(),
             contents: Cache::new(CONTENTS),
             refreshing: Mutex::default(),
@@ -183,18 +188,13 @@ impl Volume {
         self.revisions.read().last().expect("there is always a current revision").clone()
     }
 
-    fn revision(&self, epoch: u32) -> Option<Arc<Revision>> {
-        self.revisions.read().iter().rev().find(|r| r.epoch == epoch).cloned()
-    }
-
     /// What a number stands for.
     fn resolve(&self, ino: u64) -> Result<(Arc<Revision>, NodeId)> {
         if ino == ROOT {
             return Ok((self.current(), Tree::ROOT));
         }
-        let place = self.known.get(ino).ok_or(Error::Stale(ino))?;
-        let revision = self.revision(place.epoch).ok_or(Error::Stale(ino))?;
-        Ok((revision, place.node))
+        let Place { revision, node } = self.known.get(ino).ok_or(Error::Stale(ino))?;
+        Ok((revision, node))
     }
 
     fn attr(&self, revision: &Revision, id: NodeId, ino: u64) -> Attr {
@@ -210,35 +210,15 @@ impl Volume {
             links: node.links(),
             uid: self.options.uid,
             gid: self.options.gid,
-            lasting: self.is_current(revision),
+            lasting: !revision.replaced.load(Ordering::Acquire),
         }
-    }
-
-    fn is_current(&self, revision: &Revision) -> bool {
-        self.revisions.read().last().is_some_and(|current| current.epoch == revision.epoch)
     }
 
     /// Counts one more reference of the kernel to a node, and gives its number.
     fn remember(&self, revision: &Arc<Revision>, node: NodeId) -> u64 {
-        let ino = revision.tree().node(node).ino;
-        if node == Tree::ROOT {
-            return ROOT;
-        }
-        if self.revision(revision.epoch).is_none() {
-            self.keep(revision);
-        }
-        let directory = revision.tree().node(node).kind == Kind::Directory;
-        let place = Place { epoch: revision.epoch, node };
-        self.known.remember(ino, place, directory, |epoch| self.revision(epoch))
-    }
-
-    /// Puts a revision back on the list: a look-up that began before it was replaced is the first to hold
-    /// something of it.
-    fn keep(&self, revision: &Arc<Revision>) {
-        let mut revisions = self.revisions.write();
-        let place = revisions.partition_point(|r| r.epoch < revision.epoch);
-        if revisions.get(place).is_none_or(|r| r.epoch != revision.epoch) {
-            revisions.insert(place, revision.clone());
+        match node {
+            Tree::ROOT => ROOT,
+            node => self.known.remember(revision.tree().node(node).ino, revision, node),
         }
     }
 
@@ -247,8 +227,11 @@ impl Volume {
         if name.len() > crate::tree::SafePath::MAX_COMPONENT {
             return Err(Error::NameTooLong);
         }
-        if let Some(control) = Control::find(parent, name, &self.current()) {
-            return Ok(control.attr(&self.current(), &self.options));
+        if Control::may_be(parent, name) {
+            let current = self.current();
+            if let Some(control) = Control::find(parent, name, &current) {
+                return Ok(control.attr(&current, &self.options));
+            }
         }
         let (revision, dir) = self.resolve(parent)?;
         let tree = revision.tree();
@@ -257,14 +240,15 @@ impl Volume {
         }
         let child = tree
             .child(dir, name)
-            .ok_or_else(|| Error::NotFound(String::from_utf8_lossy(name).into_owned()))?;
+            // Programs ask for what is not there all the time; nobody gets to see the message.
+            .ok_or(Error::NotFound(String::new()))?;
         let ino = self.remember(&revision, child);
         Ok(self.attr(&revision, child, ino))
     }
 
     /// The kernel gives `count` references back.
     pub fn forget(&self, ino: u64, count: u64) {
-        self.known.forget(ino, count, |epoch| self.revision(epoch));
+        self.known.forget(ino, count);
     }
 
     /// `stat` of a number.
@@ -319,12 +303,12 @@ impl Volume {
         self.known.opens_are_unknown();
     }
 
-    fn content(&self, revision: &Revision, node: NodeId) -> Result<Arc<Content>> {
+    fn content(&self, revision: &Revision, node: NodeId) -> Result<Content> {
         let key = (revision.epoch, node);
         if let Some(content) = self.contents.get(&key) {
             return Ok(content);
         }
-        let content = Arc::new(revision.container.open(node)?);
+        let content = revision.container.open(node)?;
         self.contents.insert(key, content.clone(), 1);
         Ok(content)
     }
@@ -423,7 +407,7 @@ impl Volume {
 
     /// The end of a listing. What the kernel has kept of one that was overtaken by a change is dropped again.
     pub fn closedir(&self, ino: u64, listing: &Listing) {
-        if !self.is_current(&listing.revision) {
+        if listing.revision.replaced.load(Ordering::Acquire) {
             self.send(vec![Invalidation::Inode(ino)]);
         }
     }

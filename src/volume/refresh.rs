@@ -10,7 +10,7 @@
 //! has rested for [`REST`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::known::Place;
@@ -59,13 +59,13 @@ impl Volume {
         let mut revisions = self.revisions.write();
         let current = revisions.last().map(|r| r.epoch);
         let before = revisions.len();
-        // A listing, or a look-up on its way, has a reference of its own.
-        let in_use = |r: &Arc<Revision>| r.held.load(Ordering::Relaxed) > 0 || Arc::strong_count(r) > 1;
-        revisions.retain(|r| Some(r.epoch) == current || in_use(r));
-        let swept = revisions.len() < before;
+        // Numbers that the kernel holds, listings, and look-ups on their way refer to it.
+        revisions.retain(|r| Some(r.epoch) == current || Arc::strong_count(r) > 1);
+        let left: Vec<u32> = revisions.iter().map(|r| r.epoch).collect();
+        let swept = left.len() < before;
         drop(revisions);
         if swept {
-            self.contents.retain(|(epoch, _)| self.revision(*epoch).is_some());
+            self.contents.retain(|(epoch, _)| left.contains(epoch));
         }
     }
 
@@ -165,13 +165,9 @@ impl Volume {
         } else {
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
-        let revision = Arc::new(Revision {
-            epoch: current.epoch + 1,
-            container: next,
-            gone: AtomicBool::new(false),
-            held: AtomicU64::new(0),
-        });
+        let revision = Revision::new(current.epoch + 1, next);
         self.revisions.write().push(revision.clone());
+        current.replaced.store(true, Ordering::Release);
         self.hand_over(&revision);
     }
 
@@ -198,14 +194,17 @@ impl Volume {
     fn hand_over(&self, new: &Arc<Revision>) {
         let mut forget = vec![Invalidation::Inode(super::ROOT), Invalidation::Inode(super::control::STATUS)];
         for (ino, place) in self.known.list() {
-            let Some(old) = self.revision(place.epoch).filter(|r| r.epoch != new.epoch) else { continue };
+            let old = &place.revision;
+            if old.epoch == new.epoch {
+                continue;
+            }
             let tree = old.container.tree();
             let there = same_path(tree, place.node, new.container.tree());
             let gone = old.gone.load(Ordering::Acquire);
             let directory = tree.node(place.node).kind == Kind::Directory;
             let same = there.filter(|id| new.container.tree().node(*id).ino == ino);
             if let Some(node) = same.filter(|_| directory || !gone) {
-                self.known.move_to(ino, Place { epoch: new.epoch, node }, |epoch| self.revision(epoch));
+                self.known.move_to(ino, Place { revision: new.clone(), node });
                 let other_mode = tree.node(place.node).mode != new.container.tree().node(node).mode;
                 if directory || other_mode {
                     forget.push(Invalidation::Inode(ino));
@@ -224,8 +223,9 @@ impl Volume {
 
     /// The bytes of a revision are gone: pages of it must not be read either.
     fn drop_pages(&self, revision: &Revision) {
-        let of =
-            |(ino, place): (u64, Place)| (place.epoch == revision.epoch).then_some(Invalidation::Inode(ino));
+        let of = |(ino, place): (u64, Place)| {
+            (place.revision.epoch == revision.epoch).then_some(Invalidation::Inode(ino))
+        };
         self.send(self.known.list().into_iter().filter_map(of).collect());
     }
 

@@ -299,9 +299,18 @@ impl Package {
         }
         let damaged = |what: &str| Error::damaged("local-header-mismatch", self.tree.shown(id), what);
         let head_len = LOCAL_LEN as u64 + u64::from(entry.name_len);
+        // Names are short; this happens for every file that is read.
+        let (mut short, mut long) = ([0; 320], Vec::new());
+        let head = match short.get_mut(..head_len as usize) {
+            Some(head) => head,
+            None => {
+                long.resize(head_len as usize, 0);
+                &mut long[..]
+            }
+        };
         // The refusal rules out that this passes the limit.
-        let head = self.source.read_range(entry.header..entry.header + head_len)?;
-        let Some(local) = Local::parse(&head) else {
+        self.source.read_at(entry.header, head)?;
+        let Some(local) = Local::parse(head) else {
             return Err(damaged("its local header is not where the directory says"));
         };
         if local.name_len != usize::from(entry.name_len) || crc32fast::hash(local.name) != entry.name_crc {
@@ -400,13 +409,13 @@ impl Package {
             self.small.insert(number, bytes.clone(), bytes.len() + 64);
             return Ok(Content::Bytes(bytes));
         }
-        let packed = self.packed(id)?;
         if entry.method == method::STORED {
             if self.options.check {
-                self.check_stored(&packed)?;
+                self.check_stored(&self.packed(id)?)?;
             }
-            return Ok(Content::Range(self.source.clone(), packed.range));
+            return Ok(Content::Range(self.source.clone(), self.locate(id)?));
         }
+        let packed = self.packed(id)?;
         let stream = Reading::new(packed, self.source.clone(), self.decoding.lock().clone());
         Ok(Content::Coded(Arc::new(stream)))
     }
