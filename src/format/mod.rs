@@ -48,6 +48,12 @@ pub trait Container: Send + Sync + std::fmt::Debug {
     /// The bytes of a file, or of a link's target. Refuses what cannot be read, and says why.
     fn open(&self, node: NodeId) -> Result<Content>;
 
+    /// Opens a file and reads it whole into `buf`, where that is one look at the disk and not two; `None` where
+    /// it is not, or where it does not fit.
+    fn open_and_read(&self, _node: NodeId, _buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
+        Ok(None)
+    }
+
     /// Whether `open` refuses nothing that the tree shows, as far as is known without opening.
     fn opens_all(&self) -> bool;
 

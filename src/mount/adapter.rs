@@ -230,7 +230,9 @@ impl Filesystem for Adapter {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+        // There is nothing to write back. The kernel takes this as a yes, and does not ask at every close again;
+        // where it opens files by itself it never hears that they need no flush.
+        reply.error(fuser::Errno::ENOSYS);
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {

@@ -1,7 +1,8 @@
 //! One open file of a project, whose bytes are what they were when it was loaded, or an error.
 //!
 //! Invariant: a successful [`Source::read_at`] gave bytes of the state that the accepted stamp describes.
-//! The stamp is compared before and after each read; what was read in between is dropped when they differ.
+//! That stamp was taken before the read; it is compared with the file's own after the read, and what was read in
+//! between is dropped when they differ. (A writer moves the file's times before it changes a byte.)
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -91,7 +92,6 @@ impl Source {
 
     /// Fills `buf` from `offset`. Running past the end is an error: callers know the size.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.check()?;
         let read = self.file.read_exact_at(buf, offset);
         self.check()?;
         read.map_err(|e| match e.kind() {

@@ -342,6 +342,14 @@ impl Volume {
         let content = match self.contents.get(&(revision.epoch, node)) {
             Some(content) => Ok(content),
             None if self.options.open.check => return None,
+            None if offset == 0 => match revision.container.open_and_read(node, buf) {
+                Ok(Some((content, n))) => {
+                    self.contents.insert((revision.epoch, node), content, 1);
+                    return Some(Ok(n));
+                }
+                Ok(None) => self.content(&revision, node),
+                Err(e) => Err(e),
+            },
             None => self.content(&revision, node),
         };
         let done = match content {

@@ -38,6 +38,7 @@ mod verify;
 mod whole;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -60,6 +61,10 @@ use crate::tree::{Cache, Content, Kind, NodeId, Tree};
 const SMALL: u64 = 256 * 1024;
 /// Bytes of small entries that are kept.
 const SMALL_CACHE: usize = 8 << 20;
+/// What of a stored entry is read in one go: header, name, extra fields of usual length, and bytes.
+const ONE_GO: usize = 8 << 10;
+/// The usual length of a local header's extra fields, and more.
+const EXTRA: usize = 96;
 /// A manifest larger than this is no manifest.
 const MAX_MANIFEST: u64 = 16 << 20;
 
@@ -292,24 +297,36 @@ impl Package {
     }
 
     /// Where an entry's packed bytes lie: its local header is read, and compared with the central record.
-    fn locate(&self, id: NodeId) -> Result<std::ops::Range<u64>> {
-        let (number, entry) = self.entry(id)?;
-        if let Some(refusal) = entry.refusal {
-            return Err(refusal.error(&self.tree.shown(id), entry.method));
-        }
-        let damaged = |what: &str| Error::damaged("local-header-mismatch", self.tree.shown(id), what);
-        let head_len = LOCAL_LEN as u64 + u64::from(entry.name_len);
+    fn locate(&self, id: NodeId) -> Result<Range<u64>> {
+        let (_, entry) = self.entry(id)?;
+        self.refuse(id, entry)?;
+        let len = LOCAL_LEN + usize::from(entry.name_len);
         // Names are short; this happens for every file that is read.
         let (mut short, mut long) = ([0; 320], Vec::new());
-        let head = match short.get_mut(..head_len as usize) {
+        let head = match short.get_mut(..len) {
             Some(head) => head,
             None => {
-                long.resize(head_len as usize, 0);
+                long.resize(len, 0);
                 &mut long[..]
             }
         };
         // The refusal rules out that this passes the limit.
         self.source.read_at(entry.header, head)?;
+        self.locate_by(id, head)
+    }
+
+    fn refuse(&self, id: NodeId, entry: &Entry) -> Result<()> {
+        match entry.refusal {
+            Some(refusal) => Err(refusal.error(&self.tree.shown(id), entry.method)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, from a local header that was read with the whole of its name.
+    fn locate_by(&self, id: NodeId, head: &[u8]) -> Result<Range<u64>> {
+        let (number, entry) = self.entry(id)?;
+        let damaged = |what: &str| Error::damaged("local-header-mismatch", self.tree.shown(id), what);
+        let head_len = LOCAL_LEN as u64 + u64::from(entry.name_len);
         let Some(local) = Local::parse(head) else {
             return Err(damaged("its local header is not where the directory says"));
         };
@@ -420,6 +437,26 @@ impl Package {
         Ok(Content::Coded(Arc::new(stream)))
     }
 
+    /// A small stored entry is read with its header, in one go; whoever opens such a file reads it.
+    fn read_with_header(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
+        let (_, entry) = self.entry(id)?;
+        let size = entry.packed as usize;
+        let head = LOCAL_LEN + usize::from(entry.name_len);
+        let mut whole = [0; ONE_GO];
+        let small = entry.packed <= (ONE_GO - EXTRA) as u64 && head + EXTRA + size <= ONE_GO;
+        if entry.method != method::STORED || !small || size > buf.len() || self.options.check {
+            return Ok(None);
+        }
+        self.refuse(id, entry)?;
+        let len = ((head + EXTRA + size) as u64).min(self.limit - entry.header) as usize;
+        self.source.read_at(entry.header, &mut whole[..len])?;
+        let range = self.locate_by(id, &whole[..head])?;
+        let start = (range.start - entry.header) as usize;
+        let Some(bytes) = whole[..len].get(start..start + size) else { return Ok(None) };
+        buf[..size].copy_from_slice(bytes);
+        Ok(Some((Content::Range(self.source.clone(), range), size)))
+    }
+
     /// The digest that the package records for an entry: the name of a blob.
     fn recorded_sha256(&self, id: NodeId) -> Option<&str> {
         let node = self.tree.node(id);
@@ -445,6 +482,13 @@ impl Container for Package {
 
     fn open(&self, id: NodeId) -> Result<Content> {
         self.content(id).inspect_err(|e| self.note(e))
+    }
+
+    fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
+        match self.tree.node(id).entry() {
+            Some(_) => self.read_with_header(id, buf).inspect_err(|e| self.note(e)),
+            None => Ok(None),
+        }
     }
 
     fn opens_all(&self) -> bool {
