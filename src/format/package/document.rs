@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The longest text that is kept.
@@ -33,6 +34,36 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
+/// What a visitor makes of values that it does not look for: nothing, and the document goes on.
+macro_rules! passes_over_all_else {
+    () => {
+        fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+}
+
 struct TextVisitor;
 
 impl<'de> Visitor<'de> for TextVisitor {
@@ -46,35 +77,12 @@ impl<'de> Visitor<'de> for TextVisitor {
         Ok(Text((text.len() <= MAX_TEXT).then(|| text.into())))
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Text, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Text, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Text(None))
-    }
-
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Text(None))
     }
+
+    passes_over_all_else!();
 }
 
 /// What is read of a manifest, of `project.json` and of `dataset.json`. A key that stands twice is an error.
@@ -106,12 +114,43 @@ pub struct Document {
     pub summary: Summary,
 }
 
-/// The summary in a manifest.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+/// The summary in a manifest; empty when it is something else than an object.
+#[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// The project's title.
     pub title: Text,
+}
+
+impl<'de> Deserialize<'de> for Summary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Summary, D::Error> {
+        deserializer.deserialize_any(SummaryVisitor)
+    }
+}
+
+struct SummaryVisitor;
+
+impl<'de> Visitor<'de> for SummaryVisitor {
+    type Value = Summary;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a summary")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Summary, A::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Fields {
+            title: Text,
+        }
+        let Fields { title } = Fields::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Summary { title })
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Summary, E> {
+        Ok(Summary::default())
+    }
+
+    passes_over_all_else!();
 }
 
 /// One line of `refs.json`.
@@ -135,6 +174,17 @@ mod tests {
         let document: Document = serde_json::from_str(&text).unwrap();
         assert_eq!(document.schema.get(), Some("s"));
         assert_eq!([document.version.get(), document.id.get(), document.title.get()], [None; 3]);
+    }
+
+    #[test]
+    fn a_summary_that_is_none_does_not_spoil_the_rest() {
+        for summary in ["null", "\"text\"", "[1, [2]]", "3", "-1", "0.5", "true", "{\"title\": 1}"] {
+            let text = format!(r#"{{"summary": {summary}, "schema": "s"}}"#);
+            let document: Document = serde_json::from_str(&text).unwrap();
+            assert_eq!((document.schema.get(), document.summary.title.get()), (Some("s"), None), "{summary}");
+        }
+        let document: Document = serde_json::from_str(r#"{"summary": {"a": {}, "title": "t"}}"#).unwrap();
+        assert_eq!(document.summary.title.get(), Some("t"));
     }
 
     #[test]
