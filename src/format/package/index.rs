@@ -23,7 +23,7 @@ pub const SPACING: u64 = 512 * 1024;
 /// Out, input, bits, length of the window; the window follows.
 const HEAD: usize = 20;
 /// Bytes of a record.
-const RECORD: usize = HEAD + WINDOW;
+pub const RECORD: usize = HEAD + WINDOW;
 /// Windows of one stream that are kept in memory where there is no folder: 2 MiB.
 const IN_MEMORY: usize = 64;
 
@@ -178,7 +178,8 @@ impl Index {
     }
 }
 
-fn record(mark: Mark, window: &[u8]) -> Vec<u8> {
+/// A record of the file.
+pub fn record(mark: Mark, window: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(RECORD + 8);
     record.extend_from_slice(&mark.out.to_le_bytes());
     record.extend_from_slice(&mark.input.to_le_bytes());

@@ -20,6 +20,8 @@ mod decode;
 mod describe;
 mod directory;
 mod document;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod index;
 mod inflate;
 mod kind;

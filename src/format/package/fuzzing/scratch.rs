@@ -1,0 +1,100 @@
+//! Files that exist only while they are looked at, and packages in which every number may lie.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::format::package::record::{CENTRAL, END, LOCAL};
+use crate::store::{Location, Source};
+
+/// Nobody writes into what [`source`] opens, so that no read of it may fail.
+pub const STILL: &str = "the file is there and nobody writes into it";
+
+/// A path in the folder for temporary files that nobody else has.
+fn path() -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("vaso-test-fuzzing-{}-{number}", std::process::id()))
+}
+
+/// A source of these bytes. The file has no name any more when this returns, so that a panic leaves nothing.
+pub fn source(bytes: &[u8]) -> Arc<Source> {
+    let path = path();
+    fs::write(&path, bytes).expect("the folder for temporary files takes a file");
+    let opened = Location::find(&path).and_then(|location| Source::open(Arc::new(location)));
+    fs::remove_file(&path).expect("it was just made");
+    let source = opened.expect("a file that was just made can be opened");
+    // Losing its name has changed the file; that is noticed now, and its stamp stays as it is from here on.
+    source.check().expect(STILL);
+    source
+}
+
+/// A folder that goes with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A path, at which nothing is yet.
+    pub fn new() -> Folder {
+        Folder(path())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What the records of a package say of an entry.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    pub name: &'a [u8],
+    pub method: u16,
+    pub flags: u16,
+    pub crc: u32,
+    pub packed: u32,
+    pub size: u32,
+}
+
+fn put<const N: usize>(out: &mut Vec<u8>, numbers: [u16; N]) {
+    numbers.into_iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
+}
+
+fn put_wide<const N: usize>(out: &mut Vec<u8>, numbers: [u32; N]) {
+    numbers.into_iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
+}
+
+impl Said<'_> {
+    /// Adds the local header.
+    pub fn local(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&LOCAL);
+        put(out, [20, self.flags, self.method, 0, 0x21]);
+        put_wide(out, [self.crc, self.packed, self.size]);
+        put(out, [self.name.len() as u16, 0]);
+        out.extend_from_slice(self.name);
+    }
+
+    /// Adds the central record of a file whose local header is at `header`.
+    pub fn central(&self, out: &mut Vec<u8>, header: u32) {
+        out.extend_from_slice(&CENTRAL);
+        put(out, [3 << 8 | 30, 20, self.flags, self.method, 0, 0x21]);
+        put_wide(out, [self.crc, self.packed, self.size]);
+        put(out, [self.name.len() as u16, 0, 0, 0, 0]);
+        put_wide(out, [0o100_644 << 16, header]);
+        out.extend_from_slice(self.name);
+    }
+}
+
+/// Adds the end record of a directory.
+pub fn end(out: &mut Vec<u8>, count: u16, size: u32, offset: u32) {
+    out.extend_from_slice(&END);
+    put(out, [0, 0, count, count]);
+    put_wide(out, [size, offset]);
+    put(out, [0]);
+}
