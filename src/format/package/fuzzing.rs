@@ -15,6 +15,9 @@ mod trees;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub use scratch::source;
+
 /// The end of a file and its central directory, up to the tree. The first byte says whether the rest is a file,
 /// or the records of a directory for which a right end record is made.
 pub fn directory(data: &[u8]) {
