@@ -1,7 +1,7 @@
 //! Which parts of a stream were decoded so far, and their checksums: in whatever order they come, the whole is
-//! checked as soon as it is complete.
+//! checked as soon as it is complete. What is decoded again, perhaps from another mark, has to be what it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crc32fast::Hasher;
 
@@ -13,6 +13,8 @@ const MOST_PARTS: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Coverage {
     parts: BTreeMap<u64, Part>,
+    /// The checksum of each piece that was decoded: some twenty bytes for 128 KiB.
+    sums: HashMap<u64, u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -22,6 +24,12 @@ struct Part {
 }
 
 impl Coverage {
+    /// Whether a piece is what it was when it was decoded before, if it was.
+    pub fn agrees(&mut self, piece: u64, crc: &Hasher) -> bool {
+        let sum = crc.clone().finalize();
+        *self.sums.entry(piece).or_insert(sum) == sum
+    }
+
     /// Adds `len` bytes from `start` on, whose checksum is `crc`, unless they are there.
     pub fn add(&mut self, start: u64, len: u64, crc: Hasher) {
         let end = start + len;
@@ -44,6 +52,11 @@ impl Coverage {
         if self.parts.len() < MOST_PARTS {
             self.parts.insert(at, part);
         }
+    }
+
+    /// Forgets the parts: the whole was checked.
+    pub fn settle(&mut self) {
+        self.parts.clear();
     }
 
     /// The checksum of the first `size` bytes, once all of them were added.

@@ -61,7 +61,7 @@ pub struct Pool {
     busy: Vec<Busy>,
     /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
     pub(super) bad_from: HashMap<u32, u64>,
-    /// What was decoded of entries that have no verdict yet.
+    /// What was decoded of each entry.
     pub(super) coverage: HashMap<u32, Coverage>,
 }
 

@@ -184,13 +184,21 @@ impl Stream {
         let mut crc = crc32fast::Hasher::new();
         crc.update(piece);
         let mut pool = self.shared.pool.lock();
-        if pool.bad_from.contains_key(&entry) {
+        let judged = pool.bad_from.contains_key(&entry);
+        let coverage = pool.coverage.entry(entry).or_default();
+        if !coverage.agrees(start / PIECE, &crc) {
+            drop(pool);
+            // A mark was not what it seemed; which of the two was right, nobody knows.
+            let what =
+                "two ways of decoding it give different bytes; the index of it is thrown away, mount again";
+            return self.condemn(0, Error::damaged("index-contradicts", &self.packed.name, what));
+        }
+        if judged {
             return;
         }
-        let coverage = pool.coverage.entry(entry).or_default();
         coverage.add(start, piece.len() as u64, crc);
         let Some(found) = coverage.whole(size) else { return };
-        pool.coverage.remove(&entry);
+        coverage.settle();
         let outcome = check_crc(&self.packed, found);
         if outcome.is_ok() {
             pool.bad_from.insert(entry, size);

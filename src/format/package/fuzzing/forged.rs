@@ -79,11 +79,7 @@ pub fn index(data: &[u8]) {
     put(&path, bytes, file, seed);
     let content = Container::open(&package, id).expect("what is wrong is told when it is read");
     assert!(matches!(content, Content::Coded(_)));
-    // Two who decode one piece, from different marks, may find different bytes there, of which one kind is counted
-    // and the other may be given out. Then nothing can be said of what forged marks lead to. Entries of more than
-    // four pieces are decoded ahead by other threads.
-    let alone = !matches!(order, Order::ByTwo) && scene.right.len() <= 4 * PIECE;
-    let complete = read(&content, order, &scene.right, alone || !right_sums);
+    let complete = read(&content, order, &scene.right);
     if scene.healthy && !right_sums {
         assert!(complete, "a record without its checksum was believed");
     }
@@ -140,9 +136,9 @@ fn put(path: &Path, mut bytes: Vec<u8>, how: u8, seed: u8) {
     fs::write(path, bytes).expect("it was just made");
 }
 
-/// Reads everything. Whether all of it was given out, and its last byte once more when all of it was decoded; it
-/// is right then, if that can be `known`.
-fn read(content: &Content, order: Order, right: &[u8], known: bool) -> bool {
+/// Reads everything. Whether all of it was given out, and its last byte once more when all of it was decoded; then
+/// it is right.
+fn read(content: &Content, order: Order, right: &[u8]) -> bool {
     let pieces = content.size().div_ceil(PIECE as u64) as usize;
     // A step that has no factor in common with any small number visits each piece once.
     let step = |i: usize, seed: usize| (i * 31 + seed) % pieces;
@@ -164,7 +160,7 @@ fn read(content: &Content, order: Order, right: &[u8], known: bool) -> bool {
         assert!(matches!(error, Error::Damaged { .. }), "{error}");
     }
     let complete = last.is_ok() && outcomes.iter().all(|(_, read)| read.is_ok());
-    if complete && known {
+    if complete {
         for (number, piece) in outcomes {
             let at: Range<usize> = number * PIECE..right.len().min((number + 1) * PIECE);
             assert!(piece.is_ok_and(|piece| piece == right[at]), "wrong bytes survived a whole pass");
@@ -261,7 +257,7 @@ fn scene(right: &[u8], packed: &[u8], crc: u32, size: usize) -> Scene {
     scratch::end(&mut file, 1, len, start);
     let source = scratch::source(&file);
     let directory = find_ends(&source).expect(STILL).directories[0];
-    let loaded = Loader::from_directory(&source, &Findings::default(), directory).expect(STILL);
+    let loaded = Loader::from_directory(&source, &Findings::default(), directory, true).expect(STILL);
     let loaded = loaded.expect("the directory is in order");
     let marks = marks(packed);
     assert!(!marks.is_empty(), "one block is no scene");

@@ -84,7 +84,7 @@ fn load(source: &Arc<Source>, expected: Option<Directory>) {
         let Directory { start, size, count, shift } = *directory;
         assert!(start.checked_add(size).is_some_and(|end| end <= source.size()) && shift <= start);
         let findings = Findings::default();
-        let loaded = Loader::from_directory(source, &findings, *directory).expect(STILL);
+        let loaded = Loader::from_directory(source, &findings, *directory, false).expect(STILL);
         assert!(loaded.is_some() || expected.is_none() || i > 0, "a directory that is right is refused");
         if let Some(loaded) = loaded {
             assert_eq!(loaded.records, count);
@@ -202,7 +202,7 @@ fn salvaged(bytes: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let source = scratch::source(bytes);
     let findings = Arc::new(Findings::default());
     let mut found = BTreeMap::new();
-    let Some(loaded) = salvage(&source, &findings).expect(STILL) else { return found };
+    let Some(loaded) = salvage(&source, &findings, true).expect(STILL) else { return found };
     let limit = source.size();
     trees::check_loaded(&loaded, limit);
     assert!(loaded.entries.iter().all(|e| e.refusal.is_none()), "a salvaged entry is refused");

@@ -67,9 +67,11 @@ pub fn names(data: &[u8]) {
             assert_eq!(added, list.leaf(path.bytes(), leaf));
         }
     }
-    let tree = builder.finish();
+    let (tree, replaced) = builder.finish();
     trees::check(&tree);
     list.compare(&tree);
+    assert!(replaced.by_directories.iter().all(|id| tree.node(*id).kind == Kind::Directory));
+    assert!(replaced.by_directories.len() as u64 <= replaced.files);
 }
 
 /// The extra field with a name in UTF-8; it belongs to `stored` if it is right.
@@ -116,43 +118,36 @@ enum There {
 struct List(BTreeMap<Vec<u8>, There>);
 
 impl List {
-    /// Makes `path` and those above it directories; gives the entry of a file that was one of them.
-    fn folders(&mut self, path: &[u8]) -> Option<u32> {
-        let mut lost = None;
+    /// Makes `path` and those above it directories.
+    fn folders(&mut self, path: &[u8]) {
         let ends = (0..path.len()).filter(|i| path[*i] == b'/').chain([path.len()]);
         for folder in ends.map(|end| &path[..end]).filter(|folder| !folder.is_empty()) {
             let there = self.0.entry(folder.to_vec()).or_insert(There::Directory(None));
-            if let There::Leaf(leaf) = there {
-                lost = Some(leaf.entry);
+            if let There::Leaf(_) = there {
                 *there = There::Directory(None);
             }
         }
-        lost
     }
 
     fn directory(&mut self, path: &[u8], time: Time, mode: Option<u16>) -> Added {
-        let lost = self.folders(path);
-        let before = self.0.insert(path.to_vec(), There::Directory(Some((time, mode.unwrap_or(0o555)))));
-        match (lost, before) {
-            (Some(entry), _) => Added::ReplacesFile(entry),
-            (None, Some(There::Directory(Some(_)))) => Added::Shadows(0),
+        self.folders(path);
+        match self.0.insert(path.to_vec(), There::Directory(Some((time, mode.unwrap_or(0o555))))) {
+            Some(There::Directory(Some(_))) => Added::Again,
             _ => Added::New,
         }
     }
 
     fn leaf(&mut self, path: &[u8], leaf: Leaf) -> Added {
         let above = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
-        let lost = self.folders(&path[..above]);
+        self.folders(&path[..above]);
         let before = self.0.insert(path.to_vec(), There::Leaf(leaf));
         if let Some(There::Directory(_)) = before {
             let inside = [path, b"/"].concat();
             self.0.retain(|other, _| !other.starts_with(&inside));
         }
-        match (lost, before) {
-            (Some(entry), _) => Added::ReplacesFile(entry),
-            (None, None) => Added::New,
-            (None, Some(There::Directory(_))) => Added::ReplacesDirectory,
-            (None, Some(There::Leaf(leaf))) => Added::Shadows(leaf.entry),
+        match before {
+            Some(There::Directory(_)) => Added::ReplacesDirectory,
+            _ => Added::New,
         }
     }
 

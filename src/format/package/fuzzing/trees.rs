@@ -29,7 +29,7 @@ pub fn check(tree: &Tree) {
         let node = tree.node(id);
         assert!(numbers.insert(node.ino), "two nodes have the number {}", node.ino);
         assert_eq!(node.mode & !0o777, 0, "{:o}", node.mode);
-        assert_eq!(node.entry().is_none(), node.kind == Kind::Directory);
+        assert_eq!(node.entry().is_none() && node.derived().is_none(), node.kind == Kind::Directory);
         if id != Tree::ROOT {
             assert!(node.ino >= RESERVED, "the number {} is kept for something else", node.ino);
             assert!(is_proper(tree.name(id)), "{:?}", tree.name(id));
