@@ -33,8 +33,8 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 /// The one file of a mount that is not the project's.
 const TAG: &str = "browse/CACHEDIR.TAG";
-/// The file that changes where one does. It is stored: with other bytes it is as long as before, and everything
-/// else lies where it was, which is among what `user.vaso.offset` tells and `rsync -X` compares.
+/// The file that changes where one does. Where it gets longer, half of the project lies elsewhere than before, and
+/// is the same all the same.
 const CHANGED: &str = "datasets/d07/f02.csv";
 
 /// A file of a package that an application has written, from `tests/data/packages.tar.xz`: 1,817 entries.
@@ -438,6 +438,7 @@ fn study(files: u32, change: Change) -> Vec<u8> {
             if name == CHANGED && change != Change::Nothing {
                 bytes.reverse();
                 if change == Change::Saved {
+                    bytes.extend_from_slice(b"and one line more\n");
                     when = DateTime::from_date_and_time(2099, 6, 1, 12, 30, 0).unwrap();
                 }
             }

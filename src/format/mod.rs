@@ -34,6 +34,10 @@ impl Default for OpenOptions {
     }
 }
 
+/// Attributes that are told to whoever asks for them by name, and are not listed: they change when something else
+/// in the project does, and would make every file that has only moved look changed to a backup.
+pub const UNLISTED_ATTRIBUTES: &[&str] = &["user.vaso.offset"];
+
 /// An opened project: a tree, and the bytes of its files.
 pub trait Container: Send + Sync + std::fmt::Debug {
     /// The file that it was read from.

@@ -48,16 +48,12 @@ impl Adapter {
         Adapter { volume, without_open, xattr, patience, listings, next_listing: AtomicU64::new(1) }
     }
 
-    fn attributes(&self, ino: u64) -> Result<Vec<(&'static str, String)>> {
-        self.volume.attributes(ino)
-    }
-
     fn attribute(&self, ino: u64, name: &OsStr) -> Result<String> {
         // `ls -l` asks every file for attributes of the system; there are none, and finding out must cost nothing.
         if !name.as_bytes().starts_with(b"user.") {
             return Err(Error::NoAttribute);
         }
-        let found = self.attributes(ino)?.into_iter().find(|(n, _)| *n == name);
+        let found = self.volume.attributes(ino)?.into_iter().find(|(n, _)| *n == name);
         found.map(|(_, value)| value).ok_or(Error::NoAttribute)
     }
 
@@ -318,10 +314,10 @@ impl Filesystem for Adapter {
         if !self.xattr {
             return reply.error(fuser::Errno::ENOSYS);
         }
-        match self.attributes(ino.0) {
+        match self.volume.attribute_names(ino.0) {
             Ok(list) => {
                 let mut names = Vec::new();
-                for (name, _) in list {
+                for name in list {
                     names.extend_from_slice(name.as_bytes());
                     names.push(0);
                 }

@@ -25,7 +25,7 @@ use self::control::Control;
 use self::known::{Known, Place};
 use self::refresh::Refresh;
 use crate::error::{Error, Result};
-use crate::format::{Container, OpenOptions};
+use crate::format::{Container, OpenOptions, UNLISTED_ATTRIBUTES};
 use crate::tree::{Cache, Content, Kind, NodeId, Then, Time, Tree};
 
 pub use self::control::STATUS;
@@ -480,6 +480,12 @@ impl Volume {
             Kind::Link => Ok(Vec::new()),
             _ => Ok(revision.container.attributes(node)),
         }
+    }
+
+    /// The names of the attributes that are listed.
+    pub fn attribute_names(&self, ino: u64) -> Result<impl Iterator<Item = &'static str>> {
+        let names = self.attributes(ino)?.into_iter().map(|(name, _)| name);
+        Ok(names.filter(|name| !UNLISTED_ATTRIBUTES.contains(name)))
     }
 
     /// What `df` says.

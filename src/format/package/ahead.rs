@@ -131,9 +131,11 @@ impl State {
     }
 }
 
-/// Whether decoding can begin right before `piece`.
+/// Whether another thread may begin right before `piece`. Not at the newest mark of a first pass: whoever made it is
+/// about to go on there with a decoder that needs no entrance.
 fn near(index: Option<&Index>, piece: u64) -> bool {
-    index.is_some_and(|index| index.reach(piece * PIECE) + PIECE > piece * PIECE)
+    let at = piece * PIECE;
+    index.is_some_and(|index| index.reach(at) + PIECE > at && index.after(at + PIECE).is_some())
 }
 
 impl Flow {
