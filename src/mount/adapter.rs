@@ -89,11 +89,15 @@ fn reply_read(outcome: Result<usize>, buffer: &[u8], reply: ReplyData) {
 
 /// Calls `work` with a buffer of this thread, which is as large as the largest that was asked for so far.
 fn with_buffer(size: usize, work: impl FnOnce(&mut [u8])) {
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < size {
-            buffer.resize(size, 0);
+    BUFFER.with(|buffer| match buffer.try_borrow_mut() {
+        Ok(mut buffer) => {
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            work(&mut buffer[..size]);
         }
-        work(&mut buffer[..size]);
+        // One read within another: where no thread could be started, this one does the work of two.
+        Err(_) => work(&mut vec![0; size]),
     });
 }
 

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::adapter::Adapter;
 use super::options::MountOptions;
+use super::patience::contained;
 use super::table::{self, Mount};
 use super::{kernel, unmount};
 use crate::error::{Error, Result};
@@ -73,9 +74,12 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
     let watched = Arc::downgrade(&volume);
     let _ = spawn("vaso-watch", move || {
         while let Some(volume) = watched.upgrade() {
-            if let Err(e) = volume.refresh() {
-                log::warn!("{e}");
-            }
+            // A defect that shows in one state of the source must not keep the next from being seen.
+            contained(|| {
+                if let Err(e) = volume.refresh() {
+                    log::warn!("{e}");
+                }
+            });
             drop(volume);
             std::thread::sleep(LOOK);
         }

@@ -77,7 +77,11 @@ impl Source {
 
     /// Whether the bytes are still those that were loaded.
     pub fn check(&self) -> Result<()> {
-        let accepted = self.stamp();
+        self.check_against(self.stamp())
+    }
+
+    /// Whether nothing has happened since `accepted` was the accepted stamp. (Another may be by now.)
+    fn check_against(&self, accepted: Stamp) -> Result<()> {
         let now = self.stamp_now()?;
         if accepted == now {
             return Ok(());
@@ -86,14 +90,18 @@ impl Source {
         if accepted.may_have_new_bytes(&now, !named) {
             return Err(Error::SourceChanged(self.path().to_path_buf()));
         }
-        self.accept(now);
+        let mut current = self.accepted.write();
+        if *current == accepted {
+            *current = now;
+        }
         Ok(())
     }
 
     /// Fills `buf` from `offset`. Running past the end is an error: callers know the size.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let accepted = self.stamp();
         let read = self.file.read_exact_at(buf, offset);
-        self.check()?;
+        self.check_against(accepted)?;
         read.map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::SourceChanged(self.path().to_path_buf()),
             _ => Error::io("read", self.path(), e),

@@ -6,6 +6,7 @@
 //! earlier one hashes again. Either way the outcome is a function of the project.
 
 use hashbrown::HashTable;
+use parking_lot::Mutex;
 
 use super::build::RESERVED;
 use super::{Kind, Node};
@@ -42,16 +43,21 @@ fn number_with(
                 node.ino = hash(&input);
             }
         };
-        let mut shares = rest[..here].chunks_mut(share).enumerate();
-        let own = shares.next();
+        let shares = Mutex::new(rest[..here].chunks_mut(share).enumerate());
+        let work = || {
+            let next = || shares.lock().next();
+            while let Some((i, nodes)) = next() {
+                hash_share(level + i * share, nodes);
+            }
+        };
         std::thread::scope(|scope| {
-            for (i, share_of_it) in shares {
-                let (hash_share, first) = (&hash_share, level + i * share);
-                scope.spawn(move || hash_share(first, share_of_it));
+            // Where the system has no thread to give, this one does it all.
+            for _ in 1..here.div_ceil(share) {
+                if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
             }
-            if let Some((_, own)) = own {
-                hash_share(level, own);
-            }
+            work();
         });
         level += here;
     }

@@ -5,8 +5,9 @@
 //! stream that has an index; where there is none yet, only the thread that is there already goes on, and keeps
 //! its decoder. Requests for what is about to be decoded wait in the flow, and not in a thread.
 //!
-//! Invariants: nobody waits in a flow without workers; whoever decodes a piece puts it where it is found before
-//! it tells the flow.
+//! Invariants: whoever waits in a flow waits for a piece of a claim that a thread is at work on; that thread puts
+//! each piece where it is found before it tells the flow, and gives up what is left of its claim when it stops.
+//! A job that is only asked for promises nothing: readers decode for themselves until it runs.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,6 @@ use parking_lot::Mutex;
 use super::index::Index;
 use super::pool::PIECE;
 use super::stream::Stream;
-use crate::error::Result;
 use crate::tree::Then;
 
 /// Pieces that are decoded ahead for all readers together, at most: 6 MiB.
@@ -27,7 +27,7 @@ const LEAD: u64 = 48;
 /// Pieces of a claim at the least: entering at a mark costs about half a piece.
 const CLAIM: u64 = 4;
 /// Requests for neighbouring pieces come in any order, up to this distance.
-const DISORDER: u64 = 4;
+const DISORDER: u64 = 8;
 
 /// Threads that decode ahead. They come with the first who reads in order, and end with the package.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ struct Job {
     stream: Arc<Stream>,
     flow: Arc<Flow>,
     run: u64,
+    /// Tells the jobs of a run apart.
+    number: u64,
     claim: u64,
     flows: Arc<AtomicU64>,
 }
@@ -80,7 +82,11 @@ struct State {
     wanted: u64,
     /// Threads that work for this run, or are asked to.
     workers: u64,
-    /// Who waits for which piece.
+    /// How many jobs were asked for in this run.
+    jobs: u64,
+    /// What is left of the claims that are worked on, by the number of the job.
+    active: Vec<(u64, Range<u64>)>,
+    /// Who waits for which piece; all of them are in `active`.
     waiting: Vec<(u64, Then)>,
 }
 
@@ -114,20 +120,34 @@ impl State {
         }
     }
 
-    /// Takes the next pieces for a thread whose decoder is at `position`.
+    /// Takes the next pieces for a thread whose decoder is at `position`, and which is done with those before.
     fn claim(&mut self, job: &Job, position: Option<u64>, index: Option<&Index>) -> Option<Range<u64>> {
-        let start = self.next;
-        if self.run != job.run || start >= self.wanted {
+        if self.run != job.run {
             return None;
         }
+        self.active.retain(|(number, _)| *number != job.number);
+        let start = self.next;
         let alone = self.workers == 1;
-        if !alone && position != Some(start) && !near(index, start) {
+        if start >= self.wanted || (!alone && position != Some(start) && !near(index, start)) {
             return None;
         }
         let mark = index.and_then(|index| index.after((start + job.claim - CLAIM / 2) * PIECE));
-        let end = mark.map_or(u64::MAX, |out| out.div_ceil(PIECE));
-        self.next = end.min(start + job.claim).min(self.wanted);
+        // Without a mark nobody else could begin anywhere.
+        let end = mark.map_or(u64::MAX, |out| out.div_ceil(PIECE).min(start + job.claim));
+        self.next = end.min(self.wanted);
+        self.active.push((job.number, start..self.next));
         Some(start..self.next)
+    }
+
+    fn is_active(&self, piece: u64) -> bool {
+        self.active.iter().any(|(_, left)| left.contains(&piece))
+    }
+
+    /// Those who wait for what nobody is at work on any more: it is there, or they have to look by themselves.
+    fn free(&mut self) -> Vec<(u64, Then)> {
+        let State { active, waiting, .. } = self;
+        let free = |piece: u64| !active.iter().any(|(_, left)| left.contains(&piece));
+        waiting.extract_if(.., |(piece, _)| free(*piece)).collect()
     }
 }
 
@@ -143,36 +163,52 @@ impl Flow {
     pub fn when_ready(&self, stream: &Stream, piece: u64, then: Then) -> Option<Then> {
         let mut state = self.0.lock();
         // Looked at under the lock: whoever decodes it puts it there first, and tells then.
-        if state.workers == 0 || piece >= state.next.max(state.wanted) || stream.cached(piece).is_some() {
+        if !state.is_active(piece) || stream.cached(piece).is_some() {
             return Some(then);
         }
         state.waiting.push((piece, then));
         None
     }
 
-    /// Tells those who wait for `piece`. Whether this run still goes on.
-    fn done(&self, run: u64, piece: u64) -> bool {
+    /// The next pieces for a job.
+    fn claim(&self, job: &Job, position: Option<u64>, index: Option<&Index>) -> Option<Range<u64>> {
         let mut state = self.0.lock();
-        let ready: Vec<(u64, Then)> = state.waiting.extract_if(.., |(waits, _)| *waits == piece).collect();
-        let goes_on = state.run == run;
+        let claim = state.claim(job, position, index);
+        let free = state.free();
         drop(state);
-        tell(ready);
-        goes_on
+        tell(free);
+        claim
     }
 
-    /// One thread less works for this run. Who waits for a piece that nobody decodes any more looks by himself.
-    fn leave(&self, run: u64, failed: bool, flows: &AtomicU64) {
+    /// A job has come past `piece`. Whether its run still goes on.
+    fn done(&self, job: &Job, piece: u64) -> bool {
         let mut state = self.0.lock();
-        if state.run == run {
-            state.workers -= 1;
-            if state.workers == 0 {
-                flows.fetch_sub(1, Ordering::Relaxed);
-            }
+        if state.run != job.run {
+            return false;
         }
-        let alone = failed || state.workers == 0;
-        let waiting = if alone { std::mem::take(&mut state.waiting) } else { Vec::new() };
+        if let Some((_, left)) = state.active.iter_mut().find(|(number, _)| *number == job.number) {
+            left.start = piece + 1;
+        }
+        let free = state.free();
         drop(state);
-        tell(waiting);
+        tell(free);
+        true
+    }
+
+    /// A job has ended.
+    fn leave(&self, job: &Job) {
+        let mut state = self.0.lock();
+        if state.run != job.run {
+            return;
+        }
+        state.active.retain(|(number, _)| *number != job.number);
+        state.workers -= 1;
+        if state.workers == 0 {
+            job.flows.fetch_sub(1, Ordering::Relaxed);
+        }
+        let free = state.free();
+        drop(state);
+        tell(free);
     }
 }
 
@@ -205,8 +241,9 @@ impl Ahead {
             return;
         }
         let (stream, claim, flows) = (stream.clone(), self.claim, self.flows.clone());
-        let job = Job { stream, flow: flow.clone(), run: state.run, claim, flows };
+        let job = Job { stream, flow: flow.clone(), run: state.run, number: state.jobs, claim, flows };
         if self.wanted.get_or_init(|| self.start()).try_send(job).is_ok() {
+            state.jobs += 1;
             state.workers += 1;
             if state.workers == 1 {
                 self.flows.fetch_add(1, Ordering::Relaxed);
@@ -241,18 +278,21 @@ impl Job {
     fn run(&self) {
         // Whoever waits must be told also where a defect of this program shows.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.decode()));
-        self.flow.leave(self.run, !matches!(outcome, Ok(Ok(()))), &self.flows);
+        self.flow.leave(self);
+        if outcome.is_err() {
+            log::error!("decoding ahead has met a defect of this program; readers decode for themselves");
+        }
     }
 
     /// What fails here fails again for whoever reads it, and is told then.
-    fn decode(&self) -> Result<()> {
+    fn decode(&self) {
         let index = self.stream.index();
         let mut position = None;
-        loop {
-            let claim = self.flow.0.lock().claim(self, position, index.as_deref());
-            let Some(pieces) = claim else { return Ok(()) };
+        while let Some(pieces) = self.flow.claim(self, position, index.as_deref()) {
             position = Some(pieces.end);
-            self.stream.decode(pieces, |piece| self.flow.done(self.run, piece))?;
+            if self.stream.decode(pieces, |piece| self.flow.done(self, piece)).is_err() {
+                return;
+            }
         }
     }
 }

@@ -93,7 +93,7 @@ impl Decoding {
             pieces: Cache::new(PIECES),
             spare: Mutex::default(),
             // Without a folder an index takes memory, else a file descriptor.
-            indexes: Cache::new(if folder.is_some() { INDEXES } else { 4 }),
+            indexes: Cache::new(if folder.is_some() { INDEXES } else { 12 }),
             opening: Mutex::default(),
             folder,
             ahead: Ahead::default(),

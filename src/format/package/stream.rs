@@ -112,6 +112,8 @@ impl Stream {
             let mut cursor = working.cursor.take().expect("a cursor was found or started");
             loop {
                 self.advance(&mut cursor, next * PIECE, &working)?;
+                // Nobody waits for this cursor any more when those who wait for the piece are told.
+                working.at(cursor.position);
                 let go_on = done(next);
                 next += 1;
                 if cursor.position != next * PIECE || cursor.position == self.packed.size {
@@ -125,7 +127,6 @@ impl Stream {
                     }
                     break;
                 }
-                working.at(cursor.position);
             }
         }
         Ok(())
