@@ -65,8 +65,7 @@ impl Source {
 
     /// The stamp of the open file at this moment.
     pub fn stamp_now(&self) -> Result<Stamp> {
-        let meta = self.file.metadata().map_err(|e| Error::io("look at", self.path(), e))?;
-        Ok(Stamp::of(&meta))
+        Stamp::now(&self.file).map_err(|e| Error::io("look at", self.path(), e))
     }
 
     /// Accepts a later stamp of the same file. The caller has made sure that every range which this source's

@@ -1,6 +1,7 @@
 //! The signs by which a change of a file is noticed.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 /// What `stat` says of a file, as far as it tells one state of the file from another.
@@ -28,6 +29,18 @@ impl Stamp {
             ctime: (meta.ctime(), meta.ctime_nsec()),
             inode: (meta.nlink(), meta.mode(), meta.uid(), meta.gid()),
         }
+    }
+
+    /// The stamp of an open file: by `fstat`, which happens after every read and costs less than `statx`.
+    pub fn now(file: &File) -> io::Result<Stamp> {
+        let stat = nix::sys::stat::fstat(file)?;
+        Ok(Stamp {
+            file: (stat.st_dev, stat.st_ino),
+            size: stat.st_size as u64,
+            mtime: (stat.st_mtime, stat.st_mtime_nsec),
+            ctime: (stat.st_ctime, stat.st_ctime_nsec),
+            inode: (stat.st_nlink, stat.st_mode, stat.st_uid, stat.st_gid),
+        })
     }
 
     /// Whether the bytes may differ from those under `self`, given that the file is now at `now`.

@@ -296,3 +296,43 @@ impl Job {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_what_nobody_is_at_work_on() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut state = State { active: vec![(0, 4..8), (1, 8..12)], ..State::default() };
+        assert!([3, 12].iter().all(|piece| !state.is_active(*piece)) && state.is_active(11));
+        for piece in [4, 7, 9] {
+            let told = told.clone();
+            state.waiting.push((piece, Box::new(move || told.lock().push(piece))));
+        }
+        assert!(state.free().is_empty());
+        // The first job has come past 5, the second is gone.
+        state.active = vec![(0, 6..8)];
+        tell(state.free());
+        assert_eq!(*told.lock(), [4, 9]);
+        let Follows::Jump { waiting, had_workers: false } = state.read(1000, LEAD) else {
+            panic!("far away is a jump");
+        };
+        tell(waiting);
+        assert_eq!(*told.lock(), [4, 9, 7]);
+        assert!(state.active.is_empty() && state.waiting.is_empty());
+    }
+
+    #[test]
+    fn the_lead_grows_with_what_was_read_in_order() {
+        let mut state = State::default();
+        assert!(matches!(state.read(0, LEAD), Follows::Jump { .. }));
+        assert_eq!(state.wanted, 0, "one read is no order");
+        assert!(matches!(state.read(1, LEAD), Follows::InOrder));
+        assert_eq!(state.wanted, 4);
+        // The kernel's requests come in any order.
+        assert!(matches!(state.read(4, LEAD), Follows::InOrder));
+        assert!(matches!(state.read(2, LEAD), Follows::Known));
+        assert_eq!((state.last, state.next, state.wanted), (Some(4), 5, 13));
+    }
+}
