@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use crate::error::Result;
-use crate::tree::{Builder, Content, Kind, Leaf, SafePath, Time};
+use crate::tree::{Builder, Content, Kind, Leaf, SafePath, Time, free_twin};
 
 /// The folder.
 const NAME: &str = "browse";
@@ -27,9 +27,7 @@ const NEWER: i64 = 2;
 /// Adds the folder to a tree that is otherwise complete.
 pub fn add(builder: &mut Builder) -> Result<()> {
     let taken: HashSet<Vec<u8>> = builder.names_at_root(NAME.as_bytes()).map(<[u8]>::to_vec).collect();
-    let twin = |n: u64| if n == 1 { NAME.to_string() } else { format!("{NAME}~{n}") };
-    let folder = (1..).map(twin).find(|name| !taken.contains(name.as_bytes()));
-    let folder = folder.expect("a tree has fewer names than there are numbers");
+    let folder = free_twin(NAME, |name| taken.contains(name));
     let tag = Leaf {
         size: TAG.len() as u64,
         time: Time::default(),

@@ -24,7 +24,7 @@ mod number;
 pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
 pub use content::{Coded, Content, Then};
-pub use name::{NameError, SafePath};
+pub use name::{NameError, SafePath, free_twin};
 
 /// A node's place in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -109,6 +109,15 @@ impl<'a> SafePath<'a> {
     }
 }
 
+/// The name that ours gets beside stored ones: itself, or the first of its twins `~2`, `~3` that is free.
+pub fn free_twin(name: &str, taken: impl Fn(&[u8]) -> bool) -> String {
+    let twin = |n: u64| if n == 1 { name.to_string() } else { format!("{name}~{n}") };
+    (1..)
+        .map(twin)
+        .find(|twin| !taken(twin.as_bytes()))
+        .expect("a tree has fewer names than there are numbers")
+}
+
 /// Sync clients and archive tools normalise names; these become dots under Unicode's compatibility forms.
 fn dots_in_disguise(part: &[u8]) -> bool {
     if part.len() > 6 || part.is_ascii() {

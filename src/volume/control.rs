@@ -7,20 +7,18 @@
 use serde_json::json;
 
 use super::{Attr, BLOCK, DIRECTORY_SIZE, Options, ROOT, Revision};
-use crate::tree::{Kind, Time, Tree};
+use crate::tree::{Kind, Time, Tree, free_twin};
 
 /// The name of the folder, where the project does not have it.
-const NAME: &[u8] = b".vaso";
+const NAME: &str = ".vaso";
 /// The folder's number.
 const FOLDER: u64 = 2;
 /// The status file's number.
 pub const STATUS: u64 = 3;
 
 /// The name that the folder has beside what the project stores: the first that is free.
-fn own_name(revision: &Revision) -> Vec<u8> {
-    let taken = |name: &Vec<u8>| revision.tree().child(Tree::ROOT, name).is_some();
-    let twin = |n: u64| if n == 1 { NAME.to_vec() } else { [NAME, format!("~{n}").as_bytes()].concat() };
-    (1..).map(twin).find(|name| !taken(name)).expect("a tree has fewer names than there are numbers")
+fn own_name(revision: &Revision) -> String {
+    free_twin(NAME, |name| revision.tree().child(Tree::ROOT, name).is_some())
 }
 
 /// A node of the folder, or the folder itself.
@@ -44,13 +42,13 @@ impl Control {
 
     /// Whether a name in a directory could stand for something here, told at no cost.
     pub fn may_be(parent: u64, name: &[u8]) -> bool {
-        parent == FOLDER || (parent == ROOT && name.starts_with(NAME))
+        parent == FOLDER || (parent == ROOT && name.starts_with(NAME.as_bytes()))
     }
 
     /// What a name in a directory stands for here.
     pub fn find(parent: u64, name: &[u8], revision: &Revision) -> Option<Control> {
         match (parent, name) {
-            (ROOT, name) if name == own_name(revision) => Some(Control::Folder),
+            (ROOT, name) if name == own_name(revision).as_bytes() => Some(Control::Folder),
             (FOLDER, b"status.json") => Some(Control::Status),
             _ => None,
         }
