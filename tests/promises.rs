@@ -733,6 +733,54 @@ fn r6_a_wrong_checksum_fails_the_last_page_for_good() {
 }
 
 #[test]
+fn r6_no_order_of_reading_gives_all_of_an_entry_with_a_wrong_checksum() {
+    const STEP: usize = 128 << 10;
+    // The small one lies within what is decoded for a verdict, the large one is beyond it.
+    for (seed, size) in [(95, 7 << 20), (96, 20 << 20)] {
+        let home = folder();
+        let data = recording(seed, size);
+        let mut pack = Pack::new();
+        for name in ["forward", "backward", "end-first", "all-at-once"] {
+            pack.deflated(name, &data);
+        }
+        let path = home.path().join("Wrong.vaso");
+        pack.write(&path);
+        let mut bytes = fs::read(&path).unwrap();
+        let crc = crc32fast::hash(&data).to_le_bytes();
+        let places: Vec<usize> = (0..bytes.len() - 4).filter(|i| bytes[*i..*i + 4] == crc).collect();
+        assert_eq!(places.len(), 8);
+        places.into_iter().for_each(|at| bytes[at] ^= 1);
+        fs::write(&path, &bytes).unwrap();
+        let last = (size - 1) / 4096 * 4096;
+        let steps = || (0..size).step_by(STEP);
+        let orders: [(&str, Vec<usize>); 3] = [
+            ("forward", steps().collect()),
+            ("backward", steps().rev().collect()),
+            ("end-first", std::iter::once(last).chain(steps()).collect()),
+        ];
+        // Half a pass leaves half an index: the end can be read then without all that comes before it.
+        let cache = home.path().join("cache");
+        let options = ["--cache", cache.to_str().unwrap()];
+        let first = Mount::new(As::Me, &path, &options);
+        first.sh(&format!("for f in $M/*; do head -c {} $f >/dev/null; done", size / 2));
+        drop(first);
+        assert!(fs::read_dir(&cache).unwrap().count() >= 4);
+        let mount = Mount::new(As::Me, &path, &options);
+        for (name, order) in orders {
+            let mut reader = Reader::new(As::Me);
+            reader.open("f", &mount.path(name)).unwrap();
+            let failed: Vec<_> =
+                order.iter().filter(|at| reader.pread("f", **at as u64, STEP).is_err()).collect();
+            assert!(!failed.is_empty(), "{name} {size}");
+        }
+        let script = "for i in 0 1 2 3; do (for j in 3 2 1 0; do \
+                      tail -c +$(((i * 4 + j) * SIZE / 16 + 1)) $M/all-at-once | head -c $((SIZE / 16)) \
+                      >/dev/null; done) & done; wait; cat $M/all-at-once >/dev/null 2>&1; echo $?";
+        assert_eq!(mount.sh(&script.replace("SIZE", &size.to_string())), "1\n");
+    }
+}
+
+#[test]
 fn r7_a_source_truncated_or_deleted_under_readers_gives_errors_and_no_dead_mount() {
     for (who, refusing) in cases() {
         let home = folder();

@@ -23,7 +23,7 @@ use super::stream::Stream;
 use crate::tree::Then;
 
 /// Pieces that are decoded ahead for all readers together, at most: 6 MiB.
-const LEAD: u64 = 48;
+pub const LEAD: u64 = 48;
 /// Pieces of a claim at the least: entering at a mark costs about half a piece.
 const CLAIM: u64 = 4;
 /// Requests for neighbouring pieces come in any order, up to this distance.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crc32fast::Hasher;
 
-/// More parts than this, with holes between them, are not kept apart: the stream stays unchecked until it is
-/// read in a better order.
+/// More parts than this, with holes between them, are not kept apart: the last ones are forgotten, so that a
+/// reader in order still comes to the end with all of them.
 const MOST_PARTS: usize = 4096;
 
 /// So many pieces of a stream are compared with what they were before, those that came first: 16 GiB.
@@ -18,6 +18,8 @@ pub struct Coverage {
     parts: BTreeMap<u64, Part>,
     /// The checksum of each piece that was decoded: some twenty bytes for 128 KiB.
     sums: HashMap<u64, u32>,
+    /// Somebody has got the last page before the whole was checked.
+    pub end_given: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -60,9 +62,27 @@ impl Coverage {
             part.crc.combine(&after.crc);
             part.end = after.end;
         }
-        if self.parts.len() < MOST_PARTS {
-            self.parts.insert(at, part);
+        self.parts.insert(at, part);
+        if self.parts.len() > MOST_PARTS {
+            self.parts.pop_last();
         }
+    }
+
+    /// What is missing of the first `size` bytes, in steps of `step`; `None` if it is more than `most` steps.
+    pub fn missing(&self, size: u64, step: u64, most: usize) -> Option<Vec<u64>> {
+        let mut missing = Vec::new();
+        let mut at = 0;
+        let end = (size, size);
+        for (start, part_end) in self.parts.iter().map(|(start, part)| (*start, part.end)).chain([end]) {
+            for gap in (at..start).step_by(step as usize) {
+                if missing.len() == most {
+                    return None;
+                }
+                missing.push(gap);
+            }
+            at = part_end;
+        }
+        Some(missing)
     }
 
     /// Forgets the parts: the whole was checked.
@@ -103,5 +123,28 @@ mod tests {
             assert_eq!(coverage.whole(100_000), Some(crc32fast::hash(&data)), "step {step}");
             assert_eq!(coverage.parts.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_known() {
+        let mut coverage = Coverage::default();
+        assert_eq!(coverage.missing(25, 10, 3), Some(vec![0, 10, 20]));
+        assert_eq!(coverage.missing(25, 10, 2), None);
+        add(&mut coverage, &[7; 25], 10, 20);
+        assert_eq!(coverage.missing(25, 10, 2), Some(vec![0, 20]));
+        add(&mut coverage, &[7; 25], 20, 25);
+        add(&mut coverage, &[7; 25], 0, 10);
+        assert_eq!(coverage.missing(25, 10, 0), Some(vec![]));
+    }
+
+    #[test]
+    fn too_many_holes_do_not_keep_a_reader_in_order_from_the_verdict() {
+        let size = 4 * MOST_PARTS;
+        let data: Vec<u8> = (0..size).map(|i| (i / 7) as u8).collect();
+        let mut coverage = Coverage::default();
+        (0..2 * MOST_PARTS).for_each(|i| add(&mut coverage, &data, i * 2 + 1, i * 2 + 2));
+        assert!(coverage.parts.len() <= MOST_PARTS);
+        (0..size).for_each(|i| add(&mut coverage, &data, i, i + 1));
+        assert_eq!(coverage.whole(size as u64), Some(crc32fast::hash(&data)));
     }
 }

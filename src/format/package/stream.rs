@@ -7,13 +7,14 @@
 //! kernel has it.
 //!
 //! The checksum of the whole is put together from the pieces, in whatever order they were decoded. If it is
-//! wrong, the last page is not given out any more.
+//! wrong, the last page is not given out any more; if somebody has it already, because the end was read before
+//! the rest, it is the piece that completes the whole. So nobody gets all of a damaged entry without an error.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ahead::Flow;
+use super::ahead::{Flow, LEAD};
 use super::decode::{self, Inflate, method};
 use super::index::Index;
 use super::pool::{Cursor, Decoding, NEAR, PIECE, Working};
@@ -200,13 +201,32 @@ impl Stream {
         coverage.add(start, piece.len() as u64, crc);
         let Some(found) = coverage.whole(size) else { return };
         coverage.settle();
+        let from = if coverage.end_given { start.min(self.last_page()) } else { self.last_page() };
         let outcome = check_crc(&self.packed, found);
         if outcome.is_ok() {
             pool.bad_from.insert(entry, size);
         }
         drop(pool);
         if let Err(wrong) = outcome {
-            self.condemn(self.last_page(), wrong);
+            self.condemn(from, wrong);
+        }
+    }
+
+    /// Has what little is missing for a verdict decoded before the end is given out. Readers in order come to the
+    /// end while other threads are still at work on what lies before it.
+    fn complete(&self) {
+        let Packed { entry, size, .. } = self.packed;
+        let pool = self.shared.pool.lock();
+        if pool.bad_from.contains_key(&entry) {
+            return;
+        }
+        let missing = pool.coverage.get(&entry).and_then(|c| c.missing(size, PIECE, LEAD as usize));
+        drop(pool);
+        for start in missing.into_iter().flatten() {
+            // Whoever reads this piece is told why it cannot be read. The end need not suffer from it.
+            if self.piece(start).is_err() {
+                return;
+            }
         }
     }
 
@@ -249,6 +269,24 @@ impl Stream {
         match self.shared.pool.lock().bad_from.get(&self.packed.entry) {
             Some(bad) if end > *bad => Err(self.not_here(*bad)),
             _ => Ok(()),
+        }
+    }
+
+    /// Gives out bytes before `end`, if that may be done.
+    fn give(&self, end: u64) -> Result<()> {
+        if end <= self.last_page() {
+            return self.verdict(end);
+        }
+        self.complete();
+        let mut pool = self.shared.pool.lock();
+        match pool.bad_from.get(&self.packed.entry) {
+            Some(bad) if end > *bad => Err(self.not_here(*bad)),
+            Some(_) => Ok(()),
+            // In one step with the look at the verdict: it comes either before this, or knows of it.
+            None => {
+                pool.coverage.entry(self.packed.entry).or_default().end_given = true;
+                Ok(())
+            }
         }
     }
 
@@ -324,6 +362,6 @@ impl Coded for Reading {
             at += n as u64;
         }
         // This very read may have been the first full pass.
-        stream.verdict(end)
+        stream.give(end)
     }
 }
