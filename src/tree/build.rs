@@ -34,6 +34,9 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// In place of the size, for a file whose size is found out only when somebody asks for it.
+    pub const LATE: u64 = u64::MAX;
+
     /// In place of an entry's number, for a file that is not stored.
     pub fn derived(number: u32) -> u32 {
         DERIVED + number
@@ -118,6 +121,8 @@ pub struct Builder {
     last: (Vec<u8>, u32),
     /// A file, in a directory of its own, that gets its time when all others are known: so much newer than they.
     newest: Option<(u32, i64)>,
+    /// The number of the root.
+    root: u64,
 }
 
 /// Numbers below this mean something to the kernel, or are kept for what is not a project's.
@@ -140,6 +145,7 @@ impl Builder {
             hasher: RandomState::new(),
             last: (Vec::new(), ROOT),
             newest: None,
+            root: 1,
         }
     }
 
@@ -271,9 +277,23 @@ impl Builder {
         }
     }
 
+    /// Adds a door, a directory that another branch stands behind: under a name that nothing is added below.
+    pub fn door(&mut self, path: SafePath<'_>, time: Time, number: u32) -> Result<()> {
+        self.directory(path, time, None)?;
+        let id = self.last.1;
+        self.drafts[id as usize].identity = Leaf::derived(number).into();
+        Ok(())
+    }
+
+    /// The tree will hang in another one, where the number of its root is `ino`: numbers are those of paths from
+    /// the top of all.
+    pub fn hang_below(&mut self, ino: u64) {
+        self.root = ino;
+    }
+
     /// Sorts, numbers and counts.
     pub fn finish(self) -> (Tree, Replaced) {
-        let Builder { names, mut drafts, table, directories, newest, .. } = self;
+        let Builder { names, mut drafts, table, directories, newest, root, .. } = self;
         drop(table);
         // A parent is always made before its children.
         for at in 1..drafts.len() {
@@ -287,6 +307,7 @@ impl Builder {
             make_newest(&mut nodes, file, newer);
         }
         let bytes = count(&mut nodes, &drafts, &order);
+        nodes[0].ino = root;
         number(&mut nodes, &names, |i| drafts[order[i] as usize].identity);
         (Tree { names: names.into_boxed_slice(), nodes: nodes.into_boxed_slice(), bytes }, replaced)
     }
@@ -370,7 +391,7 @@ fn lay_out(drafts: &[Draft], order: &[u32]) -> Vec<Node> {
             nanos: draft.nanos,
             name_at: draft.name_at,
             parent: places[drafts[draft.parent as usize].entry as usize],
-            first: if directory { 0 } else { draft.entry },
+            first: if directory { draft.identity as u32 } else { draft.entry },
             count: 0,
             name_len: draft.name_len,
             mode: draft.mode,
@@ -395,7 +416,7 @@ fn count(nodes: &mut [Node], drafts: &[Draft], order: &[u32]) -> u64 {
     let mut bytes = 0u64;
     for i in (0..nodes.len()).rev() {
         let Node { parent, kind, seconds, nanos, size, .. } = nodes[i];
-        if kind != Kind::Directory {
+        if kind != Kind::Directory && !nodes[i].is_late() {
             bytes = bytes.saturating_add(size);
         }
         if i == 0 {

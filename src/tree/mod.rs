@@ -15,16 +15,20 @@
 
 use std::time::{Duration, SystemTime};
 
+mod branch;
 mod build;
 mod cache;
 mod content;
 mod name;
 mod number;
+mod table;
 
+pub use branch::Branch;
 pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
 pub use content::{Coded, Content, Then};
 pub use name::{NameError, SafePath, free_twin};
+pub use table::{Cell, Cells, Column, Place, Table};
 
 /// A node's place in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,9 +91,21 @@ pub struct Node {
 }
 
 impl Node {
-    /// The exact size of a file's bytes or of a link's target; zero for a directory.
+    /// The exact size of a file's bytes or of a link's target; zero for a directory, and for a file whose size is
+    /// late.
     pub fn size(&self) -> u64 {
-        if self.kind == Kind::Directory { 0 } else { self.size }
+        if self.kind == Kind::Directory || self.is_late() { 0 } else { self.size }
+    }
+
+    /// Whether the size is found out only when somebody asks for it ([`Branch::late_size`]).
+    pub fn is_late(&self) -> bool {
+        self.kind == Kind::File && self.size == Leaf::LATE
+    }
+
+    /// The number of a door: another branch stands behind this directory ([`Branch::behind`]).
+    pub fn door(&self) -> Option<u32> {
+        let door = self.kind == Kind::Directory && self.count == 0 && self.first >= DERIVED;
+        door.then(|| self.first - DERIVED)
     }
 
     /// The link count: a directory is named by its parent, by itself, and by every subdirectory.

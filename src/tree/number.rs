@@ -14,7 +14,7 @@ use super::{Kind, Node};
 /// A level with fewer nodes is not worth a thread.
 const WORTH_A_THREAD: usize = 8192;
 
-/// Gives every node its number; `identity` is asked for files and links.
+/// Gives every node but the root, which has it, its number; `identity` is asked for files and links.
 pub fn number(nodes: &mut [Node], names: &[u8], identity: impl Fn(usize) -> u64 + Sync) {
     number_with(nodes, names, identity, |input| {
         let hash = blake3::hash(input);
@@ -28,7 +28,6 @@ fn number_with(
     identity: impl Fn(usize) -> u64 + Sync,
     hash: impl Fn(&[u8]) -> u64 + Sync,
 ) {
-    nodes[0].ino = 1;
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
     let mut level = 1;
     while level < nodes.len() {
