@@ -43,6 +43,7 @@
 
 pub mod browse;
 pub mod cli;
+pub mod database;
 pub mod error;
 pub mod finding;
 pub mod format;

@@ -1,0 +1,3 @@
+//! SQLite project databases.
+
+pub mod salvage;
