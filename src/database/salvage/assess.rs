@@ -32,6 +32,8 @@ pub struct Spot {
     pub cell: Cell,
     /// Its key.
     pub key: Key,
+    /// How many values it has.
+    pub values: usize,
     /// How well it fits.
     pub fit: Fit,
 }
@@ -115,7 +117,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let key = layout.key(cell.rowid, types.values(&front));
-        Ok(key.map(|key| Spot { cell, key, fit }))
+        Ok(key.map(|key| Spot { cell, key, values: types.serials.len(), fit }))
     }
 
     /// The head of a cell's record, and its first `fields` values; `types` is filled.

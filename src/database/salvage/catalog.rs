@@ -104,7 +104,7 @@ fn score(survey: &Survey<'_>, found: &Plan, known: &Known) -> Result<u64> {
         if survey.use_of(number) == Use::Unknown {
             let owner = survey.owner(number, &plan)?;
             looked += usize::from(owner != Owner::Nobody);
-            score += if matches!(owner, Owner::Table(_)) { 10 } else { 0 };
+            score += if let Owner::Table(_, fits) = owner { 10 * fits as u64 } else { 0 };
         }
     }
     let named = survey.reader.geometry.user_version == Some(known.user_version);

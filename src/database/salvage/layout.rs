@@ -257,7 +257,12 @@ impl Plan {
                 Err(e) => plan.refused.push((row.name.clone(), e.to_string())),
             }
         }
-        for row in schema.iter().filter(|row| row.kind == "index") {
+        let own = plan.tables.iter().map(|t| own_indices(&db, &t.name)).collect::<rusqlite::Result<Vec<_>>>()?;
+        let named = |row: &&Schema| row.kind == "index" && row.name.get(..7) != Some("sqlite_");
+        let roots = |name: &str| schema.iter().find(|r| r.name == name).map_or(0, |r| r.root);
+        let own = own.into_iter().flatten().map(|row| Schema { root: roots(&row.name), ..row });
+        for row in schema.iter().filter(named).cloned().chain(own) {
+            let row = &row;
             if let Some(table) = plan.tables.iter().find(|t| t.name.eq_ignore_ascii_case(&row.table))
                 && let Ok(Some(layout)) = index(&db, row, table)
             {
@@ -389,6 +394,15 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
     };
     let fields = stored.into_iter().map(|(f, ..)| f.clone()).collect();
     Ok(Some(layout(fields, identity, true)))
+}
+
+/// The indices that a table makes by itself. The key of a table WITHOUT ROWID is the table.
+fn own_indices(db: &Connection, table: &str) -> rusqlite::Result<Vec<Schema>> {
+    let find = "SELECT l.name FROM pragma_index_list(?1) l, pragma_table_list t \
+                WHERE l.origin <> 'c' AND t.schema = 'main' AND t.name = ?1 AND (l.origin = 'u' OR NOT t.wr)";
+    let mut query = db.prepare(find)?;
+    let row = |name| Schema { kind: "index".to_string(), name, table: table.to_string(), root: 0, sql: None };
+    query.query_map([table], |r| r.get(0).map(row))?.collect()
 }
 
 /// A column of an index.

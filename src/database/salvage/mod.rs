@@ -109,7 +109,7 @@ impl<'a> Salvage<'a> {
         }
         for page in 1..=self.survey.reader.pager.count() {
             if self.survey.use_of(page) == Use::Free
-                && let survey::Owner::Table(at) = self.survey.owner(page, plan)?
+                && let survey::Owner::Table(at, _) = self.survey.owner(page, plan)?
             {
                 let holding = self.survey.reader.assess(page, &plan.tables[at])?;
                 self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);

@@ -233,7 +233,7 @@ impl<'a> Survey<'a> {
                 continue;
             }
             match self.owner(number, plan)? {
-                Owner::Table(at) => {
+                Owner::Table(at, _) => {
                     self.set_use(number, Use::Found);
                     found.entry(at).or_default().push(number);
                 }
@@ -258,9 +258,10 @@ impl<'a> Survey<'a> {
         for layout in &plan.indices {
             index = index.max(self.score(number, layout)?);
         }
+        let most = best.first().map_or(0, |(_, score)| *score);
         Ok(match best[..] {
-            [(at, score)] if score > index => Owner::Table(at),
-            [] if index > 0 => Owner::Index,
+            [(at, score)] if score > index => Owner::Table(at, score),
+            _ if index > most => Owner::Index,
             _ => Owner::Nobody,
         })
     }
@@ -282,6 +283,11 @@ impl<'a> Survey<'a> {
         if holding.fit() <= Fit::Odd || holding.spots.len() * 2 < holding.told {
             return Ok(0);
         }
+        // A table that was given columns later has short records; but so has an index that nobody knows.
+        let half = |s: &super::assess::Spot| s.values * 2 > layout.fields.len();
+        if !layout.has_rowid() && !holding.spots.iter().all(half) {
+            return Ok(0);
+        }
         Ok(holding.spots.iter().map(|s| if s.fit == Fit::Exact { 2 } else { 1 }).sum())
     }
 }
@@ -289,8 +295,8 @@ impl<'a> Survey<'a> {
 /// Whose a page is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Of the table at that place in the plan.
-    Table(usize),
+    /// Of the table at that place in the plan, which its rows fit as well as the second number says.
+    Table(usize, usize),
     /// Of some index.
     Index,
     /// Of none, or of more than one.
