@@ -12,6 +12,7 @@ mod ls;
 mod mount;
 mod output;
 mod project;
+mod recover;
 mod umount;
 mod verify;
 
@@ -62,6 +63,7 @@ enum Verb {
     Cp(cp::Args),
     Info(info::Args),
     Verify(verify::Args),
+    Recover(recover::Args),
     Demo(demo::Args),
 }
 
@@ -101,6 +103,7 @@ fn run(verb: Verb) -> Result<Exit> {
         Verb::Cp(args) => cp::run(args),
         Verb::Info(args) => info::run(args),
         Verb::Verify(args) => verify::run(args),
+        Verb::Recover(args) => recover::run(args),
         Verb::Demo(args) => demo::run(args),
     }
 }

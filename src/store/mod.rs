@@ -6,12 +6,14 @@
 //! and a file that shrinks under one kills the process.
 
 mod location;
+mod publish;
 mod record_file;
 mod source;
 mod stamp;
 mod target;
 
 pub use location::Location;
+pub use publish::{Draft, replace};
 pub use record_file::{CacheFolder, RecordFile};
 pub use source::{Source, SourceReader};
 pub use stamp::Stamp;

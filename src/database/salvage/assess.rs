@@ -156,6 +156,9 @@ impl Reader<'_> {
             }
             let part = self.pager.page(next)?;
             let left = (cell.payload - all.len() as u64).min(self.geometry.usable as u64 - 4) as usize;
+            if begins_to_be_zero(&all, &part, left) {
+                return Ok(None);
+            }
             all.extend_from_slice(&part[4..4 + left]);
             next = four(&part, 0).unwrap_or(0);
         }
@@ -201,6 +204,14 @@ impl Reader<'_> {
         let exact = all.len() == head.cells && unused == loose && (!layout.ordered || ascend(&all));
         Ok((exact && head.cells > 0 && !head.kind.is_interior()).then_some(all))
     }
+}
+
+/// Whether a page is all zeros, and what it continues is not: a value that ends in zeros would hardly begin to do so at
+/// the edge of a page, and a page that was lost does.
+fn begins_to_be_zero(before: &[u8], page: &[u8], used: usize) -> bool {
+    const FEW: usize = 32;
+    let zeros = |bytes: &[u8]| bytes.iter().all(|b| *b == 0);
+    used > FEW && zeros(page) && !zeros(&before[before.len().saturating_sub(FEW)..])
 }
 
 fn overlaps(spots: &[Spot]) -> bool {

@@ -45,8 +45,13 @@ impl Catalog {
         let mut seen = HashSet::new();
         schema.retain(|row| seen.insert((row.kind.clone(), row.name.to_ascii_lowercase())));
         schema.truncate(MOST);
-        let mut catalog = Catalog { plan: plan(&schema)?, schema, is_whole, completed_from: None };
-        if !is_whole {
+        let plan = plan(&schema)?;
+        // A statement that SQLite does not take, or that makes something of another name, was changed.
+        let made = |row: &Schema| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some();
+        let is_virtual = |row: &Schema| row.root == 0;
+        let is_whole = is_whole && schema.iter().all(|row| made(row) || is_virtual(row));
+        let mut catalog = Catalog { plan, schema, is_whole, completed_from: None };
+        if !catalog.is_whole {
             catalog.complete(survey)?;
         }
         Ok(catalog)
@@ -54,13 +59,13 @@ impl Catalog {
 
     /// Adds the tables and indices that are missing, if this is a project.
     fn complete(&mut self, survey: &Survey<'_>) -> Result<()> {
-        let found = &self.plan.tables;
-        let ours = |name: &str| ["meta", "dataset", "trace", "event"].contains(&name);
-        if !found.is_empty() && !found.iter().any(|t| ours(&t.name)) {
+        let versions = known::all();
+        let ours = |name: &str| versions[..3].iter().any(|k| k.schema.iter().any(|s| s.name == name));
+        if !self.schema.is_empty() && !self.schema.iter().any(|row| ours(&row.name) || row.doubtful) {
             return Ok(());
         }
         let mut best: Option<(u64, Known)> = None;
-        for known in known::all() {
+        for known in versions {
             let score = score(survey, &self.plan, &known)?;
             if score > 0 && best.as_ref().is_none_or(|(most, _)| score > *most) {
                 best = Some((score, known));
@@ -68,17 +73,47 @@ impl Catalog {
         }
         let Some((_, known)) = best else { return Ok(()) };
         self.completed_from = Some(known.user_version);
-        let mut missing = Vec::new();
+        let theirs = plan(&known.schema)?;
         for row in known.schema {
-            let is_there = |s: &Schema| s.kind == row.kind && s.name.eq_ignore_ascii_case(&row.name);
-            if !self.schema.iter().any(is_there) {
-                missing.push(row);
-            }
+            self.take(row, &theirs);
         }
-        self.schema.extend(missing);
-        self.plan = plan(&self.schema)?;
+        // What is left of damaged statements would make tables that never were.
+        let plan = plan(&self.schema)?;
+        self.schema.retain(|row| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some());
+        self.plan = plan;
         Ok(())
     }
+
+    /// Puts a known statement in the place of the one that is missing, or was changed.
+    fn take(&mut self, row: Schema, theirs: &Plan) {
+        let same = |s: &Schema| s.kind == row.kind && s.name.eq_ignore_ascii_case(&row.name);
+        let fields = |l: Option<&Layout>| l.map(|l| l.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>());
+        let (own, known) = (fields(self.plan.table(&row.name)), fields(theirs.table(&row.name)));
+        // A statement of another name that makes a table of the same width from a damaged page is this one.
+        let width = known.as_ref().map(Vec::len);
+        let like = |s: &Schema| {
+            let table = self.plan.table(&s.name);
+            s.doubtful && s.kind == row.kind && theirs.table(&s.name).is_none()
+                && (table.is_none() && near(&s.name, &row.name) || table.is_some_and(|t| Some(t.fields.len()) == width))
+        };
+        let there = self.schema.iter().position(same);
+        let at = there.or_else(|| self.schema.iter().position(like).filter(|_| row.kind == "table"));
+        match at {
+            None => self.schema.push(row),
+            Some(at) => {
+                let found = &mut self.schema[at];
+                let broken = own.is_none() && row.kind == "table" || found.doubtful && own != known;
+                if broken || there.is_none() {
+                    *found = Schema { root: found.root, ..row };
+                }
+            }
+        }
+    }
+}
+
+/// Whether two names differ in few letters.
+fn near(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count() <= 2
 }
 
 fn plan(schema: &[Schema]) -> Result<Plan> {
@@ -140,7 +175,8 @@ fn rows(reader: &Reader<'_>, number: u32, layout: &Layout, into: &mut Vec<Schema
         let Some(payload) = reader.gather(&page, &spot.cell, spot.cell.payload, &mut |_| true)? else { continue };
         if types.read(&payload, spot.cell.payload).is_some() {
             let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
-            into.extend(row(&values, reader.geometry.encoding));
+            let found = row(&values, reader.geometry.encoding);
+            into.extend(found.map(|row| Schema { doubtful: !holding.intact, ..row }));
         }
     }
     Ok(holding.told)
@@ -160,5 +196,5 @@ fn row(values: &[Value<'_>], encoding: Encoding) -> Option<Schema> {
     let sql = text(4);
     let is_statement = |sql: &String| sql.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("create"));
     let sound = sql.as_ref().map_or(kind == "index", is_statement);
-    sound.then_some(Schema { name: text(1)?, table: text(2)?, kind, root, sql })
+    sound.then_some(Schema { name: text(1)?, table: text(2)?, kind, root, sql, doubtful: false })
 }

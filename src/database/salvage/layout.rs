@@ -24,6 +24,8 @@ pub struct Schema {
     pub root: u32,
     /// The statement; none for an index that a table makes by itself.
     pub sql: Option<String>,
+    /// Whether it comes from a damaged page, where letters of it may be wrong.
+    pub doubtful: bool,
 }
 
 impl Schema {
@@ -38,7 +40,7 @@ impl Schema {
             "index" => words.nth(1)?.to_string(),
             _ => name.clone(),
         };
-        Some(Schema { kind, name, table, root: 0, sql: Some(sql.to_string()) })
+        Some(Schema { kind, name, table, root: 0, sql: Some(sql.to_string()), doubtful: false })
     }
 
     /// Whether SQLite keeps it for itself.
@@ -401,7 +403,7 @@ fn own_indices(db: &Connection, table: &str) -> rusqlite::Result<Vec<Schema>> {
     let find = "SELECT l.name FROM pragma_index_list(?1) l, pragma_table_list t \
                 WHERE l.origin <> 'c' AND t.schema = 'main' AND t.name = ?1 AND (l.origin = 'u' OR NOT t.wr)";
     let mut query = db.prepare(find)?;
-    let row = |name| Schema { kind: "index".to_string(), name, table: table.to_string(), root: 0, sql: None };
+    let row = |name| Schema { kind: "index".to_string(), name, table: table.to_string(), root: 0, sql: None, doubtful: false };
     query.query_map([table], |r| r.get(0).map(row))?.collect()
 }
 

@@ -12,6 +12,9 @@
 //!   catalog   the schema of the file     survey   what each page is, and whose
 //!   rows      the rows of some pages     rebuild  the new database
 //!   losses    what an index knows to be missing
+//!
+//!   places    the files that a project may be recovered from     candidate   what each holds, and which is taken
+//!   recovery  from the choice to the new file                    in_place    the next snapshot of a bundle
 //! ```
 //!
 //! Invariants. No row is invented: every row in the result was read whole from the file. Rows that the project had
@@ -22,15 +25,19 @@
 //! itself (`sqlite_stat1`), are not made again.
 
 mod assess;
+mod candidate;
 mod catalog;
 mod geometry;
+mod in_place;
 mod known;
 mod layout;
 mod losses;
 mod page;
 mod pager;
+mod places;
 mod rebuild;
 mod record;
+mod recovery;
 mod report;
 mod rows;
 mod survey;
@@ -49,6 +56,9 @@ use geometry::Geometry;
 use pager::Pager;
 use survey::{Pages, Survey, Use};
 
+pub use candidate::{Candidate, Choice, Holds, Judged, Role, copy};
+pub use places::{autosaves, beside, in_bundle, snapshot_number};
+pub use recovery::{Outcome, Recovery, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
 
 /// A damaged file that was looked through.
