@@ -82,7 +82,9 @@ fn rows(db: &Connection, table: &str) -> Vec<String> {
     }
     let sql = format!("SELECT {} FROM {name} ORDER BY {order}", columns.join(" || ',' || "));
     let mut query = db.prepare(&sql).unwrap();
-    query.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+    let text =
+        |r: &rusqlite::Row<'_>| Ok(String::from_utf8_lossy(r.get_ref(0)?.as_bytes().unwrap()).into_owned());
+    query.query_map([], text).unwrap().map(Result::unwrap).collect()
 }
 
 /// A sound database: for each row, by its table, the pages that it lies on.
@@ -91,6 +93,8 @@ struct Sound {
     bytes: Vec<u8>,
     page_size: usize,
     rows: Vec<(String, String, Vec<usize>)>,
+    /// The pages of the schema.
+    schema: BTreeSet<usize>,
 }
 
 impl Sound {
@@ -115,7 +119,11 @@ impl Sound {
             1 => 65536,
             n => usize::from(n),
         };
-        Sound { name: name.to_string(), bytes, page_size, rows: all }
+        let words = ["CREATE TABLE".to_string(), "C\0R\0E\0A\0T\0E\0 \0T\0A\0B\0L\0E\0".to_string()];
+        let has = |page: &[u8]| words.iter().any(|w| page.windows(w.len()).any(|part| part == w.as_bytes()));
+        let pages = bytes.chunks(page_size).zip(1..).filter(|(page, _)| has(page)).map(|(_, n)| n);
+        let schema = pages.chain([1]).collect();
+        Sound { name: name.to_string(), bytes, page_size, rows: all, schema }
     }
 
     fn pages(&self) -> usize {
@@ -217,13 +225,12 @@ struct Tally {
 }
 
 /// One damaged file, judged.
-fn judge(sound: &Sound, bytes: &[u8], damage: &Damage, case: &str) -> Tally {
-    let recovered = recover(bytes);
+fn judge(sound: &Sound, recovered: Option<&Recovered>, damage: &Damage, case: &str) -> Result<Tally, String> {
     let mut back: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (table, ..) in &sound.rows {
-        let there = |r: &Recovered| r.report.tables.iter().any(|t| t.name == *table);
+        let there = |r: &&Recovered| r.report.tables.iter().any(|t| t.name == *table);
         if !back.contains_key(table.as_str()) {
-            let of = recovered.as_ref().filter(|r| there(r)).map(|r| rows(&r.db, table)).unwrap_or_default();
+            let of = recovered.filter(|r| there(r)).map(|r| rows(&r.db, table)).unwrap_or_default();
             back.insert(table, of.into_iter().collect());
         }
     }
@@ -231,50 +238,188 @@ fn judge(sound: &Sound, bytes: &[u8], damage: &Damage, case: &str) -> Tally {
     for (table, row, pages) in &sound.rows {
         let owed = pages.iter().all(|p| !damage.pages.contains(p));
         let there = back.get_mut(table.as_str()).unwrap().remove(row);
-        assert!(there || !owed, "{case}: {table} lost {row} on pages {pages:?}");
+        if owed && !there {
+            return Err(format!("{case}: {table} lost {row:.200} on pages {pages:?}"));
+        }
         tally.all += 1;
         tally.owed += usize::from(owed);
         tally.back += usize::from(there);
     }
     let invented: Vec<_> = back.iter().filter(|(_, rows)| !rows.is_empty()).collect();
     // A value that was changed in place cannot be told from a true one; nothing else may appear.
-    assert!(damage.foreign || invented.is_empty(), "{case}: invented {invented:?}");
-    tally
+    match damage.foreign || invented.is_empty() {
+        true => Ok(tally),
+        false => Err(format!("{case}: invented {:.300}", format!("{invented:?}"))),
+    }
 }
 
+/// Written by the application.
+const REAL: &[&str] = &["v1.db", "v3a.db", "v5.db", "v7.db", "small.db", "snapshot.db"];
+/// Made by `tests/data/odd_databases.py`: UTF-16, pages of 512 bytes and of 64 KiB, pages of pointers, reserved bytes,
+/// rows that were deleted; all with long rows in tables with and without row numbers.
+const ODD: &[&str] = &[
+    "utf16le.db",
+    "utf16be.db",
+    "small_pages.db",
+    "large_pages.db",
+    "auto_vacuum.db",
+    "reserved.db",
+    "with_deleted.db",
+];
+
 fn sound_databases(corpus: &Corpus) -> Vec<Sound> {
-    ["v1.db", "v3a.db", "v5.db", "v7.db", "small.db", "snapshot.db"]
-        .iter()
+    REAL.iter()
+        .chain(ODD)
         .map(|name| Sound::read(name, &corpus.path(name), &corpus.json(&format!("{name}.pages.json"))))
         .collect()
+}
+
+/// The page of `with_deleted.db` that lists its free pages.
+const FREE_LIST: usize = 36;
+
+/// Changes every database in one way, and demands all rows of the other pages, and no others.
+fn each(change: impl Fn(&Sound, &mut Vec<u8>) -> BTreeSet<usize>) {
+    let corpus = Corpus::unpack();
+    let mut wrong = Vec::new();
+    for sound in sound_databases(&corpus) {
+        let mut bytes = sound.bytes.clone();
+        let pages = change(&sound, &mut bytes);
+        let damage = Damage { pages, ..Damage::default() };
+        let recovered = recover(&bytes);
+        match judge(&sound, recovered.as_ref(), &damage, &sound.name) {
+            Ok(tally) => println!("{}: {} of {} rows", sound.name, tally.back, tally.all),
+            Err(what) => wrong.push(what),
+        }
+        let version = recovered.map(|r| r.report.user_version);
+        let whole = u32::from_be_bytes(sound.bytes[60..64].try_into().unwrap()) as i32;
+        if version != Some(whole) {
+            wrong.push(format!("{}: version {version:?} of {whole}", sound.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn zero(sound: &Sound, bytes: &mut [u8], page: usize) {
+    bytes[(page - 1) * sound.page_size..page * sound.page_size].fill(0);
+}
+
+#[test]
+fn a_lost_first_page_costs_no_row() {
+    each(|sound, bytes| {
+        zero(sound, bytes, 1);
+        [1].into()
+    });
+}
+
+#[test]
+fn a_lost_schema_costs_no_row() {
+    each(|sound, bytes| {
+        sound.schema.iter().for_each(|page| zero(sound, bytes, *page));
+        sound.schema.clone()
+    });
+}
+
+#[test]
+fn a_wrong_page_size_in_the_head_costs_nothing() {
+    for other in [512u16, 8192, 1, 777] {
+        each(|_, bytes| {
+            bytes[16..18].copy_from_slice(&other.to_be_bytes());
+            BTreeSet::new()
+        });
+    }
+}
+
+#[test]
+fn lost_interior_pages_cost_only_the_rows_on_them() {
+    each(|sound, bytes| {
+        let interior: BTreeSet<usize> = (2..=sound.pages())
+            .filter(|n| matches!(sound.bytes[(n - 1) * sound.page_size], 2 | 5))
+            // Pages of pointers begin with such bytes too, and so may free ones.
+            .filter(|n| sound.bytes[(n - 1) * sound.page_size + 7] <= 60)
+            .collect();
+        interior.iter().for_each(|page| zero(sound, bytes, *page));
+        interior
+    });
+}
+
+#[test]
+fn a_zeroed_tail_costs_only_the_rows_in_it() {
+    each(|sound, bytes| {
+        let from = sound.pages() * 2 / 3;
+        bytes[from * sound.page_size..].fill(0);
+        (from + 1..=sound.pages()).collect()
+    });
+}
+
+/// A page of which only the front was written: rows that lie across the edge are torn, and must not come back.
+#[test]
+fn a_torn_page_gives_no_row_that_never_was() {
+    let corpus = Corpus::unpack();
+    let sound = Sound::read("v1.db", &corpus.path("v1.db"), &corpus.json("v1.db.pages.json"));
+    let page = sound.rows.iter().rev().find(|(table, ..)| table == "trace").unwrap().2[0];
+    let mut back = 0;
+    for from in (0..sound.page_size).step_by(59) {
+        let mut bytes = sound.bytes.clone();
+        bytes[(page - 1) * sound.page_size + from..page * sound.page_size].fill(0);
+        let damage = Damage { pages: [page].into(), ..Damage::default() };
+        back = back
+            .max(judge(&sound, recover(&bytes).as_ref(), &damage, &format!("torn at {from}")).unwrap().back);
+    }
+    let elsewhere = sound.rows.iter().filter(|(.., pages)| !pages.contains(&page)).count();
+    assert!(back > elsewhere, "something of the torn page comes back");
+}
+
+#[test]
+fn what_was_deleted_stays_deleted_and_is_told() {
+    let corpus = Corpus::unpack();
+    let bytes = corpus.bytes("with_deleted.db");
+    let report = recover(&bytes).unwrap().report;
+    let trace = report.tables.iter().find(|t| t.name == "trace").unwrap();
+    assert!(trace.deleted > 300 && trace.lost == 0 && trace.recovered == 1200, "{trace:?}");
 }
 
 #[test]
 fn a_sound_database_comes_back_whole() {
     let corpus = Corpus::unpack();
     for sound in sound_databases(&corpus) {
-        let tally = judge(&sound, &sound.bytes, &Damage::default(), &sound.name);
+        let recovered = recover(&sound.bytes).unwrap();
+        let tally = judge(&sound, Some(&recovered), &Damage::default(), &sound.name).unwrap();
         assert_eq!(tally.back, tally.all);
-        let report = recover(&sound.bytes).unwrap().report;
+        let report = recovered.report;
         assert!(report.lost == 0 && report.is_lossless() && report.notes.is_empty(), "{report:?}");
     }
 }
 
-/// 240 cases; as many as `VASO_SALVAGE_CASES` says where that is set.
+/// 208 cases; as many as `VASO_SALVAGE_CASES` says where that is set.
 #[test]
 fn whole_pages_give_all_their_rows_whatever_the_damage() {
     let corpus = Corpus::unpack();
     let sound = sound_databases(&corpus);
-    let cases = std::env::var("VASO_SALVAGE_CASES").map_or(240, |n| n.parse().unwrap());
+    let cases = std::env::var("VASO_SALVAGE_CASES").map_or(208, |n| n.parse().unwrap());
     let first = std::env::var("VASO_SALVAGE_FIRST").map_or(0, |n| n.parse().unwrap());
     let mut classes: BTreeMap<&str, Tally> = BTreeMap::new();
+    let mut failed = Vec::new();
     for case in first..first + cases {
         let mut dice = Dice(case as u64 * 7919 + 1);
         dice.roll(1);
         let sound = &sound[case % sound.len()];
-        let (bytes, damage) = damage(sound, &mut dice);
+        let (bytes, mut damage) = damage(sound, &mut dice);
+        // Without the list of free pages, what was deleted cannot be told for certain; the report says so.
+        damage.foreign |=
+            sound.name == "with_deleted.db" && damage.pages.iter().any(|p| [1, FREE_LIST].contains(p));
         let name = format!("case {case} of {}: {:?} pages {:?}", sound.name, damage.what, damage.pages);
-        let tally = judge(sound, &bytes, &damage, &name);
+        // Letters that were changed in a statement of the schema make another table, for SQLite as well.
+        if damage.foreign && damage.pages.iter().any(|p| sound.schema.contains(p)) {
+            recover(&bytes);
+            continue;
+        }
+        let tally = match judge(sound, recover(&bytes).as_ref(), &damage, &name) {
+            Ok(tally) => tally,
+            Err(wrong) => {
+                failed.push(wrong);
+                continue;
+            }
+        };
         let class = if damage.what.len() == 1 { damage.what[0] } else { "several" };
         let sum = classes.entry(class).or_default();
         sum.all += tally.all;
@@ -285,6 +430,7 @@ fn whole_pages_give_all_their_rows_whatever_the_damage() {
         let share = |n: usize| 100.0 * n as f64 / t.all.max(1) as f64;
         println!("{class}: {:.2} % on whole pages, {:.2} % came back", share(t.owed), share(t.back));
     }
+    assert!(failed.is_empty(), "{} of {cases} cases:\n{}", failed.len(), failed.join("\n"));
 }
 
 #[test]
@@ -314,8 +460,8 @@ fn a_truncated_file_gives_the_rows_of_the_pages_that_exist() {
     let bytes = corpus.bytes("truncated.vaso");
     assert!(whole.bytes.starts_with(&bytes));
     let damage = Damage { pages: (61..=100).collect(), ..Damage::default() };
-    judge(&whole, &bytes, &damage, "truncated.vaso");
     let got = recover(&bytes).unwrap();
+    judge(&whole, Some(&got), &damage, "truncated.vaso").unwrap();
     // 2,750 rows in all; the index outlived the cut and knows every one that is missing.
     let trace = got.report.tables.iter().find(|t| t.name == "trace").unwrap();
     assert_eq!((trace.recovered + trace.lost, trace.certainty), (2750, Certainty::Exact));

@@ -1,6 +1,6 @@
 //! `vaso recover`
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -110,16 +110,16 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
         return Ok(("bundle", salvage::in_bundle(path)?));
     }
     let mut front = [0; 4];
-    let front = match std::fs::File::open(path).and_then(|mut f| std::io::Read::read(&mut f, &mut front)) {
-        Ok(n) => front[..n].to_vec(),
-        Err(e) => return Err(Error::io("read", path, e)),
-    };
-    if front != b"PK\x03\x04" {
+    salvage::content_of(path)?.read_at(0, &mut front)?;
+    if &front != b"PK\x03\x04" {
         return Ok(("legacy", salvage::beside(path)));
     }
     let project = project::open(path)?;
     if project.kind() != "container" {
-        let why = format!("this is a {}, and no database; `vaso verify` tells what is damaged in it", project.kind());
+        let why = format!(
+            "this is a {}, and no database; `vaso verify` tells what is damaged in it",
+            project.kind()
+        );
         return Err(Error::not_a_project(path, why));
     }
     let mut all = salvage::beside(path).split_off(1);
@@ -148,7 +148,8 @@ fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Result
         _ => None,
     };
     if as_json {
-        let object = json!({ "project": path, "format": format, "chosen": chosen, "candidates": recovery.all });
+        let object =
+            json!({ "project": path, "format": format, "chosen": chosen, "candidates": recovery.all });
         return output::json(&object).map(|()| Exit::Done);
     }
     let mut text = format!("Recovery options for: {}\nFormat: {format}\n", name(path));
@@ -167,14 +168,15 @@ fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Result
 
 fn describe(judged: &Judged) -> String {
     let mark = if judged.is_of_use() { '✓' } else { '✗' };
-    let mut text = format!("\n{}. [{mark}] {}\n   {}\n", judged.number, judged.role.word(), judged.path.display());
+    let mut text =
+        format!("\n{}. [{mark}] {}\n   {}\n", judged.number, judged.role.word(), judged.path.display());
     if let Some(number) = judged.snapshot {
         text += &format!("   Snapshot {number}");
         text += judged.modified_utc.as_ref().map(|t| format!(", changed {t}")).unwrap_or_default().as_str();
         text += "\n";
     }
     if let Some(damage) = &judged.damage {
-        text += &format!("   Damaged: {damage}\n");
+        text += &format!("   Damaged: {}\n", damage.replace('\n', " "));
     }
     if let Some(holds) = &judged.holds {
         let what = if judged.sound { "Holds" } else { "Salvage gives" };
@@ -195,15 +197,28 @@ fn describe(judged: &Judged) -> String {
 
 fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     if as_json {
-        let object = json!({ "project": path, "recovered": false, "sound": true, "candidates": recovery.all });
+        let object =
+            json!({ "project": path, "recovered": false, "sound": true, "candidates": recovery.all });
         return output::json(&object).map(|()| Exit::Done);
     }
-    let mut text = "✓ The project is sound: there is nothing to recover, and nothing was written.".to_string();
+    let mut text =
+        "✓ The project is sound: there is nothing to recover, and nothing was written.".to_string();
     if let Some(main) = recovery.all.iter().find(|j| j.role == Role::Current) {
+        let mut log = main.path.clone().into_os_string();
+        log.push("-wal");
+        if std::fs::symlink_metadata(&log).is_ok_and(|m| m.len() > 0) {
+            let log = Path::new(&log).display();
+            text += &format!("\n  Its newest changes may lie in {log}: keep the two files together");
+        }
         for other in &recovery.all {
             let more = other.beyond(main);
             if !more.is_empty() {
-                text += &format!("\n  {} ({}) holds beyond it: {}", other.number, other.path.display(), more.join(", "));
+                text += &format!(
+                    "\n  {} ({}) holds beyond it: {}",
+                    other.number,
+                    other.path.display(),
+                    more.join(", ")
+                );
             }
         }
     }
@@ -213,7 +228,8 @@ fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
 
 fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     if as_json {
-        let object = json!({ "project": path, "recovered": false, "sound": false, "candidates": recovery.all });
+        let object =
+            json!({ "project": path, "recovered": false, "sound": false, "candidates": recovery.all });
         output::json(&object)?;
     } else {
         let why = recovery.all.first().and_then(|j| j.damage.clone()).unwrap_or_default();
@@ -235,11 +251,17 @@ fn report(outcome: &Outcome, taken: &Judged) -> Result<()> {
     match &outcome.report {
         None => {
             if let Some(h) = &taken.holds {
-                text += &format!("  {} samples, {} trace rows, {} events\n", h.samples, grouped(h.trace_rows), h.events);
+                text += &format!(
+                    "  {} samples, {} trace rows, {} events\n",
+                    h.samples,
+                    grouped(h.trace_rows),
+                    h.events
+                );
             }
         }
         Some(report) => {
-            text += &format!("  {} rows recovered, {} lost\n", grouped(report.recovered), grouped(report.lost));
+            text +=
+                &format!("  {} rows recovered, {} lost\n", grouped(report.recovered), grouped(report.lost));
             for line in report.lines() {
                 text += &format!("    {line}\n");
             }

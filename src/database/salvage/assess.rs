@@ -91,7 +91,11 @@ impl Reader<'_> {
                 spots.push(spot);
             }
         }
-        let whole = spots.len() == head.cells && self.pager.is_whole(number);
+        let missing = self.pager.missing(number);
+        spots.retain(|s: &Spot| {
+            missing.iter().all(|m| m.end <= s.cell.extent.start || m.start >= s.cell.extent.end)
+        });
+        let whole = spots.len() == head.cells && missing.is_empty();
         let mut holding = Holding { spots, told: head.cells, intact: true, right: head.right };
         if whole && !overlaps(&holding.spots) && (!layout.ordered || ascend(&holding.spots)) {
             return Ok(Some(holding));
@@ -101,7 +105,11 @@ impl Reader<'_> {
         if layout.ordered {
             holding.spots = ascending(std::mem::take(&mut holding.spots));
         }
-        match self.tile(&page, &head, layout, &holding.spots)? {
+        let tiled = match missing.is_empty() {
+            true => self.tile(&page, &head, layout, &holding.spots)?,
+            false => None,
+        };
+        match tiled {
             Some(tiled) => holding.spots = tiled,
             None => keep_certain(&page, &head, usable, &mut holding.spots),
         }
@@ -109,7 +117,14 @@ impl Reader<'_> {
     }
 
     /// The record at `at`, if there is one that fits.
-    fn spot(&self, page: &[u8], head: &Head, at: usize, layout: &Layout, types: &mut Types) -> Result<Option<Spot>> {
+    fn spot(
+        &self,
+        page: &[u8],
+        head: &Head,
+        at: usize,
+        layout: &Layout,
+        types: &mut Types,
+    ) -> Result<Option<Spot>> {
         let Some(cell) = Cell::read(head.kind, page, at, self.geometry.usable) else { return Ok(None) };
         let Some(front) = self.front(page, &cell, layout.key_fields(), types)? else { return Ok(None) };
         let fit = layout.fit(&types.serials, self.geometry.encoding);
@@ -121,7 +136,13 @@ impl Reader<'_> {
     }
 
     /// The head of a cell's record, and its first `fields` values; `types` is filled.
-    fn front<'p>(&self, page: &'p [u8], cell: &Cell, fields: usize, types: &mut Types) -> Result<Option<Cow<'p, [u8]>>> {
+    fn front<'p>(
+        &self,
+        page: &'p [u8],
+        cell: &Cell,
+        fields: usize,
+        types: &mut Types,
+    ) -> Result<Option<Cow<'p, [u8]>>> {
         let local = &page[cell.local.clone()];
         let Some(len) = Types::len(local).filter(|len| *len <= cell.payload) else { return Ok(None) };
         let Some(front) = self.gather(page, cell, len, &mut |_| true)? else { return Ok(None) };
@@ -169,11 +190,14 @@ impl Reader<'_> {
     /// The rows of a page whose pointers are damaged, if all of its cell area is accounted for.
     fn tile(&self, page: &[u8], head: &Head, layout: &Layout, sound: &[Spot]) -> Result<Option<Vec<Spot>>> {
         let usable = self.geometry.usable;
-        let (Some(free), Some(loose)) = (head.free_blocks(page, usable), head.fragments()) else { return Ok(None) };
+        let (Some(free), Some(loose)) = (head.free_blocks(page, usable), head.fragments()) else {
+            return Ok(None);
+        };
         if head.content < head.end() || head.content > usable || sound.len() > head.cells {
             return Ok(None);
         }
-        let mut covered: Vec<Range<usize>> = sound.iter().map(|s| s.cell.extent.clone()).chain(free).collect();
+        let mut covered: Vec<Range<usize>> =
+            sound.iter().map(|s| s.cell.extent.clone()).chain(free).collect();
         covered.sort_by_key(|r| r.start);
         covered.push(usable..usable);
         let mut all = sound.to_vec();

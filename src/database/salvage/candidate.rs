@@ -128,7 +128,8 @@ impl Holds {
     /// Whether it has as much of everything.
     fn covers(&self, other: &Holds) -> bool {
         let counts = self.counts().iter().zip(other.counts()).all(|(a, b)| *a >= b);
-        counts && other.by_sample.iter().all(|(name, rows)| self.by_sample.get(name).is_some_and(|n| n >= rows))
+        counts
+            && other.by_sample.iter().all(|(name, rows)| self.by_sample.get(name).is_some_and(|n| n >= rows))
     }
 
     /// What it has and `other` has not, in words.
@@ -142,7 +143,8 @@ impl Holds {
             }
         }
         let counts = [("events", self.events, other.events), ("results", self.results, other.results)];
-        let more = counts.into_iter().chain([("assets", self.assets, other.assets)]).filter(|(_, a, b)| a > b);
+        let more =
+            counts.into_iter().chain([("assets", self.assets, other.assets)]).filter(|(_, a, b)| a > b);
         words.extend(more.map(|(what, a, b)| format!("{} more {what}", a - b)));
         words
     }
@@ -294,7 +296,8 @@ pub enum Choice {
 
 /// Puts the candidates into order, by what they hold, and numbers them.
 pub fn rank(all: &mut [Judged]) {
-    let key = |j: &Judged| (j.is_of_use(), j.role == Role::Current, j.sound, j.holds.clone().map(|h| h.counts()));
+    let key =
+        |j: &Judged| (j.is_of_use(), j.role == Role::Current, j.sound, j.holds.clone().map(|h| h.counts()));
     all.sort_by(|a, b| key(b).cmp(&key(a)).then(b.snapshot.cmp(&a.snapshot)).then(a.path.cmp(&b.path)));
     all.iter_mut().enumerate().for_each(|(i, j)| j.number = i + 1);
 }
@@ -307,7 +310,11 @@ pub fn choose(all: &[Judged]) -> Choice {
         let main = &all[at];
         let more = |j: &&Judged| {
             let (Some(own), Some(theirs)) = (&j.holds, &main.holds) else { return false };
-            is_unsaved(j) && j.sound && j.is_as_new_as(main) && own.covers(theirs) && !own.beyond(theirs).is_empty()
+            is_unsaved(j)
+                && j.sound
+                && j.is_as_new_as(main)
+                && own.covers(theirs)
+                && !own.beyond(theirs).is_empty()
         };
         return match newest(all.iter().filter(more)) {
             Some(j) => Choice::Take(place(all, j), "unsaved work that the project has not"),
@@ -330,10 +337,14 @@ pub fn choose(all: &[Judged]) -> Choice {
         return Choice::Take(place(all, main), "the newest work, with little or nothing lost");
     }
     let stands_in = |j: &&Judged| {
-        j.holds.as_ref().is_some_and(|h| h.samples >= held.samples && h.trace_rows * 100 >= held.trace_rows * 99)
+        j.holds
+            .as_ref()
+            .is_some_and(|h| h.samples >= held.samples && h.trace_rows * 100 >= held.trace_rows * 99)
     };
     match newest(sound().filter(stands_in)) {
-        Some(j) => Choice::Take(place(all, j), "the newest that is sound, and holds as much as can be salvaged"),
+        Some(j) => {
+            Choice::Take(place(all, j), "the newest that is sound, and holds as much as can be salvaged")
+        }
         None => Choice::Take(place(all, main), "no other file holds as much"),
     }
 }

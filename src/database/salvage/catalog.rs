@@ -87,14 +87,18 @@ impl Catalog {
     /// Puts a known statement in the place of the one that is missing, or was changed.
     fn take(&mut self, row: Schema, theirs: &Plan) {
         let same = |s: &Schema| s.kind == row.kind && s.name.eq_ignore_ascii_case(&row.name);
-        let fields = |l: Option<&Layout>| l.map(|l| l.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>());
+        let fields =
+            |l: Option<&Layout>| l.map(|l| l.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>());
         let (own, known) = (fields(self.plan.table(&row.name)), fields(theirs.table(&row.name)));
         // A statement of another name that makes a table of the same width from a damaged page is this one.
         let width = known.as_ref().map(Vec::len);
         let like = |s: &Schema| {
             let table = self.plan.table(&s.name);
-            s.doubtful && s.kind == row.kind && theirs.table(&s.name).is_none()
-                && (table.is_none() && near(&s.name, &row.name) || table.is_some_and(|t| Some(t.fields.len()) == width))
+            s.doubtful
+                && s.kind == row.kind
+                && theirs.table(&s.name).is_none()
+                && (table.is_none() && near(&s.name, &row.name)
+                    || table.is_some_and(|t| Some(t.fields.len()) == width))
         };
         let there = self.schema.iter().position(same);
         let at = there.or_else(|| self.schema.iter().position(like).filter(|_| row.kind == "table"));
@@ -153,7 +157,8 @@ fn search(survey: &mut Survey<'_>, layout: &Layout, schema: &mut Vec<Schema>) ->
             continue;
         }
         let page = survey.reader.pager.page(number)?;
-        if page.get(survey.reader.geometry.start(number)).and_then(|b| Kind::of(*b)) != Some(Kind::TableLeaf) {
+        if page.get(survey.reader.geometry.start(number)).and_then(|b| Kind::of(*b)) != Some(Kind::TableLeaf)
+        {
             continue;
         }
         let mut here = Vec::new();
@@ -172,7 +177,9 @@ fn rows(reader: &Reader<'_>, number: u32, layout: &Layout, into: &mut Vec<Schema
     let page = reader.pager.page(number)?;
     let mut types = Types::default();
     for spot in &holding.spots {
-        let Some(payload) = reader.gather(&page, &spot.cell, spot.cell.payload, &mut |_| true)? else { continue };
+        let Some(payload) = reader.gather(&page, &spot.cell, spot.cell.payload, &mut |_| true)? else {
+            continue;
+        };
         if types.read(&payload, spot.cell.payload).is_some() {
             let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
             let found = row(&values, reader.geometry.encoding);

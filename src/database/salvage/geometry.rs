@@ -56,7 +56,9 @@ impl Geometry {
             _ => gap,
         };
         match (&fields, named) {
-            (None, _) => notes.push(format!("the head of the file is damaged; its pages are {page_size} bytes long")),
+            (None, _) => {
+                notes.push(format!("the head of the file is damaged; its pages are {page_size} bytes long"))
+            }
             (_, Some(named)) if named != page_size => {
                 notes.push(format!("the head says that pages are {named} bytes long; they are {page_size}"));
             }
@@ -172,7 +174,9 @@ fn sound_pages(content: &Content, size: usize, most: u32) -> Result<Option<(usiz
     let mut gaps: BTreeMap<usize, usize> = BTreeMap::new();
     for number in (1..=all).step_by(step as usize).take(most as usize + 1) {
         let start = if number == 1 { 100 } else { 0 };
-        if let Some(gap) = holds_together(&*pager.page(number)?, start).filter(|gap| *gap <= 255 && size - gap >= 480) {
+        if let Some(gap) =
+            holds_together(&*pager.page(number)?, start).filter(|gap| *gap <= 255 && size - gap >= 480)
+        {
             *gaps.entry(gap).or_default() += 1;
         }
     }
@@ -189,7 +193,9 @@ fn guess_encoding(pager: &Pager<'_>, usable: usize) -> Result<Encoding> {
     for number in 1..=pager.count().min(1024) {
         let page = pager.page(number)?;
         let start = if number == 1 { 100 } else { 0 };
-        let Some(head) = Head::read(&page, start, usable).filter(|h| h.kind == Kind::TableLeaf) else { continue };
+        let Some(head) = Head::read(&page, start, usable).filter(|h| h.kind == Kind::TableLeaf) else {
+            continue;
+        };
         for i in 0..head.cells {
             let Some(at) = head.pointer(&page, i) else { continue };
             let Some(cell) = Cell::read(head.kind, &page, at, usable) else { continue };

@@ -99,7 +99,8 @@ impl Lock {
         let make = OpenOptions::new().write(true).create_new(true).open(path);
         let mut file: File = make.map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
-                let what = "the project is in use (or was, within the last hour); close it in the application";
+                let what =
+                    "the project is in use (or was, within the last hour); close it in the application";
                 Error::Busy(format!("{}: {what}", path.display()))
             }
             _ => Error::Refused(format!("cannot make the lock {}: {e}", path.display())),

@@ -132,7 +132,9 @@ fn statements(p: &Parts) -> Vec<Schema> {
         all.push(format!(
             "CREATE TABLE figure_recipe(recipe_id TEXT PRIMARY KEY, dataset_id INTEGER NOT NULL{REF}{RECIPE})"
         ));
-        all.push("CREATE INDEX figure_recipe_ds_updated ON figure_recipe(dataset_id, updated_at DESC)".to_string());
+        all.push(
+            "CREATE INDEX figure_recipe_ds_updated ON figure_recipe(dataset_id, updated_at DESC)".to_string(),
+        );
     }
     all.extend(indices(p));
     all.into_iter().filter_map(|sql| Schema::of_statement(&sql)).collect()

@@ -31,9 +31,9 @@ pub struct Schema {
 impl Schema {
     /// The row that a statement of ours makes.
     pub fn of_statement(sql: &str) -> Option<Schema> {
-        let mut words = sql.split(|c: char| c.is_whitespace() || c == '(').skip_while(|w| {
-            w.eq_ignore_ascii_case("create") || w.eq_ignore_ascii_case("unique")
-        });
+        let mut words = sql
+            .split(|c: char| c.is_whitespace() || c == '(')
+            .skip_while(|w| w.eq_ignore_ascii_case("create") || w.eq_ignore_ascii_case("unique"));
         let kind = words.next()?.to_ascii_lowercase();
         let name = words.next()?.to_string();
         let table = match kind.as_str() {
@@ -166,7 +166,13 @@ impl Layout {
         for (i, field) in self.fields.iter().enumerate() {
             let alias = self.identity == Identity::Alias(i);
             fit = fit.min(match serials.get(i) {
-                Some(serial) if alias => if *serial == 0 { Fit::Exact } else { Fit::No },
+                Some(serial) if alias => {
+                    if *serial == 0 {
+                        Fit::Exact
+                    } else {
+                        Fit::No
+                    }
+                }
                 Some(serial) => field.fit(*serial, encoding),
                 // Added later: the record knows nothing of it.
                 None if field.not_null && !field.has_default || self.index.is_some() => Fit::No,
@@ -215,6 +221,13 @@ impl Layout {
 }
 
 impl Field {
+    /// Whether this is a value that SQLite would never have written: a zero in eight bytes, where it writes none.
+    /// Such zeros are what is left of a page whose end was never written.
+    pub fn is_torn(&self, value: &Value<'_>) -> bool {
+        let numeric = matches!(self.affinity, Affinity::Integer | Affinity::Real | Affinity::Numeric);
+        numeric && matches!(value, Value::Real(v) if v.to_bits() == 0)
+    }
+
     fn fit(&self, serial: u64, encoding: Encoding) -> Fit {
         let (whole, real) = (matches!(serial, 1..=6 | 8 | 9), serial == 7);
         let (blob, text) = (serial >= 12 && serial % 2 == 0, serial >= 13 && serial % 2 == 1);
@@ -259,7 +272,8 @@ impl Plan {
                 Err(e) => plan.refused.push((row.name.clone(), e.to_string())),
             }
         }
-        let own = plan.tables.iter().map(|t| own_indices(&db, &t.name)).collect::<rusqlite::Result<Vec<_>>>()?;
+        let own =
+            plan.tables.iter().map(|t| own_indices(&db, &t.name)).collect::<rusqlite::Result<Vec<_>>>()?;
         let named = |row: &&Schema| row.kind == "index" && row.name.get(..7) != Some("sqlite_");
         let roots = |name: &str| schema.iter().find(|r| r.name == name).map_or(0, |r| r.root);
         let own = own.into_iter().flatten().map(|row| Schema { root: roots(&row.name), ..row });
@@ -349,7 +363,10 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         .ok();
     let Some(without) = without else { return Ok(None) };
     let mut columns: Vec<(Field, bool, i64)> = Vec::new();
-    let sql = format!("SELECT name, type, \"notnull\", dflt_value IS NOT NULL, hidden, pk FROM pragma_table_xinfo({})", quoted(name));
+    let sql = format!(
+        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, hidden, pk FROM pragma_table_xinfo({})",
+        quoted(name)
+    );
     let mut query = db.prepare(&sql)?;
     let mut rows = query.query([])?;
     while let Some(r) = rows.next()? {
@@ -363,11 +380,9 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         };
         columns.push((field, hidden == 2, r.get(5)?));
     }
-    let key = db.query_row(
-        "SELECT name FROM pragma_index_list(?1) WHERE origin = 'pk'",
-        [name],
-        |r| r.get::<_, String>(0),
-    );
+    let key = db.query_row("SELECT name FROM pragma_index_list(?1) WHERE origin = 'pk'", [name], |r| {
+        r.get::<_, String>(0)
+    });
     let layout = |fields, identity, ordered| Layout {
         name: name.clone(),
         fields,
@@ -390,7 +405,9 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         Some(at) => Identity::Alias(at),
         None => {
             let taken = |n: &str| columns.iter().any(|(f, ..)| f.name.eq_ignore_ascii_case(n));
-            let Some(free) = ["rowid", "_rowid_", "oid"].into_iter().find(|n| !taken(n)) else { return Ok(None) };
+            let Some(free) = ["rowid", "_rowid_", "oid"].into_iter().find(|n| !taken(n)) else {
+                return Ok(None);
+            };
             Identity::Number(free)
         }
     };
@@ -403,7 +420,14 @@ fn own_indices(db: &Connection, table: &str) -> rusqlite::Result<Vec<Schema>> {
     let find = "SELECT l.name FROM pragma_index_list(?1) l, pragma_table_list t \
                 WHERE l.origin <> 'c' AND t.schema = 'main' AND t.name = ?1 AND (l.origin = 'u' OR NOT t.wr)";
     let mut query = db.prepare(find)?;
-    let row = |name| Schema { kind: "index".to_string(), name, table: table.to_string(), root: 0, sql: None, doubtful: false };
+    let row = |name| Schema {
+        kind: "index".to_string(),
+        name,
+        table: table.to_string(),
+        root: 0,
+        sql: None,
+        doubtful: false,
+    };
     query.query_map([table], |r| r.get(0).map(row))?.collect()
 }
 

@@ -79,7 +79,8 @@ fn missing(salvage: &Salvage<'_>, db: &Connection, at: usize) -> Result<Option<M
         let pages = &salvage.indices[i];
         let whole = pages.broken == 0 && pages.damaged == 0;
         let rank = (whole, pages.reached.len(), i);
-        if of.complete && of.table == table.name && !pages.reached.is_empty() && best.is_none_or(|b| rank > b) {
+        if of.complete && of.table == table.name && !pages.reached.is_empty() && best.is_none_or(|b| rank > b)
+        {
             best = Some(rank);
         }
     }
@@ -88,17 +89,17 @@ fn missing(salvage: &Salvage<'_>, db: &Connection, at: usize) -> Result<Option<M
     let mut missing = Missing { count: 0, rows: Vec::new(), exact };
     let mut query = db.prepare(&lookup(table)).map_err(sql)?;
     let mut failed = None;
-    let walked = entries(salvage, index, &salvage.indices[i].reached, &mut |identity, row| {
-        match query.exists(params_from_iter(identity)) {
-            Ok(true) => {}
-            Ok(false) => {
-                missing.count += 1;
-                if missing.rows.len() < MOST {
-                    missing.rows.push(row);
-                }
+    let walked = entries(salvage, index, &salvage.indices[i].reached, &mut |identity, row| match query
+        .exists(params_from_iter(identity))
+    {
+        Ok(true) => {}
+        Ok(false) => {
+            missing.count += 1;
+            if missing.rows.len() < MOST {
+                missing.rows.push(row);
             }
-            Err(e) => failed = Some(e),
         }
+        Err(e) => failed = Some(e),
     });
     walked?;
     failed.map_or(Ok(Some(missing)), |e| Err(sql(e)))
@@ -109,7 +110,8 @@ fn lookup(table: &Layout) -> String {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let condition = match &table.identity {
         Identity::Fields(n) => {
-            let parts: Vec<String> = table.fields[..*n].iter().map(|f| format!("{} IS ?", quoted(&f.name))).collect();
+            let parts: Vec<String> =
+                table.fields[..*n].iter().map(|f| format!("{} IS ?", quoted(&f.name))).collect();
             parts.join(" AND ")
         }
         Identity::Alias(at) => format!("{} = ?", quoted(&table.fields[*at].name)),
@@ -133,7 +135,8 @@ fn entries(
         let Some(holding) = reader.assess(*number, index)? else { continue };
         for spot in holding.spots {
             let part = |at: &usize| spot.key.get(*at);
-            let Some(identity) = of.identity.iter().map(|at| part(at).map(|p| owned(p, salvage))).collect() else {
+            let Some(identity) = of.identity.iter().map(|at| part(at).map(|p| owned(p, salvage))).collect()
+            else {
                 continue;
             };
             let whole = dataset.as_ref().and_then(part).and_then(|p| match p {
@@ -162,9 +165,9 @@ fn owned(part: &Part, salvage: &Salvage<'_>) -> rusqlite::types::Value {
         Part::Null => Value::Null,
         Part::Integer(v) => Value::Integer(*v),
         Part::Real(v) => Value::Real(*v),
-        Part::Text(v) => {
-            Value::Text(String::from_utf8_lossy(&salvage.survey.reader.geometry.encoding.utf8(v)).into_owned())
-        }
+        Part::Text(v) => Value::Text(
+            String::from_utf8_lossy(&salvage.survey.reader.geometry.encoding.utf8(v)).into_owned(),
+        ),
         Part::Blob(v) => Value::Blob(v.to_vec()),
     }
 }
@@ -178,8 +181,9 @@ fn by_index(db: &Connection, missing: &Missing) -> Result<Vec<SampleReport>> {
         }
     }
     let certainty = if missing.exact { Certainty::Exact } else { Certainty::AtLeast };
-    let mut between =
-        db.prepare("SELECT 1 FROM trace WHERE dataset_id = ?1 AND t_seconds > ?2 AND t_seconds < ?3 LIMIT 1").map_err(sql)?;
+    let mut between = db
+        .prepare("SELECT 1 FROM trace WHERE dataset_id = ?1 AND t_seconds > ?2 AND t_seconds < ?3 LIMIT 1")
+        .map_err(sql)?;
     let mut samples = Vec::new();
     for (dataset, mut times) in by_dataset {
         times.sort_by(f64::total_cmp);
@@ -206,7 +210,8 @@ const A_GAP: f64 = 16.0;
 fn by_sampling(db: &Connection) -> Result<Vec<SampleReport>> {
     let mut query = db.prepare("SELECT DISTINCT dataset_id FROM trace").map_err(sql)?;
     let datasets: Vec<i64> = query.query_map([], |r| r.get(0)).map_err(sql)?.flatten().collect();
-    let mut rows = db.prepare("SELECT t_seconds FROM trace WHERE dataset_id = ?1 ORDER BY t_seconds").map_err(sql)?;
+    let mut rows =
+        db.prepare("SELECT t_seconds FROM trace WHERE dataset_id = ?1 ORDER BY t_seconds").map_err(sql)?;
     let mut samples = Vec::new();
     for dataset in datasets {
         let times: Vec<f64> = rows.query_map([dataset], |r| r.get(0)).map_err(sql)?.flatten().collect();
@@ -236,7 +241,14 @@ fn name(db: &Connection, samples: &mut Vec<SampleReport>) -> Result<()> {
         for dataset in query.query_map([], |r| r.get::<_, i64>(0)).map_err(sql)?.flatten() {
             if !samples.iter().any(|s| s.dataset == dataset) {
                 let certainty = Certainty::Exact;
-                samples.push(SampleReport { dataset, name: None, recovered: 0, lost: 0, certainty, gaps: Vec::new() });
+                samples.push(SampleReport {
+                    dataset,
+                    name: None,
+                    recovered: 0,
+                    lost: 0,
+                    certainty,
+                    gaps: Vec::new(),
+                });
             }
         }
     }

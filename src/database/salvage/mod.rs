@@ -41,8 +41,6 @@ mod recovery;
 mod report;
 mod rows;
 mod survey;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,7 +54,7 @@ use geometry::Geometry;
 use pager::Pager;
 use survey::{Pages, Survey, Use};
 
-pub use candidate::{Candidate, Choice, Holds, Judged, Role, copy};
+pub use candidate::{Candidate, Choice, Holds, Judged, Role, content_of};
 pub use places::{autosaves, beside, in_bundle, snapshot_number};
 pub use recovery::{Outcome, Recovery, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};

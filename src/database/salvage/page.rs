@@ -101,7 +101,15 @@ impl Head {
         let (free, fragments) = (two(page, start + 1)?, usize::from(*page.get(start + 7)?));
         let pointers = start + len;
         // Four bytes are the least for a cell, and two for its pointer.
-        (pointers + cells * 6 <= usable).then_some(Head { kind, cells, free, content, fragments, right, pointers })
+        (pointers + cells * 6 <= usable).then_some(Head {
+            kind,
+            cells,
+            free,
+            content,
+            fragments,
+            right,
+            pointers,
+        })
     }
 
     /// The end of the cell pointers.

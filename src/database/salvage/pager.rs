@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
@@ -15,6 +15,8 @@ use crate::tree::Content;
 
 /// Bytes read in one piece; every page size divides it.
 const STRETCH: u64 = 256 * 1024;
+/// The least that a failing disk gives or refuses.
+const SECTOR: usize = 512;
 /// How many stretches are kept.
 const KEPT: usize = 16;
 
@@ -63,6 +65,17 @@ impl<'a> Pager<'a> {
         end <= self.content.size() && bad.range(end - self.page_size as u64..end).next().is_none()
     }
 
+    /// The parts of a page that are not there.
+    pub fn missing(&self, number: u32) -> Vec<Range<usize>> {
+        let size = self.page_size as u64;
+        let from = (u64::from(number) - 1) * size;
+        let there = self.content.size().saturating_sub(from).min(size) as usize;
+        let bad = self.unreadable.borrow();
+        let sector = |at: &u64| (at - from) as usize..((at - from) as usize + SECTOR).min(self.page_size);
+        let cut = Some(there..self.page_size).filter(|r| !r.is_empty());
+        bad.range(from..from + size).map(sector).chain(cut).collect()
+    }
+
     /// How many places of the file the disk refused to give.
     pub fn unreadable(&self) -> usize {
         self.unreadable.borrow().len()
@@ -103,7 +116,6 @@ impl<'a> Pager<'a> {
 
     /// What a failing disk still gives.
     fn read_by_sector(&self, offset: u64) -> Result<Vec<u8>> {
-        const SECTOR: usize = 512;
         let mut bytes = vec![0; STRETCH as usize];
         for (i, sector) in bytes.chunks_mut(SECTOR).enumerate() {
             let at = offset + (i * SECTOR) as u64;

@@ -46,7 +46,8 @@ fn as_recovered(path: &Path) -> Result<Content> {
 }
 
 fn candidate(role: Role, path: PathBuf, snapshot: Option<u64>) -> Candidate {
-    let content = if role == Role::Snapshot || snapshot.is_some() { content_of(&path) } else { as_recovered(&path) };
+    let content =
+        if role == Role::Snapshot || snapshot.is_some() { content_of(&path) } else { as_recovered(&path) };
     let newest = |path: &Path| fs::symlink_metadata(path).and_then(|m| m.modified()).ok();
     let time = newest(&path).max(if snapshot.is_none() { newest(&with(&path, "-wal")) } else { None });
     Candidate { role, path, snapshot, time, content }
@@ -55,7 +56,8 @@ fn candidate(role: Role, path: PathBuf, snapshot: Option<u64>) -> Candidate {
 /// The files in a folder, in the order of their names.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut all: Vec<PathBuf> = entries.flatten().take(MOST).map(|e| e.path()).filter(|p| is_file(p)).collect();
+    let mut all: Vec<PathBuf> =
+        entries.flatten().take(MOST).map(|e| e.path()).filter(|p| is_file(p)).collect();
     all.sort();
     all
 }
@@ -131,8 +133,10 @@ pub fn snapshots(bundle: &Path) -> Vec<(u64, bool, PathBuf)> {
 /// The number that `HEAD.json` names.
 pub fn head(bundle: &Path) -> Option<u64> {
     let path = bundle.join("HEAD.json");
-    let small = fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() < 1 << 20);
-    let head: serde_json::Value = serde_json::from_slice(&fs::read(path).ok().filter(|_| small)?).ok()?;
+    let content = is_file(&path).then(|| content_of(&path).ok())?.filter(|c| c.size() < 1 << 20)?;
+    let mut text = vec![0; content.size() as usize];
+    content.read_at(0, &mut text).ok()?;
+    let head: serde_json::Value = serde_json::from_slice(&text).ok()?;
     Some(snapshot_number(head.get("current")?.as_str()?)?.0)
 }
 

@@ -177,7 +177,8 @@ pub fn rebuild(salvage: &mut Salvage<'_>, path: &Path) -> Result<(Connection, Ve
         reports.push(fill(salvage, &db, at)?);
     }
     db.execute_batch("COMMIT").map_err(&fail)?;
-    let late = layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
+    let late =
+        layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
     for (name, why) in refused.into_iter().chain(late) {
         salvage.notes.push(format!("{name} could not be made again: {why}"));
     }

@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn whole_numbers_and_fractions_stand_in_exact_order() {
         let big = (1i64 << 53) + 1;
-        let keys = [Part::Null, Part::Real(-0.5), Part::Integer(0), Part::Real(0.5), Part::Real(9007199254740992.0)];
+        let keys =
+            [Part::Null, Part::Real(-0.5), Part::Integer(0), Part::Real(0.5), Part::Real(9007199254740992.0)];
         for pair in keys.windows(2) {
             assert_eq!(pair[0].order(&pair[1]), Ordering::Less);
         }

@@ -57,6 +57,7 @@ impl Recovery {
     /// Looks at all candidates of `project`.
     pub fn look(project: &Path, candidates: Vec<Candidate>) -> Recovery {
         let mut all: Vec<Judged> = candidates.into_iter().map(Judged::of).collect();
+        follow_readers(&mut all);
         rank(&mut all);
         let choice = choose(&all);
         Recovery { project: project.to_path_buf(), all, choice }
@@ -65,7 +66,9 @@ impl Recovery {
     /// The place of the candidate with this number.
     pub fn numbered(&self, number: usize) -> Result<usize> {
         let found = self.all.iter().position(|j| j.number == number && j.is_of_use());
-        found.ok_or_else(|| Error::Usage(format!("there is no candidate {number} that holds anything; see --list")))
+        found.ok_or_else(|| {
+            Error::Usage(format!("there is no candidate {number} that holds anything; see --list"))
+        })
     }
 
     /// Writes what is held by the candidate at `place`: beside the project, or as the next snapshot.
@@ -76,11 +79,8 @@ impl Recovery {
             false => self.beside(taken)?,
         };
         let elsewhere = self.all.iter().filter(|j| !std::ptr::eq(*j, taken));
-        let elsewhere = elsewhere.map(|j| Elsewhere {
-            number: j.number,
-            path: j.path.clone(),
-            holds: j.beyond(taken),
-        });
+        let elsewhere =
+            elsewhere.map(|j| Elsewhere { number: j.number, path: j.path.clone(), holds: j.beyond(taken) });
         Ok(Outcome {
             path,
             from: taken.number,
@@ -100,13 +100,25 @@ impl Recovery {
             name.push(if n == 1 { ".recovered.vaso".to_string() } else { format!(".recovered-{n}.vaso") });
             name
         };
-        let draft = Draft::begin(folder).map_err(|e| Error::Refused(format!("cannot write into {}: {e}", folder.display())))?;
+        let draft = Draft::begin(folder)
+            .map_err(|e| Error::Refused(format!("cannot write into {}: {e}", folder.display())))?;
         let report = taken.write(draft.path())?;
         let mode = mode_of(&taken.path);
         let path = draft.publish((1..10_000).map(name), mode).map_err(|e| {
             Error::Refused(format!("cannot give the result a name in {}: {e}", folder.display()))
         })?;
         Ok((path, report))
+    }
+}
+
+/// Readers of a bundle take the newest snapshot that is sound; HEAD may be behind it after a crash, or a sync.
+fn follow_readers(all: &mut [Judged]) {
+    let current = all.iter().position(|j| j.role == Role::Current && j.snapshot.is_some());
+    let newer = |j: &&Judged| j.sound && current.is_some_and(|at| j.snapshot > all[at].snapshot);
+    let newest = all.iter().filter(newer).max_by_key(|j| j.snapshot).map(|j| j.path.clone());
+    if let (Some(at), Some(path)) = (current, newest) {
+        all[at].role = Role::Snapshot;
+        all.iter_mut().filter(|j| j.path == path).for_each(|j| j.role = Role::Current);
     }
 }
 
@@ -131,7 +143,9 @@ pub fn extract(candidates: &[Candidate], number: u64, output: &Path) -> Result<(
         return Err(Error::Usage(format!("{} is no name for a file", output.display())));
     };
     let refuse = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::Refused(format!("{} exists; nothing was written", output.display())),
+        std::io::ErrorKind::AlreadyExists => {
+            Error::Refused(format!("{} exists; nothing was written", output.display()))
+        }
         _ => Error::Refused(format!("cannot write {}: {e}", output.display())),
     };
     if full.symlink_metadata().is_ok() {

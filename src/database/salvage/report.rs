@@ -145,12 +145,22 @@ impl SampleReport {
             None => format!("dataset {} (its name is lost)", self.dataset),
         };
         let all = self.recovered + self.lost;
-        let mut line = format!("sample {name}: {} of {}{} rows", grouped(self.recovered), self.certainty.word(), grouped(all));
+        let mut line = format!(
+            "sample {name}: {} of {}{} rows",
+            grouped(self.recovered),
+            self.certainty.word(),
+            grouped(all)
+        );
         for gap in self.gaps.iter().take(20) {
             let rows = grouped(gap.rows);
             line += &match gap.rows {
                 1 => format!("; lost the row at t={} s", gap.from),
-                _ => format!("; lost {}{rows} rows between t={} s and t={} s", self.certainty.word(), gap.from, gap.to),
+                _ => format!(
+                    "; lost {}{rows} rows between t={} s and t={} s",
+                    self.certainty.word(),
+                    gap.from,
+                    gap.to
+                ),
             };
         }
         if self.gaps.len() > 20 {
@@ -188,7 +198,8 @@ mod tests {
             certainty: Certainty::Exact,
             gaps,
         };
-        let line = "sample Exp 1 / Vessel 002: 35,880 of 36,000 rows; lost 120 rows between t=12.3 s and t=24.1 s";
+        let line =
+            "sample Exp 1 / Vessel 002: 35,880 of 36,000 rows; lost 120 rows between t=12.3 s and t=24.1 s";
         assert_eq!(sample.line(), line);
     }
 }

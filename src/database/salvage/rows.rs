@@ -69,6 +69,10 @@ impl Survey<'_> {
                 taken.doubtful += u64::from(zeros);
                 chain.into_iter().for_each(|page| self.set_use(page, Use::Overflow));
                 let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
+                if values.iter().zip(&layout.fields).any(|(value, field)| field.is_torn(value)) {
+                    taken.lost_in_pages += 1;
+                    continue;
+                }
                 each(&Row { key: &spot.key, values: &values })?;
                 taken.rows += 1;
                 taken.from_damaged += u64::from(!holding.intact);

@@ -118,7 +118,9 @@ impl<'a> Survey<'a> {
         }
         let mut stack: Vec<(u32, Bound, Bound)> = vec![(layout.root, None, None)];
         while let Some((number, low, high)) = stack.pop() {
-            if !self.is_free_to_claim(number) || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)? {
+            if !self.is_free_to_claim(number)
+                || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)?
+            {
                 pages.broken += 1;
             }
         }
@@ -184,7 +186,8 @@ impl<'a> Survey<'a> {
             sorted.sort_unstable();
             sorted.windows(2).all(|pair| pair[0] != pair[1])
         };
-        self.free_list_is_whole = next == 0 && unique && (free.len() + trunks.len()) as u64 == u64::from(told);
+        self.free_list_is_whole =
+            next == 0 && unique && (free.len() + trunks.len()) as u64 == u64::from(told);
         if self.free_list_is_whole {
             trunks.into_iter().for_each(|page| self.set_use(page, Use::Trunk));
             free.into_iter().for_each(|page| self.set_use(page, Use::Free));
