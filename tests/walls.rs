@@ -11,7 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("finding.rs", &["error"]),
     ("store", &["error"]),
     ("tree", &["error", "store"]),
-    ("browse", &["error", "store", "tree"]),
+    ("browse", &["error", "finding", "store", "tree"]),
     ("format", &["error", "finding", "store", "tree", "browse"]),
     ("volume", &["error", "finding", "store", "tree", "format"]),
     // The format is opened here, and only through its table.
@@ -26,6 +26,8 @@ const CRATES: &[(&str, &str)] = &[
     ("flate2", "src/format/package/"),
     ("libz_rs_sys", "src/format/package/inflate.rs"),
     ("rusqlite", "src/database/"),
+    ("zmij", "src/browse/"),
+    ("parquet", "src/browse/parquet.rs"),
     ("memmap2", "src/store/"),
     ("clap", "src/cli/"),
     ("indicatif", "src/cli/"),

@@ -7,6 +7,17 @@
 //! Everything here is a function of the project. If the project stores an entry of the folder's name, that one
 //! keeps it, and ours is the twin.
 
+mod csv;
+mod form;
+mod marks;
+mod npy;
+mod rendered;
+#[cfg(test)]
+mod rendered_tests;
+mod sizes;
+#[cfg(test)]
+mod testing;
+
 use std::collections::HashSet;
 
 use crate::error::Result;
