@@ -9,7 +9,9 @@
 
 mod csv;
 mod form;
+mod json;
 mod marks;
+mod names;
 mod npy;
 mod rendered;
 #[cfg(test)]

@@ -33,8 +33,8 @@ use crate::tree::{Cache, Cell, Coded, Place, Table, Then};
 const KEPT: usize = 16 << 20;
 /// Rows of a first stretch, when nothing is known of how long they are.
 const FIRST_ROWS: u64 = 1024;
-/// The most bytes of one row.
-pub const MAX_ROW: usize = 32 << 20;
+/// The most bytes that the texts of one row have together.
+const MAX_ROW: usize = 32 << 20;
 /// Stands in every key: what rendered otherwise has another.
 const VERSION: &[u8] = b"vaso views 1";
 
@@ -251,13 +251,17 @@ impl Rendered {
     /// Renders; with fewer rows than it was to be, if they are too long.
     fn stretch(&self, task: &Task) -> Result<Stretch> {
         let wanted = stretch(task.mark.offset) as usize;
-        let most_bytes = if task.end.is_some() { usize::MAX } else { wanted * 2 };
+        let most_bytes = match &task.end {
+            Some(end) => (end.offset - task.mark.offset) as usize,
+            None => wanted * 2,
+        };
         let mut most = task.most;
         loop {
-            let mut bytes = Vec::with_capacity(if task.most < FIRST_ROWS { 1 << 14 } else { wanted / 8 * 9 });
+            let expected = if task.most < FIRST_ROWS { 1 << 14 } else { wanted / 8 * 9 };
+            let mut bytes = Vec::with_capacity(expected.min(most_bytes));
             let (mut rows, mut fitting, mut too_long) = (0u64, 0u64, None);
             let next = self.table.read(&task.mark.place, most, &mut |cells: &[Cell<'_>]| {
-                let before = bytes.len();
+                self.weigh(cells)?;
                 self.form.row(cells, &mut bytes);
                 rows += 1;
                 if bytes.len() <= wanted {
@@ -265,24 +269,37 @@ impl Rendered {
                 }
                 if bytes.len() > most_bytes && rows > 1 {
                     too_long = Some(fitting.max(1));
-                    return Err(self.damaged("a stretch is longer than was thought"));
-                }
-                if bytes.len() - before > MAX_ROW {
-                    let what =
-                        "a row of it takes more than 32 MiB, which no reader of tables is known to take";
-                    return Err(Error::Unsupported { entry: self.path.clone(), what: what.to_string() });
+                    return Err(self.damaged("its rows are longer than those that were counted before"));
                 }
                 Ok(())
             });
-            match (next, too_long) {
-                (_, Some(fewer)) => most = fewer,
-                (next, None) => {
-                    let next = next?;
+            match too_long {
+                // Not for want of room: it had to end at a mark.
+                Some(fewer) if task.end.is_none() => most = fewer,
+                _ => {
+                    let next = next.inspect_err(|_| {
+                        if too_long.is_some() {
+                            self.spoil()
+                        }
+                    })?;
                     bytes.shrink_to(bytes.len() + bytes.len() / 4);
                     return Ok(Stretch { bytes, rows, next });
                 }
             }
         }
+    }
+
+    /// Refuses a row that nobody could use, before it takes the memory.
+    fn weigh(&self, cells: &[Cell<'_>]) -> Result<()> {
+        let bytes = cells.iter().map(|cell| match cell {
+            Cell::Text(bytes) | Cell::Blob(bytes) => bytes.len(),
+            _ => 0,
+        });
+        if self.form.width().is_some() || bytes.sum::<usize>() <= MAX_ROW {
+            return Ok(());
+        }
+        let what = "a row of it has more than 32 MiB of text, which no reader of tables is known to take";
+        Err(Error::Unsupported { entry: self.path.clone(), what: what.to_string() })
     }
 
     /// Whether a stretch is what it has to be.
