@@ -11,8 +11,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("finding.rs", &["error"]),
     ("store", &["error"]),
     ("tree", &["error", "store"]),
-    ("browse", &["error", "finding", "store", "tree"]),
-    ("format", &["error", "finding", "store", "tree", "browse"]),
+    ("database", &["error", "finding", "store", "tree"]),
+    ("browse", &["error", "finding", "store", "tree", "database"]),
+    ("format", &["error", "finding", "store", "tree", "database", "browse"]),
     ("volume", &["error", "finding", "store", "tree", "format"]),
     // The format is opened here, and only through its table.
     ("mount", &["error", "store", "tree", "format", "volume"]),
@@ -26,7 +27,6 @@ const CRATES: &[(&str, &str)] = &[
     ("flate2", "src/format/package/"),
     ("libz_rs_sys", "src/format/package/inflate.rs"),
     ("rusqlite", "src/database/"),
-    ("zmij", "src/browse/"),
     ("parquet", "src/browse/parquet.rs"),
     ("memmap2", "src/store/"),
     ("clap", "src/cli/"),
@@ -38,7 +38,7 @@ const CRATES: &[(&str, &str)] = &[
 ];
 
 /// The modules that may have unsafe code.
-const UNSAFE: [&str; 1] = ["src/format/package/inflate.rs"];
+const UNSAFE: [&str; 2] = ["src/database/file.rs", "src/format/package/inflate.rs"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

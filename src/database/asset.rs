@@ -1,0 +1,281 @@
+//! Embedded files: what the table of assets says of them, and their stored bytes, piece by piece.
+//!
+//! The pieces of an asset lie in `blob_chunk`, numbered from zero; put together they are a zlib stream, or the file
+//! itself. Where the pieces begin is read once from their lengths, without the pieces. A piece that is missing ends
+//! what can be read: nobody knows how long it was.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use rusqlite::{Row, types::ValueRef};
+use serde::Serialize;
+
+use super::layout::Shape;
+use super::{Database, value};
+use crate::error::{Error, Result};
+use crate::tree::{Coded, Content, Then};
+
+/// The longest piece that is kept for the next read.
+const KEPT: u64 = 4 << 20;
+
+/// Pieces of one asset at most.
+const MOST: usize = 1 << 22;
+
+/// What is said of an asset.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct AssetInfo {
+    /// Its number in this database.
+    pub id: i64,
+    /// What it is: `snapshot_tiff`, `tiff`, `attachment:0`. In old layouts its role.
+    pub kind: String,
+    /// The digest of the file's bytes, in hexadecimal digits.
+    pub sha256: Option<String>,
+    /// The size of the file.
+    pub size_bytes: Option<u64>,
+    /// Whether the pieces are a zlib stream.
+    pub compressed: bool,
+    /// Bytes of a piece.
+    pub chunk_size: Option<u64>,
+    /// The name that the file had.
+    pub original_name: Option<String>,
+    /// Its media type.
+    pub mime: Option<String>,
+    /// Where a file lies that is not embedded, relative to the project. It is not read here.
+    pub external: Option<String>,
+}
+
+/// An asset with its stored bytes.
+#[derive(Debug, Clone)]
+pub struct Asset {
+    /// What is said of it.
+    pub info: AssetInfo,
+    /// All pieces, put together; `None` if the file is not embedded.
+    pub stored: Option<Content>,
+}
+
+impl Database {
+    /// All assets, in the order of their numbers.
+    pub fn assets(&self) -> Result<Vec<AssetInfo>> {
+        self.some_assets("", None)
+    }
+
+    /// One asset. Its pieces are looked up, and not read.
+    pub fn asset(self: &Arc<Self>, id: i64) -> Result<Option<Asset>> {
+        let Some(info) = self.some_assets(" WHERE id = ?1", Some(id))?.pop() else { return Ok(None) };
+        let stored = match info.external {
+            Some(_) => None,
+            None => Some(Content::Coded(Arc::new(self.pieces(id)?))),
+        };
+        Ok(Some(Asset { info, stored }))
+    }
+
+    fn some_assets(&self, filter: &str, id: Option<i64>) -> Result<Vec<AssetInfo>> {
+        let Some(shape) = self.layout.with("asset", &["id"]) else { return Ok(Vec::new()) };
+        let columns: Vec<String> = COLUMNS.iter().map(|column| shape.or_null(column)).collect();
+        let sql = format!("SELECT {} FROM asset{filter} ORDER BY id", columns.join(", "));
+        self.with(|link| {
+            let mut statement = link.connection.prepare(&sql)?;
+            let mut rows = statement.query(rusqlite::params_from_iter(id))?;
+            let (mut assets, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                let Some(info) = info(row, shape)? else { continue };
+                let sizes = (0..columns.len()).map(|i| Ok(value::size(row.get_ref(i)?)));
+                self.budget(&mut bytes, sizes.sum::<rusqlite::Result<usize>>()?)?;
+                assets.push(info);
+            }
+            Ok(assets)
+        })
+    }
+
+    fn pieces(self: &Arc<Self>, asset: i64) -> Result<Pieces> {
+        let mut pieces = Pieces {
+            database: self.clone(),
+            asset,
+            ends: Vec::new(),
+            broken: None,
+            name: OnceLock::new(),
+            kept: Mutex::new(None),
+        };
+        if self.layout.with("blob_chunk", &["asset_id", "seq", "data"]).is_none() {
+            return Ok(pieces);
+        }
+        let sql =
+            "SELECT seq, typeof(data), octet_length(data) FROM blob_chunk WHERE asset_id = ?1 ORDER BY seq";
+        self.with(|link| {
+            let mut statement = link.connection.prepare(sql)?;
+            let mut rows = statement.query([asset])?;
+            while let Some(row) = rows.next()? {
+                link.watch.renew();
+                let seq = value::some_integer(row.get_ref(0)?);
+                let is_blob = row.get_ref(1)? == ValueRef::Text(b"blob");
+                let len = value::some_integer(row.get_ref(2)?).unwrap_or(0).max(0) as u64;
+                pieces.add(seq, is_blob, len);
+                if pieces.ends.len() > MOST {
+                    return Err(self.unsupported(format!("asset {asset} has too many pieces")).into());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(pieces)
+    }
+}
+
+const COLUMNS: [&str; 12] = [
+    "id",
+    "kind",
+    "sha256",
+    "size_bytes",
+    "compressed",
+    "chunk_size",
+    "original_name",
+    "mime",
+    "role",
+    "bytes",
+    "storage",
+    "rel_path",
+];
+
+fn info(row: &Row<'_>, shape: &Shape) -> rusqlite::Result<Option<AssetInfo>> {
+    let text = |i: usize| row.get_ref(i).map(value::some_text);
+    let size = |i: usize| row.get_ref(i).map(|v| value::some_integer(v).and_then(|n| u64::try_from(n).ok()));
+    let Some(id) = value::some_integer(row.get_ref(0)?) else { return Ok(None) };
+    let rel_path = text(11)?;
+    let is_external = shape.has("storage")
+        && match text(10)?.as_deref() {
+            Some("embedded") => false,
+            Some("external") => true,
+            _ => rel_path.is_some(),
+        };
+    Ok(Some(AssetInfo {
+        id,
+        kind: text(1)?.or(text(8)?).unwrap_or_default(),
+        sha256: text(2)?,
+        size_bytes: size(3)?.or(size(9)?),
+        compressed: matches!(row.get_ref(4)?, ValueRef::Integer(n) if n != 0),
+        chunk_size: size(5)?,
+        original_name: text(6)?,
+        mime: text(7)?,
+        external: is_external.then(|| rel_path.unwrap_or_default()),
+    }))
+}
+
+/// The pieces of an asset as one stream.
+struct Pieces {
+    database: Arc<Database>,
+    asset: i64,
+    /// Where each piece ends.
+    ends: Vec<u64>,
+    /// The first piece that is missing, and a piece of another number stands in its place.
+    broken: Option<usize>,
+    name: OnceLock<String>,
+    /// The piece that was read last.
+    kept: Mutex<Option<(usize, Arc<[u8]>)>>,
+}
+
+impl std::fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pieces").field("asset", &self.asset).field("pieces", &self.ends.len()).finish()
+    }
+}
+
+impl Pieces {
+    fn add(&mut self, seq: Option<i64>, is_blob: bool, len: u64) {
+        let at = self.ends.len();
+        if self.broken.is_none() && (seq != i64::try_from(at).ok() || !is_blob) {
+            self.broken = Some(at);
+        }
+        let end = self.ends.last().copied().unwrap_or(0).saturating_add(len);
+        self.ends.push(end);
+    }
+
+    fn begin(&self, piece: usize) -> u64 {
+        piece.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    fn name(&self) -> &str {
+        self.name.get_or_init(|| format!("{}: asset {}", self.database.name, self.asset))
+    }
+
+    /// Bytes `from..from + buf.len()` of one piece.
+    fn read_piece(&self, piece: usize, from: u64, buf: &mut [u8]) -> Result<()> {
+        if self.broken.is_some_and(|broken| piece >= broken) {
+            let what =
+                format!("piece {} is missing, and all after it cannot be placed", self.broken.unwrap_or(0));
+            return Err(Error::damaged("piece-missing", self.name(), what));
+        }
+        let len = self.ends[piece] - self.begin(piece);
+        if len > KEPT {
+            return self.fetch(piece, from, buf.len(), |bytes| buf.copy_from_slice(bytes));
+        }
+        let kept = self.kept.lock().clone().filter(|(kept, _)| *kept == piece);
+        let bytes = match kept {
+            Some((_, bytes)) => bytes,
+            None => {
+                let mut bytes: Arc<[u8]> = Arc::default();
+                self.fetch(piece, 0, len as usize, |found| bytes = found.into())?;
+                *self.kept.lock() = Some((piece, bytes.clone()));
+                bytes
+            }
+        };
+        buf.copy_from_slice(&bytes[from as usize..][..buf.len()]);
+        Ok(())
+    }
+
+    /// Gives `len` bytes of a piece to `take`.
+    fn fetch(&self, piece: usize, from: u64, len: usize, take: impl FnOnce(&[u8])) -> Result<()> {
+        let sql = "SELECT data FROM blob_chunk WHERE asset_id = ?1 AND seq = ?2";
+        let at = from as usize;
+        self.database.with(|link| {
+            let found = link.connection.query_row(sql, (self.asset, piece as i64), |row| {
+                Ok(match row.get_ref(0)? {
+                    ValueRef::Blob(bytes) => bytes.get(at..at + len).map(take).is_some(),
+                    _ => false,
+                })
+            })?;
+            match found {
+                true => Ok(()),
+                false => {
+                    let what = format!("piece {piece} is not as long as it says");
+                    Err(Error::damaged("piece-missing", self.name(), what).into())
+                }
+            }
+        })
+    }
+}
+
+impl Coded for Pieces {
+    fn size(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn is_ready(&self, offset: u64, len: usize) -> bool {
+        match self.database.content {
+            Content::Bytes(_) | Content::Range(..) => true,
+            Content::Coded(_) => {
+                let kept = self.kept.lock();
+                kept.as_ref().is_some_and(|(piece, _)| {
+                    offset >= self.begin(*piece) && offset + len as u64 <= self.ends[*piece]
+                })
+            }
+        }
+    }
+
+    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
+        Some(then)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let piece = self.ends.partition_point(|end| *end <= at);
+            if piece == self.ends.len() {
+                return Err(Error::damaged("piece-missing", self.name(), "the pieces end early"));
+            }
+            let n = (buf.len() - done).min((self.ends[piece] - at) as usize);
+            self.read_piece(piece, at - self.begin(piece), &mut buf[done..done + n])?;
+            done += n;
+        }
+        Ok(())
+    }
+}
