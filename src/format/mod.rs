@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings};
 use crate::store::{CacheFolder, Source};
-use crate::tree::{Content, NodeId, Tree};
+use crate::tree::{Branch, Content, NodeId};
 
 pub mod package;
 
@@ -26,11 +26,22 @@ pub struct OpenOptions {
     pub raw: bool,
     /// Where what is computed may be kept for the next time.
     pub cache: Option<Arc<CacheFolder>>,
+    /// Which state is shown, for formats with a history; then it stays that one.
+    pub pin: Option<Pin>,
+}
+
+/// One state of a project with a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// The one of this number.
+    Number(u64),
+    /// The one that was current at this time.
+    At(crate::tree::Time),
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { check: false, salvage: true, raw: false, cache: None }
+        OpenOptions { check: false, salvage: true, raw: false, cache: None, pin: None }
     }
 }
 
@@ -38,19 +49,13 @@ impl Default for OpenOptions {
 /// in the project does, and would make every file that has only moved look changed to a backup.
 pub const UNLISTED_ATTRIBUTES: &[&str] = &["user.vaso.offset"];
 
-/// An opened project: a tree, and the bytes of its files.
-pub trait Container: Send + Sync + std::fmt::Debug {
-    /// The file that it was read from.
+/// An opened project: a branch, which is the top of all that it shows, and what is to be known of it.
+pub trait Container: Branch {
+    /// The file or folder that it was read from.
     fn source(&self) -> &Arc<Source>;
 
     /// Which kind of project it is, as a word for scripts.
     fn kind(&self) -> &'static str;
-
-    /// All names and nodes.
-    fn tree(&self) -> &Tree;
-
-    /// The bytes of a file, or of a link's target. Refuses what cannot be read, and says why.
-    fn open(&self, node: NodeId) -> Result<Content>;
 
     /// Opens a file and reads it whole into `buf`, where that is one look at the disk and not two; `None` where
     /// it is not, or where it does not fit.
@@ -64,8 +69,21 @@ pub trait Container: Send + Sync + std::fmt::Debug {
     /// Whether it was read as it was written, and not put together from what was left of it.
     fn is_whole(&self) -> bool;
 
-    /// Extended attributes as name and value, in the order of names. Asks for nothing that may fail.
-    fn attributes(&self, node: NodeId) -> Vec<(&'static str, String)>;
+    /// What is current and why, for formats with a history.
+    fn current(&self) -> Option<Current> {
+        None
+    }
+
+    /// Looks whether what was chosen as current without a look inside holds what it promises. Where it does not,
+    /// another choice is made at the next opening: it says so, and the caller opens the project anew.
+    fn confirm(&self) -> Result<Confirmed> {
+        Ok(Confirmed::Right)
+    }
+
+    /// The states that it was in before, for formats that keep them.
+    fn history(&self) -> Option<Arc<dyn Branch>> {
+        None
+    }
 
     /// What was found so far.
     fn findings(&self) -> &Findings;
@@ -85,6 +103,24 @@ pub trait Container: Send + Sync + std::fmt::Debug {
 
     /// For comparisons between two containers of one format.
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// What is current.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Current {
+    /// Its name in the project.
+    pub name: String,
+    /// Why that one.
+    pub because: String,
+}
+
+/// What a closer look at the current state has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// It is what it promised to be.
+    Right,
+    /// It is not; another one is current from now on.
+    Wrong,
 }
 
 /// What `vaso info` prints.

@@ -67,6 +67,20 @@ fn lifetime(attr: &Attr) -> Duration {
     if attr.lasting { FOREVER } else { Duration::ZERO }
 }
 
+fn reply_entry(outcome: Result<Attr>, reply: ReplyEntry) {
+    match outcome {
+        Ok(attr) => reply.entry(&lifetime(&attr), &file_attr(&attr), Generation(0)),
+        Err(e) => reply.error(errno::of(&e)),
+    }
+}
+
+fn reply_attr(outcome: Result<Attr>, reply: ReplyAttr) {
+    match outcome {
+        Ok(attr) => reply.attr(&lifetime(&attr), &file_attr(&attr)),
+        Err(e) => reply.error(errno::of(&e)),
+    }
+}
+
 fn reply_open(volume: &Volume, ino: u64, reply: ReplyOpen) {
     match volume.open(ino) {
         Ok(opened) => {
@@ -162,10 +176,11 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.volume.lookup(parent.0, name.as_bytes()) {
-            Ok(attr) => reply.entry(&lifetime(&attr), &file_attr(&attr), Generation(0)),
-            Err(e) => reply.error(errno::of(&e)),
+        if let Some(outcome) = self.volume.lookup_at_once(parent.0, name.as_bytes()) {
+            return reply_entry(outcome, reply);
         }
+        let (volume, name) = (self.volume.clone(), name.to_os_string());
+        self.patience.run(move || reply_entry(volume.lookup(parent.0, name.as_bytes()), reply));
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
@@ -173,10 +188,11 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.volume.getattr(ino.0) {
-            Ok(attr) => reply.attr(&lifetime(&attr), &file_attr(&attr)),
-            Err(e) => reply.error(errno::of(&e)),
+        if let Some(outcome) = self.volume.getattr_at_once(ino.0) {
+            return reply_attr(outcome, reply);
         }
+        let volume = self.volume.clone();
+        self.patience.run(move || reply_attr(volume.getattr(ino.0), reply));
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {

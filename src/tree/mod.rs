@@ -23,7 +23,7 @@ mod name;
 mod number;
 mod table;
 
-pub use branch::Branch;
+pub use branch::{Branch, Spot};
 pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
 pub use content::{Coded, Content, Then};

@@ -57,7 +57,7 @@ use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
-use crate::tree::{Cache, Content, Kind, NodeId, Tree};
+use crate::tree::{Branch, Cache, Content, Kind, NodeId, Tree};
 
 /// Entries up to this size are decoded whole and checked before their first byte is given out.
 const SMALL: u64 = 256 * 1024;
@@ -469,37 +469,13 @@ impl Package {
     }
 }
 
-impl Container for Package {
-    fn source(&self) -> &Arc<Source> {
-        &self.source
-    }
-
-    fn kind(&self) -> &'static str {
-        self.kind.word()
-    }
-
+impl Branch for Package {
     fn tree(&self) -> &Tree {
         &self.tree
     }
 
     fn open(&self, id: NodeId) -> Result<Content> {
         self.content(id).inspect_err(|e| self.note(e))
-    }
-
-    fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
-        match self.tree.node(id).entry() {
-            Some(_) => self.read_with_header(id, buf).inspect_err(|e| self.note(e)),
-            None => Ok(None),
-        }
-    }
-
-    fn opens_all(&self) -> bool {
-        // Under `check`, what opening finds out may be a refusal.
-        !self.options.check && self.entries.iter().all(|e| e.refusal.is_none())
-    }
-
-    fn is_whole(&self) -> bool {
-        !self.salvaged
     }
 
     fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
@@ -516,6 +492,32 @@ impl Container for Package {
             list.push(("user.vaso.sha256", digest.to_string()));
         }
         list
+    }
+}
+
+impl Container for Package {
+    fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind.word()
+    }
+
+    fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
+        match self.tree.node(id).entry() {
+            Some(_) => self.read_with_header(id, buf).inspect_err(|e| self.note(e)),
+            None => Ok(None),
+        }
+    }
+
+    fn opens_all(&self) -> bool {
+        // Under `check`, what opening finds out may be a refusal.
+        !self.options.check && self.entries.iter().all(|e| e.refusal.is_none())
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.salvaged
     }
 
     fn findings(&self) -> &Findings {
