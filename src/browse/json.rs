@@ -58,6 +58,11 @@ impl<'a> Tokens<'a> {
         Some(token)
     }
 
+    /// The place behind the last word.
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
     /// Whether nothing is left but white space.
     pub fn is_done(&self) -> bool {
         self.text[self.at..].bytes().all(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
@@ -183,6 +188,43 @@ pub fn is_json(text: &str) -> bool {
     walk(&mut tokens, &mut |_, _| {}).is_some() && tokens.is_done()
 }
 
+/// The keys and values of an object, as they stand there; `None` where it is none.
+pub fn entries(text: &str) -> Option<Vec<(String, &str)>> {
+    let mut entries = Vec::new();
+    let mut tokens = inside(text, b'{')?;
+    while !tokens.is_done() {
+        let Token::Text(key) = tokens.next()? else { return None };
+        tokens.next()?;
+        entries.push((said(key)?, tokens.value()?));
+        tokens.next()?;
+    }
+    Some(entries)
+}
+
+/// The items of a list, as they stand there; `None` where it is none.
+pub fn items(text: &str) -> Option<impl Iterator<Item = &str>> {
+    let mut tokens = inside(text, b'[')?;
+    Some(std::iter::from_fn(move || {
+        let item = tokens.value()?;
+        tokens.next();
+        Some(item)
+    }))
+}
+
+/// The words in an object or a list up to its end, which is passed over like a comma.
+fn inside(text: &str, mark: u8) -> Option<Tokens<'_>> {
+    if !is_json(text) {
+        return None;
+    }
+    let mut tokens = Tokens::of(text);
+    if tokens.next()? != Token::Mark(mark) {
+        return None;
+    }
+    let mut ahead = tokens.clone();
+    let empty = matches!(ahead.next()?, Token::Mark(b'}' | b']'));
+    Some(if empty { ahead } else { tokens })
+}
+
 /// What a text of JSON says; `None` where it says what is no text, as half of a surrogate pair.
 pub fn said(quoted: &str) -> Option<String> {
     serde_json::from_str(quoted).ok()
@@ -305,6 +347,14 @@ impl Document {
         });
     }
 
+    /// What was stored as a text, which may be an object or a list.
+    pub fn stored_or_text(&mut self, text: &str) {
+        match text.trim_start().starts_with(['{', '[']) {
+            true => self.stored(text),
+            false => self.text(text),
+        }
+    }
+
     fn quote(&mut self, text: &str) {
         self.out.push_str(&serde_json::to_string(text).expect("a text is written"));
     }
@@ -349,6 +399,18 @@ mod tests {
 }
 "#;
         assert_eq!(String::from_utf8(document.finish()).unwrap(), expected);
+    }
+
+    #[test]
+    fn objects_and_lists_are_taken_apart() {
+        let text = r#" {"a": [1, {"b": 2}], "\u00b5" :3,"a":{} } "#;
+        let found = entries(text).unwrap();
+        assert_eq!(found, [("a".into(), r#"[1, {"b": 2}]"#), ("µ".into(), "3"), ("a".into(), "{}")]);
+        assert_eq!(items(found[0].1).unwrap().collect::<Vec<_>>(), ["1", r#"{"b": 2}"#]);
+        assert_eq!(items("[]").unwrap().count() + entries(" {} ").unwrap().len(), 0);
+        assert!(items("{}").is_none() && entries("[]").is_none() && entries("{").is_none());
+        // Half of a pair is no text.
+        assert!(entries(r#"{"\ud800": 1}"#).is_none());
     }
 
     #[test]

@@ -60,8 +60,13 @@ impl Shared {
         self.sizes.get(&hash(path)).map(|extent| extent.size)
     }
 
+    /// What tells this project from all others.
+    pub fn identity(&self) -> &[u8; 32] {
+        &self.identity
+    }
+
     /// Where findings go.
-    pub fn findings(&self) -> &Arc<Findings> {
+    pub fn findings(&self) -> &Findings {
         &self.findings
     }
 }
