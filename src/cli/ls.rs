@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::{output, project};
 use crate::error::Result;
 use crate::format::Container;
-use crate::tree::{Kind, NodeId, Time, Tree};
+use crate::tree::{Kind, NodeId, Tree};
 
 /// List a project without mounting it.
 #[derive(Debug, clap::Args)]
@@ -87,7 +87,7 @@ fn row(tree: &Tree, id: NodeId) -> Row {
         kind,
         size: node.size(),
         mode: format!("{:04o}", node.mode),
-        time: utc(node.time()),
+        time: node.time().utc(),
     }
 }
 
@@ -125,7 +125,7 @@ fn line(out: &mut dyn Write, project: &dyn Container, id: NodeId, args: &Args) -
             Kind::File => '-',
             Kind::Link => 'l',
         };
-        write!(out, "{kind}{} {:>13} {} ", bits(node.mode), node.size(), utc(node.time()))?;
+        write!(out, "{kind}{} {:>13} {} ", bits(node.mode), node.size(), node.time().utc())?;
     }
     out.write_all(&output::name(tree.name(id)))?;
     if args.long && node.kind == Kind::Link {
@@ -142,41 +142,4 @@ fn line(out: &mut dyn Write, project: &dyn Container, id: NodeId, args: &Args) -
 
 fn bits(mode: u16) -> String {
     (0..9).map(|i| if mode >> (8 - i) & 1 == 1 { b"rwx"[i % 3] as char } else { '-' }).collect()
-}
-
-/// A time as RFC 3339 in UTC, to the second.
-fn utc(time: Time) -> String {
-    let days = time.seconds.div_euclid(86_400);
-    let second = time.seconds.rem_euclid(86_400);
-    // From days since 1970 to a date: years are counted from March, so that the leap day comes last.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_utc() {
-        // By `date -u -d @N +%FT%TZ`.
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-            (951_868_798, "2000-02-29T23:59:58Z"),
-            (1_772_368_496, "2026-03-01T12:34:56Z"),
-            (4_354_732_800, "2107-12-31T00:00:00Z"),
-        ] {
-            assert_eq!(utc(Time { seconds, nanos: 0 }), text);
-        }
-    }
 }

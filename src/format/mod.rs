@@ -13,6 +13,7 @@ use crate::finding::{Finding, Findings};
 use crate::store::{CacheFolder, Source};
 use crate::tree::{Branch, Content, NodeId};
 
+pub mod bundle;
 pub mod package;
 
 /// How a project is to be opened.
@@ -28,6 +29,8 @@ pub struct OpenOptions {
     pub cache: Option<Arc<CacheFolder>>,
     /// Which state is shown, for formats with a history; then it stays that one.
     pub pin: Option<Pin>,
+    /// What outlives one state of a project.
+    pub shelf: Arc<bundle::Shelf>,
 }
 
 /// One state of a project with a history.
@@ -41,7 +44,7 @@ pub enum Pin {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { check: false, salvage: true, raw: false, cache: None, pin: None }
+        OpenOptions { check: false, salvage: true, raw: false, cache: None, pin: None, shelf: Arc::default() }
     }
 }
 
@@ -74,6 +77,11 @@ pub trait Container: Branch {
         None
     }
 
+    /// Whether `confirm` is to be asked before a node is looked at. Only nodes that are derived may have to wait.
+    fn awaits(&self, _node: NodeId) -> bool {
+        false
+    }
+
     /// Looks whether what was chosen as current without a look inside holds what it promises. Where it does not,
     /// another choice is made at the next opening: it says so, and the caller opens the project anew.
     fn confirm(&self) -> Result<Confirmed> {
@@ -87,6 +95,9 @@ pub trait Container: Branch {
 
     /// What was found so far.
     fn findings(&self) -> &Findings;
+
+    /// The same, for whoever adds to it.
+    fn shared_findings(&self) -> Arc<Findings>;
 
     /// What it is and what it holds.
     fn describe(&self) -> Description;
@@ -121,6 +132,16 @@ pub enum Confirmed {
     Right,
     /// It is not; another one is current from now on.
     Wrong,
+}
+
+impl Pin {
+    /// As `-o` has it.
+    pub fn for_people(&self) -> String {
+        match self {
+            Pin::Number(number) => format!("snapshot={number}"),
+            Pin::At(time) => format!("at={}", time.utc()),
+        }
+    }
 }
 
 /// What `vaso info` prints.
@@ -176,9 +197,9 @@ pub struct Format {
 /// Every format, in the order in which they are tried. First bytes decide; what has no certain first bytes
 /// comes last.
 pub const FORMATS: &[Format] = &[
-    Format { name: "legacy database", magic: Some(b"SQLite format 3\0"), open: not_yet },
+    Format { name: "legacy database", magic: Some(b"SQLite format 3\0"), open: bundle::open_legacy },
     Format { name: "VSF", magic: Some(b"R\xc3\x85<"), open: not_yet },
-    Format { name: "package", magic: None, open: package::open },
+    Format { name: "package", magic: None, open: open_zip },
 ];
 
 /// A kind that is recognised, and that this version does not read.
@@ -191,8 +212,22 @@ fn not_yet(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
     ))
 }
 
+/// A ZIP file: a package, or what a bundle or a database lies in.
+fn open_zip(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    let package = package::open(source, options.clone())?;
+    match package.kind() {
+        _ if options.raw => Ok(package),
+        kind @ "container" => bundle::open_in_package(package, kind, b"bundle/", options),
+        kind @ "share-zip" => bundle::open_in_package(package, kind, b"", options),
+        _ => Ok(package),
+    }
+}
+
 /// Opens a project, whatever it is; its content decides, never its suffix.
 pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    if source.is_folder() {
+        return bundle::open_folder(source, options);
+    }
     let head = source.read_range(0..source.size().min(16))?;
     let of = |f: &&Format| f.magic.is_none_or(|magic| head.starts_with(magic));
     match FORMATS.iter().find(of) {

@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::format::OpenOptions;
+use crate::format::{OpenOptions, Pin};
+use crate::tree::Time;
 
 /// What `-o` said.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +50,8 @@ const KNOWN: &[&str] = &[
     "umask=",
     "check",
     "raw",
+    "snapshot=",
+    "at=",
     "noxattr",
     "cache=",
     "nocache",
@@ -143,6 +146,19 @@ impl MountOptions {
             ("nocache", None) => self.nocache = true,
             ("check", None) => self.open.check = true,
             ("raw", None) => self.open.raw = true,
+            ("snapshot", Some(v)) => {
+                let digits = v.trim_end_matches(".sqlite");
+                let number = digits.parse().map_err(|_| {
+                    Error::Usage(format!("option {option}: a snapshot has a number, as snapshot=42"))
+                })?;
+                self.open.pin = Some(Pin::Number(number));
+            }
+            ("at", Some(v)) => {
+                let time = Time::parse(v).ok_or_else(|| {
+                    Error::Usage(format!("option {option}: a time is written as at=2026-03-01T12:00Z"))
+                })?;
+                self.open.pin = Some(Pin::At(time));
+            }
             ("nofail", None) => self.nofail = true,
             (flag, None) if FLAGS.contains(&flag) => self.flags.push(flag.to_string()),
             (name, None) if PASSED_OVER.contains(&name) => {}

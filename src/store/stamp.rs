@@ -38,6 +38,11 @@ impl Stamp {
         Ok(Stamp::from(&nix::sys::stat::fstat(file)?))
     }
 
+    /// Whether it is that of a regular file.
+    pub fn is_file(&self) -> bool {
+        self.inode.1 & 0o170_000 == 0o100_000
+    }
+
     /// Whether it is that of a folder.
     pub fn is_folder(&self) -> bool {
         self.inode.1 & 0o170_000 == 0o040_000

@@ -26,7 +26,7 @@ use self::control::Control;
 use self::known::{Known, Place};
 use self::refresh::Refresh;
 use crate::error::{Error, Result};
-use crate::format::{Container, OpenOptions, UNLISTED_ATTRIBUTES};
+use crate::format::{Confirmed, Container, OpenOptions, UNLISTED_ATTRIBUTES};
 use crate::tree::{Cache, Content, Kind, NodeId, Then, Time, Tree};
 
 pub use self::control::STATUS;
@@ -170,11 +170,24 @@ impl Volume {
         Ok((part, node))
     }
 
+    /// What a node shows: itself, or what stands behind it. What the format chose without a look inside is looked
+    /// at first; where that was the wrong choice, the same path of the next revision is shown.
+    fn enter(&self, mut part: Arc<Part>, mut node: NodeId) -> Result<(Arc<Part>, NodeId)> {
+        while part.awaits(node) {
+            if part.revision.container.confirm()? == Confirmed::Wrong {
+                let path = part.tree().path(node);
+                part = self.choose_again(&part)?;
+                node = part.tree().find(&path).ok_or(Error::NotFound(String::new()))?;
+            }
+        }
+        part.enter(node)
+    }
+
     /// What `stat` says of a node, whose door is opened and whose size is found out for it.
     fn attr(&self, part: &Arc<Part>, id: NodeId, ino: u64) -> Result<Attr> {
         let node = part.tree().node(id);
         if node.door().is_some() {
-            let (part, id) = part.enter(id)?;
+            let (part, id) = self.enter(part.clone(), id)?;
             return Ok(self.attr_as_listed(&part, id, ino));
         }
         let mut attr = self.attr_as_listed(part, id, ino);
@@ -242,7 +255,7 @@ impl Volume {
             if !patient && part.is_slow(dir) {
                 return Ok(None);
             }
-            (part, dir) = part.enter(dir)?;
+            (part, dir) = self.enter(part, dir)?;
         }
         let tree = part.tree();
         if tree.node(dir).kind != Kind::Directory {
@@ -254,6 +267,15 @@ impl Volume {
             .ok_or(Error::NotFound(String::new()))?;
         if !patient && part.is_slow(child) {
             return Ok(None);
+        }
+        if part.awaits(child) {
+            // Which of two revisions it is of, shows here; its own door is opened for its attributes.
+            let path = tree.path(child);
+            self.enter(part.clone(), child)?;
+            let now = if part.revision.replaced.load(Ordering::Acquire) { self.top() } else { part };
+            let child = now.tree().find(&path).ok_or(Error::NotFound(String::new()))?;
+            let ino = self.remember(&now, child);
+            return self.attr(&now, child, ino).inspect_err(|_| self.forget(ino, 1)).map(Some);
         }
         let ino = self.remember(&part, child);
         // What cannot be looked at gets no number; the reference goes back.
@@ -445,7 +467,7 @@ impl Volume {
         let (part, node) = self.resolve(ino)?;
         match part.tree().node(node).kind {
             Kind::Directory => {
-                let (part, node) = part.enter(node)?;
+                let (part, node) = self.enter(part, node)?;
                 Ok(Listing { part, node })
             }
             _ => Err(part.not_a_directory(node)),

@@ -95,10 +95,16 @@ impl Part {
         }
     }
 
+    /// Whether the format wants a closer look before anybody looks at a node.
+    pub(super) fn awaits(&self, node: NodeId) -> bool {
+        self.root == ROOT && self.revision.container.awaits(node)
+    }
+
     /// Whether looking at a node, as `stat` does, may take its time.
     pub(super) fn is_slow(&self, node: NodeId) -> bool {
         let it = self.tree().node(node);
-        it.door().is_some() && self.branch.open_door(node).is_none()
+        self.awaits(node)
+            || it.door().is_some() && self.branch.open_door(node).is_none()
             || it.is_late() && self.branch.known_size(node).is_none()
     }
 

@@ -151,6 +151,19 @@ impl Volume {
         format::open(Source::open(location)?, options)
     }
 
+    /// Another state of the same source, after the one that `part` is of was found to be the wrong choice.
+    pub(super) fn choose_again(&self, part: &Part) -> Result<Arc<Part>> {
+        let mut state = self.refreshing.lock();
+        let top = self.top();
+        // Somebody else has been here.
+        if top.revision.epoch == part.revision.epoch {
+            let next = self.load(&top.revision)?;
+            *state = Refresh::default();
+            self.install(&top, next);
+        }
+        Ok(self.top())
+    }
+
     fn note(&self, revision: &Revision, code: &'static str, message: &str) {
         let remedy = "put the project back, or unmount";
         revision.container.findings().add(Finding::new(Severity::Warning, code, "", message, remedy));
@@ -184,7 +197,8 @@ impl Volume {
         let state = next.source().state();
         for revision in self.revisions.read().iter().map(|top| &top.revision) {
             let old = revision.container.source();
-            if old.stamp().file != state.stamp.file {
+            // The files of a folder are looked at one by one.
+            if old.stamp().file != state.stamp.file || old.state() == state || old.is_folder() {
                 continue;
             }
             // The same size under another time is a rewrite, however much its directory looks like before.

@@ -64,7 +64,11 @@ impl Candidates {
                 (None, Some(number)) => (number, true),
                 (None, None) => continue,
             };
-            by_number.entry(number).or_default().push(Snapshot { number: Some(number), file: file.clone(), copy });
+            by_number.entry(number).or_default().push(Snapshot {
+                number: Some(number),
+                file: file.clone(),
+                copy,
+            });
         }
         for (number, same) in &mut by_number {
             let usual = names::usual(*number);
@@ -174,7 +178,9 @@ impl Candidates {
             (_, Some((name, _))) => format!("it is the newest valid snapshot, as {name} says"),
             (None, _) => "it is the newest valid snapshot; HEAD.json is missing".into(),
             (Some(Err(why)), _) => format!("it is the newest valid snapshot; of HEAD.json, {why}"),
-            (Some(Ok(Head { name: None, .. })), _) => "it is the newest valid snapshot; HEAD.json names none".into(),
+            (Some(Ok(Head { name: None, .. })), _) => {
+                "it is the newest valid snapshot; HEAD.json names none".into()
+            }
             (Some(Ok(Head { name: Some(name), write_in_progress, .. })), _) => {
                 let saving = if *write_in_progress { " and says that a save was under way" } else { "" };
                 format!("it is the newest valid snapshot; HEAD.json names {name}{saving}")

@@ -24,6 +24,8 @@ enum Place {
     Listed(Stamp),
     /// In a ZIP file.
     Packed(NodeId),
+    /// Open, the one of this number, in this state.
+    Open(usize, Stamp),
 }
 
 /// One stored file or link.
@@ -58,6 +60,7 @@ pub struct Files {
 enum Origin {
     Folder(Folder),
     Package(Arc<dyn Container>),
+    Sources(Vec<Arc<Source>>),
 }
 
 impl Files {
@@ -71,7 +74,8 @@ impl Files {
         let mut pending: Vec<(Vec<u8>, Item)> =
             items.iter().filter(shown).rev().map(|item| (Vec::new(), item.clone())).collect();
         while let Some((above, item)) = pending.pop() {
-            let path = if above.is_empty() { item.name.clone() } else { [&above, &b"/"[..], &item.name].concat() };
+            let path =
+                if above.is_empty() { item.name.clone() } else { [&above, &b"/"[..], &item.name].concat() };
             let shown = String::from_utf8_lossy(&path).into_owned();
             if files.list.len() + files.folders.len() >= MOST {
                 findings.add(Finding::new(
@@ -134,6 +138,27 @@ impl Files {
         Files { list, folders, origin: Origin::Package(package) }
     }
 
+    /// Files that are open, each by itself.
+    pub fn of_sources(first: Arc<Source>, others: impl Iterator<Item = Arc<Source>>) -> Files {
+        let sources: Vec<Arc<Source>> = std::iter::once(first).chain(others).collect();
+        let file = |(i, source): (usize, &Arc<Source>)| {
+            let stamp = source.stamp();
+            let (seconds, nanos) = stamp.mtime;
+            let name = source.path().file_name().unwrap_or_default();
+            File {
+                path: name.as_bytes().to_vec(),
+                kind: Kind::File,
+                size: stamp.size,
+                time: Time { seconds, nanos: nanos as u32 },
+                mode: (stamp.inode.1 & 0o555) as u16,
+                identity: 0,
+                place: Place::Open(i, stamp),
+            }
+        };
+        let list = sources.iter().enumerate().map(file).collect();
+        Files { list, folders: Vec::new(), origin: Origin::Sources(sources) }
+    }
+
     /// The file of a path.
     pub fn find(&self, path: &[u8]) -> Option<&File> {
         self.list.iter().find(|file| file.path == path)
@@ -158,6 +183,9 @@ impl Files {
                 let source = Source::open_listed(folder.location(name)?, stamp)?;
                 Ok(Content::Range(source, 0..file.size))
             }
+            (Origin::Sources(sources), Place::Open(i, _)) => {
+                Ok(Content::Range(sources[i].clone(), 0..file.size))
+            }
             _ => Err(Error::NotFound(String::from_utf8_lossy(&file.path).into_owned())),
         }
     }
@@ -179,6 +207,11 @@ impl Files {
     pub fn identity(&self, file: &File) -> [u8; 32] {
         let mut digest = blake3::Hasher::new();
         match (&self.origin, file.place) {
+            (Origin::Sources(sources), _) => {
+                // What is shown is the database with its log, so all of them tell it.
+                let stamps: Vec<Stamp> = sources.iter().map(|source| source.stamp()).collect();
+                digest.update(format!("{stamps:?}").as_bytes())
+            }
             (_, Place::Listed(stamp)) => digest.update(format!("{stamp:?}").as_bytes()),
             (Origin::Package(package), _) => {
                 digest.update(format!("{:?} {}", package.source().stamp(), file.identity).as_bytes())

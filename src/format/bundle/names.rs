@@ -87,7 +87,9 @@ mod tests {
             assert!(is_conflict_copy(format!("HEAD{mark}.json").as_bytes(), "HEAD", ".json"), "{mark}");
             assert_eq!(conflicting_number(format!("000007{mark}.sqlite").as_bytes()), Some(7), "{mark}");
         }
-        for other in ["HEAD.json", "HEADER.json", "HEAD.json.bak", "HEAD old.json", "HEAD (x).json", "HEAD-.json"] {
+        for other in
+            ["HEAD.json", "HEADER.json", "HEAD.json.bak", "HEAD old.json", "HEAD (x).json", "HEAD-.json"]
+        {
             assert!(!is_conflict_copy(other.as_bytes(), "HEAD", ".json"), "{other}");
         }
         assert_eq!(conflicting_number(b"000007.sqlite"), None);

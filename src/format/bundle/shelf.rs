@@ -43,7 +43,8 @@ impl Shelf {
         if verdict.is_ok()
             && let Some(folder) = folder
         {
-            let kept = folder.records(key(&identity), RIGHT.len()).and_then(|file| file.append(RIGHT.to_vec()));
+            let kept =
+                folder.records(key(&identity), RIGHT.len()).and_then(|file| file.append(RIGHT.to_vec()));
             if let Err(e) = kept {
                 log::debug!("a verdict is not kept: {e}");
             }

@@ -73,6 +73,12 @@ impl Stock {
         if let Some(verdict) = self.options.shelf.verdict(&identity, self.cache()) {
             return verdict;
         }
+        self.examine(snapshot)
+    }
+
+    /// The same, whatever is known of it.
+    pub fn examine(&self, snapshot: &Snapshot) -> Result<()> {
+        let identity = self.identity(&snapshot.file);
         let content = self.content(&snapshot.file)?;
         database::glance(&content, &snapshot.name())?;
         let verdict = Database::open(content, &snapshot.name())?.quick_check();

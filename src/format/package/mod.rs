@@ -524,6 +524,10 @@ impl Container for Package {
         &self.findings
     }
 
+    fn shared_findings(&self) -> Arc<Findings> {
+        self.findings.clone()
+    }
+
     fn describe(&self) -> Description {
         describe::describe(self)
     }
