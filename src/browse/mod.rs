@@ -7,6 +7,28 @@
 //! Everything here is a function of the project. If the project stores an entry of the folder's name, that one
 //! keeps it, and ours is the twin.
 
+mod asset;
+mod csv;
+mod files;
+mod form;
+mod frame;
+mod json;
+mod marks;
+mod metadata;
+mod names;
+mod npy;
+mod project;
+mod rendered;
+#[cfg(test)]
+mod rendered_tests;
+mod sample;
+mod shelf;
+mod sizes;
+#[cfg(test)]
+mod testing;
+
+pub use project::database_view;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
