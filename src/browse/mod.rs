@@ -28,9 +28,9 @@ mod sizes;
 mod testing;
 
 pub use project::database_view;
+pub use rendered::Identity;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::error::Result;
 use crate::tree::{Builder, Content, Kind, Leaf, SafePath, Time, free_twin};
@@ -67,27 +67,4 @@ pub fn add(builder: &mut Builder) -> Result<()> {
 pub fn open(number: u32) -> Content {
     debug_assert_eq!(number, TAG_NUMBER);
     Content::Bytes(TAG.into())
-}
-
-/// What a view is of, and where it hangs.
-#[derive(Debug, Clone, Copy)]
-pub struct What {
-    /// Tells the content from any other.
-    pub identity: [u8; 32],
-    /// When the data was written.
-    pub time: Time,
-    /// The newest time of the whole project.
-    pub newest: Time,
-    /// The number that it hangs below.
-    pub root: u64,
-}
-
-/// TEMPORARY
-pub fn database_view(
-    _database: Arc<crate::database::Database>,
-    _what: What,
-    _cache: Option<Arc<crate::store::CacheFolder>>,
-    _findings: Arc<crate::finding::Findings>,
-) -> Result<Arc<dyn crate::tree::Branch>> {
-    Err(crate::error::Error::Refused("no view yet".into()))
 }

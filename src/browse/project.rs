@@ -24,7 +24,7 @@ use super::files::Files;
 use super::json;
 use super::metadata::{self, Experiment};
 use super::names::Names;
-use super::rendered::Shared;
+use super::rendered::{Identity, Shared};
 use super::sample::{Folder, Spot, named};
 use super::shelf::{Shelf, Shelved};
 use super::{NEWER, TAG, TAG_NAME};
@@ -63,7 +63,7 @@ enum What {
 /// `newest` the newest of the project outside; `root_ino` is the number of the directory that the views hang in.
 pub fn database_view(
     database: Arc<Database>,
-    identity: [u8; 32],
+    identity: Identity,
     time: Time,
     newest: Time,
     root_ino: u64,
