@@ -30,7 +30,6 @@ mod testing;
 pub use project::database_view;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::error::Result;
 use crate::tree::{Builder, Content, Kind, Leaf, SafePath, Time, free_twin};
@@ -80,14 +79,4 @@ pub struct What {
     pub newest: Time,
     /// The number that it hangs below.
     pub root: u64,
-}
-
-/// TEMPORARY
-pub fn database_view(
-    _database: Arc<crate::database::Database>,
-    _what: What,
-    _cache: Option<Arc<crate::store::CacheFolder>>,
-    _findings: Arc<crate::finding::Findings>,
-) -> Result<Arc<dyn crate::tree::Branch>> {
-    Err(crate::error::Error::Refused("no view yet".into()))
 }
