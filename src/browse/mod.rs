@@ -18,6 +18,8 @@ mod metadata;
 mod names;
 mod npy;
 mod project;
+#[cfg(test)]
+mod project_tests;
 mod rendered;
 #[cfg(test)]
 mod rendered_tests;
