@@ -31,9 +31,13 @@ fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<18}{}", output::plain(value));
     line("source", &d.source)?;
     line("kind", d.kind)?;
-    for (name, value) in
-        [("version", &d.version), ("id", &d.id), ("title", &d.title), ("current", &d.current)]
-    {
+    for (name, value) in [
+        ("version", &d.version),
+        ("id", &d.id),
+        ("title", &d.title),
+        ("current", &d.current),
+        ("because", &d.chosen_because),
+    ] {
         if let Some(value) = value {
             line(name, value)?;
         }

@@ -250,7 +250,7 @@ impl Coded for Pieces {
 
     fn is_ready(&self, offset: u64, len: usize) -> bool {
         match self.database.content {
-            Content::Bytes(_) | Content::Range(..) => true,
+            Content::Bytes(_) | Content::Range(..) | Content::Whole(_) => true,
             Content::Coded(_) | Content::Headed(..) => {
                 let kept = self.kept.lock();
                 kept.as_ref().is_some_and(|(piece, _)| {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::link;
 use crate::error::{Error, Result};
 
 /// Tables with a shape; of the others only the names are kept.
@@ -140,7 +141,7 @@ fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 fn opens(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
     match connection.prepare(&format!("SELECT {column} FROM main.{} LIMIT 0", quoted(table))) {
         Ok(_) => Ok(true),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(false),
+        Err(error) if link::code(&error) == Some(ErrorCode::Unknown) => Ok(false),
         Err(error) => Err(error),
     }
 }

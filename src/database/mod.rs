@@ -22,12 +22,15 @@ mod columns;
 mod count;
 mod file;
 mod glance;
+mod journal;
 mod layout;
 mod link;
+mod overlay;
 mod part;
 mod rows;
 mod sample;
 mod value;
+mod wal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,8 +45,11 @@ use crate::tree::Content;
 
 pub use asset::{Asset, AssetInfo};
 pub use glance::{Glance, glance};
+pub use journal::{super_journal, with_journal};
 pub use part::{Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample, lenient_json};
+
+pub use wal::with_wal;
 
 use layout::Layout;
 use link::Link;
@@ -203,5 +209,7 @@ impl Database {
     }
 }
 
+#[cfg(test)]
+mod recovery_tests;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,8 @@ pub struct MountOptions {
     pub cache: Option<PathBuf>,
     /// Keep no indexes on disk.
     pub nocache: bool,
+    /// Have the daemon read whole files too, which the kernel could do by itself.
+    pub nopassthrough: bool,
     /// A source that is not there is no error.
     pub nofail: bool,
     /// Flags that the kernel understands and that are no harm: noexec, and so on.
@@ -55,6 +57,7 @@ const KNOWN: &[&str] = &[
     "noxattr",
     "cache=",
     "nocache",
+    "nopassthrough",
     "nofail",
     "noexec",
 ];
@@ -159,6 +162,7 @@ impl MountOptions {
                 })?;
                 self.open.pin = Some(Pin::At(time));
             }
+            ("nopassthrough", None) => self.nopassthrough = true,
             ("nofail", None) => self.nofail = true,
             (flag, None) if FLAGS.contains(&flag) => self.flags.push(flag.to_string()),
             (name, None) if PASSED_OVER.contains(&name) => {}

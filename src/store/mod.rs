@@ -7,6 +7,7 @@
 
 mod folder;
 mod location;
+mod quiet;
 mod record_file;
 mod source;
 mod stamp;

@@ -15,6 +15,8 @@ pub enum Content {
     Bytes(Arc<[u8]>),
     /// As they lie in the source.
     Range(Arc<Source>, Range<u64>),
+    /// A whole file that nobody writes to, which the kernel may read by itself.
+    Whole(Arc<Source>),
     /// Decoded as they are read.
     Coded(Arc<dyn Coded>),
     /// Some bytes in memory, and behind them all of another content from a place on.
@@ -52,6 +54,7 @@ impl Content {
         match self {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::Range(_, range) => range.end - range.start,
+            Content::Whole(source) => source.size(),
             Content::Coded(stream) => stream.size(),
             Content::Headed(head, rest, from) => head.len() as u64 + rest.size().saturating_sub(*from),
         }
@@ -60,7 +63,7 @@ impl Content {
     /// Whether reading these bytes takes no longer than reading them from the disk.
     pub fn is_ready(&self, offset: u64, len: usize) -> bool {
         match self {
-            Content::Bytes(_) | Content::Range(..) => true,
+            Content::Bytes(_) | Content::Range(..) | Content::Whole(_) => true,
             Content::Coded(stream) => {
                 let len = len.min(stream.size().saturating_sub(offset).try_into().unwrap_or(usize::MAX));
                 len == 0 || stream.is_ready(offset, len)
@@ -98,6 +101,7 @@ impl Content {
         match self {
             Content::Bytes(bytes) => buf.copy_from_slice(&bytes[offset as usize..][..n]),
             Content::Range(source, range) => source.read_at(range.start + offset, buf)?,
+            Content::Whole(source) => source.read_at(offset, buf)?,
             Content::Coded(stream) => stream.read_at(offset, buf)?,
             Content::Headed(head, rest, from) => {
                 let of_head = head.get(offset as usize..).unwrap_or_default();

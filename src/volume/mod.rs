@@ -27,6 +27,7 @@ use self::known::{Known, Place};
 use self::refresh::Refresh;
 use crate::error::{Error, Result};
 use crate::format::{Confirmed, Container, OpenOptions, UNLISTED_ATTRIBUTES};
+use crate::store::Source;
 use crate::tree::{Cache, Content, Kind, NodeId, Then, Time, Tree};
 
 pub use self::control::STATUS;
@@ -112,10 +113,12 @@ pub enum Invalidation {
 }
 
 /// What an open says of the kernel's cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Opened {
     /// Pages from earlier opens are still right.
     pub keep_cache: bool,
+    /// The whole of it is a file that nobody writes to.
+    pub whole: Option<Arc<Source>>,
 }
 
 /// A project as a file system.
@@ -318,20 +321,21 @@ impl Volume {
     /// Opens a file: refuses what cannot be read.
     pub fn open(&self, ino: u64) -> Result<Opened> {
         if Control::of(ino).is_some() {
-            return Ok(Opened { keep_cache: false });
+            return Ok(Opened { keep_cache: false, whole: None });
         }
         let resolved = || {
             let (part, node) = self.resolve(ino)?;
             self.content(&part, node)
         };
-        match resolved() {
+        let content = match resolved() {
             Err(Error::SourceChanged(_)) => {
                 self.settle();
                 resolved()?
             }
             other => other?,
         };
-        Ok(Opened { keep_cache: self.known.opened(ino) })
+        let whole = if let Content::Whole(source) = content { Some(source) } else { None };
+        Ok(Opened { keep_cache: self.known.opened(ino), whole })
     }
 
     /// Whether opening takes no longer than a look at the disk: nothing is checked, and nothing has changed.

@@ -24,8 +24,8 @@ enum Place {
     Listed(Stamp),
     /// In a ZIP file.
     Packed(NodeId),
-    /// Open, the one of this number, in this state.
-    Open(usize, Stamp),
+    /// Open, the one of this number.
+    Open(usize),
 }
 
 /// One stored file or link.
@@ -152,7 +152,7 @@ impl Files {
                 time: Time { seconds, nanos: nanos as u32 },
                 mode: (stamp.inode.1 & 0o555) as u16,
                 identity: 0,
-                place: Place::Open(i, stamp),
+                place: Place::Open(i),
             }
         };
         let list = sources.iter().enumerate().map(file).collect();
@@ -181,9 +181,12 @@ impl Files {
                     return Ok(Content::Bytes(folder.link(name)?.into()));
                 }
                 let source = Source::open_listed(folder.location(name)?, stamp)?;
-                Ok(Content::Range(source, 0..file.size))
+                match above == b"snapshots" && super::names::number(name).is_some() {
+                    true => Ok(Content::Whole(source)),
+                    false => Ok(Content::Range(source, 0..file.size)),
+                }
             }
-            (Origin::Sources(sources), Place::Open(i, _)) => {
+            (Origin::Sources(sources), Place::Open(i)) => {
                 Ok(Content::Range(sources[i].clone(), 0..file.size))
             }
             _ => Err(Error::NotFound(String::from_utf8_lossy(&file.path).into_owned())),

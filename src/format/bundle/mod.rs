@@ -155,7 +155,7 @@ impl Bundle {
         if let Some((_, current)) = &chosen {
             log::info!("{}: {} is current: {}", source.path().display(), current.name, current.because);
         }
-        let confirmed = AtomicBool::new(stock.options.raw || chosen.is_none() || kind == "legacy");
+        let confirmed = AtomicBool::new(stock.options.raw || chosen.is_none() || is_single(kind));
         Ok(Arc::new(Bundle { source, kind, package, stock, candidates, chosen, confirmed, tree, history }))
     }
 
@@ -209,6 +209,11 @@ impl Bundle {
             None => Err(Error::NotFound(CURRENT.into())),
         }
     }
+}
+
+/// Whether a project has one database, and nothing to choose.
+fn is_single(kind: &str) -> bool {
+    matches!(kind, "legacy" | "share-zip")
 }
 
 /// The stored files, and what is derived beside them.
@@ -339,7 +344,7 @@ impl Container for Bundle {
                 self.confirmed.store(true, Ordering::Release);
                 Ok(Confirmed::Right)
             }
-            Err(Error::Damaged { .. }) if self.stock.options.pin.is_none() && self.kind != "share-zip" => {
+            Err(Error::Damaged { .. }) if self.stock.options.pin.is_none() && !is_single(self.kind) => {
                 Ok(Confirmed::Wrong)
             }
             Err(other) => Err(other),
