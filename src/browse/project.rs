@@ -24,7 +24,7 @@ use super::files::Files;
 use super::json;
 use super::metadata::{self, Experiment};
 use super::names::Names;
-use super::rendered::{Identity, Shared};
+use super::rendered::Shared;
 use super::sample::{Folder, Spot, named};
 use super::shelf::{Shelf, Shelved};
 use super::{NEWER, TAG, TAG_NAME};
@@ -59,19 +59,16 @@ enum What {
     Asset(i64),
 }
 
-/// The views of `database`. `identity` tells its content from every other; `time` is that of the state that is shown,
-/// `newest` the newest of the project outside; `root_ino` is the number of the directory that the views hang in.
+/// The views of `database`, which are a function of it and of `what`.
 pub fn database_view(
     database: Arc<Database>,
-    identity: Identity,
-    time: Time,
-    newest: Time,
-    root_ino: u64,
+    what: super::What,
     cache: Option<Arc<CacheFolder>>,
     findings: Arc<Findings>,
 ) -> Result<Arc<dyn Branch>> {
+    let super::What { identity, time, newest, root } = what;
     let files = Arc::new(Files::new(Shared::new(identity, cache, findings)));
-    let mut shelf = Shelf::new(files.clone(), TOP.into(), time, root_ino);
+    let mut shelf = Shelf::new(files.clone(), TOP.into(), time, root);
     let (of_project, mut samples): (Vec<Sample>, Vec<Sample>) =
         database.samples(files.findings())?.into_iter().partition(|sample| sample.of_project);
     let meta = shelf.part("project.json", database.meta())?.unwrap_or_default();

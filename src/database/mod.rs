@@ -160,7 +160,8 @@ impl Database {
                 None => Ok(()),
                 Some(what) => {
                     // The first line of several only names the database.
-                    let what = what.lines().rfind(|line| !line.is_empty()).unwrap_or("SQLite finds it damaged");
+                    let what =
+                        what.lines().rfind(|line| !line.is_empty()).unwrap_or("SQLite finds it damaged");
                     Err(self.damaged("quick-check-failed", what).into())
                 }
             }

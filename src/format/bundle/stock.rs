@@ -105,15 +105,14 @@ impl Stock {
             return Ok(view);
         }
         let here = self.identity(&snapshot.file);
-        let view = browse::database_view(
-            self.database(snapshot)?,
-            browse::Identity { here, shown: snapshot.file.shown_identity() },
-            snapshot.time(),
-            self.newest,
+        let what = browse::What {
+            identity: browse::Identity { here, shown: snapshot.file.shown_identity() },
+            time: snapshot.time(),
+            newest: self.newest,
             root,
-            self.options.cache.clone(),
-            self.findings.clone(),
-        )?;
+        };
+        let database = self.database(snapshot)?;
+        let view = browse::database_view(database, what, self.options.cache.clone(), self.findings.clone())?;
         self.options.shelf.keep(here, root, view.clone());
         Ok(view)
     }
