@@ -100,7 +100,7 @@ fn events(package: &Package) -> u64 {
             }
         }
     };
-    match super::whole::decode_all(&packed, package.source(), &package.findings, count) {
+    match crate::packed::whole::decode_all(&packed, package.source(), &package.findings, count) {
         Ok(()) => lines + u64::from(open),
         Err(_) => 0,
     }

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::decode::method;
 use super::directory::{self, Directory};
 use super::names;
 use super::record::{Central, Flags, LOCAL_LEN};
@@ -15,6 +14,7 @@ use super::times;
 use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
+use crate::packed::decode::method;
 use crate::store::Source;
 use crate::tree::{Added, Builder, Kind, Leaf, SafePath, Tree};
 

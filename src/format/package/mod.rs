@@ -4,9 +4,6 @@
 //!   directory  finds the end record and the central directory      record, names, times   parse bytes
 //!   load       makes entries and a tree of it                      salvage                when it is lost
 //!   kind       which kind of project it is                         links                  which links are safe
-//!   stream     reads packed entries anywhere                       decode, methods        the decoders
-//!   pool       decoders and pieces that all entries share          whole, coverage        front to back, and checked
-//!   index      where decoding can begin in the middle              inflate, ahead         the one that can
 //!   verify     checks every byte                                   describe, sample       tell what is in it
 //! ```
 //!
@@ -14,30 +11,20 @@
 //! data, and is compared with it. The last record of a name counts. Nothing is inflated at open, and no size
 //! in the file decides how much memory is taken.
 
-mod ahead;
-mod coverage;
-mod decode;
 mod describe;
 mod directory;
 mod document;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod index;
-mod inflate;
 mod kind;
 mod links;
 mod load;
-#[cfg(feature = "methods")]
-mod methods;
 mod names;
-mod pool;
 mod record;
 mod salvage;
 pub mod sample;
-mod stream;
 mod times;
 mod verify;
-mod whole;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -45,17 +32,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::decode::method;
 use self::document::Document;
 use self::load::{Entry, Loaded, Loader};
-use self::pool::Decoding;
 use self::record::{LOCAL_LEN, Local};
-use self::stream::Reading;
-use self::whole::Packed;
 use super::{Container, Description, OpenOptions};
 use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
+use crate::packed::decode::method;
+use crate::packed::pool::Decoding;
+use crate::packed::stream::Reading;
+use crate::packed::whole::{self, Packed};
 use crate::store::Source;
 use crate::tree::{Cache, Content, Kind, NodeId, Tree};
 

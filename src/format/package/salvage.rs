@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use super::decode::{self, method};
 use super::load::{Loaded, Loader};
 use super::names;
 use super::record::{Central, LOCAL, LOCAL_LEN, Local, descriptor_fits};
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
+use crate::packed::decode::{self, method};
 use crate::store::{Source, SourceReader};
 
 /// Bytes looked at in one piece.

@@ -10,10 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use super::Package;
 use super::document::Reference;
-use super::{Package, whole};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
+use crate::packed::whole;
 use crate::tree::{Kind, NodeId};
 
 /// Reads everything. Findings go to the package's list; an error means that the source itself failed.

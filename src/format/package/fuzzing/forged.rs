@@ -13,12 +13,13 @@ use super::headers::deflate;
 use super::scratch::{self, Folder, STILL, Said};
 use crate::error::Error;
 use crate::finding::Findings;
-use crate::format::package::decode::method;
 use crate::format::package::directory::find_ends;
-use crate::format::package::inflate::{Inflater, Mark};
 use crate::format::package::load::{Loaded, Loader};
-use crate::format::package::{Package, SMALL, index};
+use crate::format::package::{Package, SMALL};
 use crate::format::{Container, OpenOptions};
+use crate::packed::decode::method;
+use crate::packed::index;
+use crate::packed::inflate::{Inflater, Mark};
 use crate::store::{CacheFolder, Source};
 use crate::tree::Content;
 
