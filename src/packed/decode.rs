@@ -8,51 +8,57 @@ use std::sync::Arc;
 
 use super::index::{Checkpoint, Index, SPACING};
 use super::inflate::{Inflater, Mark};
-use crate::store::SourceReader;
+use super::input::Input;
 
-/// The methods of a ZIP entry that are known here.
-pub mod method {
-    /// As it is.
-    pub const STORED: u16 = 0;
-    /// What nearly everything uses.
-    pub const DEFLATE: u16 = 8;
+/// How a stream is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Not at all.
+    Stored,
+    /// Deflate, as nearly everything is.
+    Deflate,
+    /// Deflate between two bytes of head and an Adler-32 (RFC 1950).
+    Zlib,
     /// Deflate with a window of 64 KiB.
-    pub const DEFLATE64: u16 = 9;
+    Deflate64,
     /// bzip2.
-    pub const BZIP2: u16 = 12;
-    /// LZMA, with ZIP's own head.
-    pub const LZMA: u16 = 14;
+    Bzip2,
+    /// LZMA, with the head that it has in a ZIP.
+    Lzma,
     /// Zstandard.
-    pub const ZSTD: u16 = 93;
+    Zstd,
     /// XZ.
-    pub const XZ: u16 = 95;
-    /// Encrypted by AES; the real method is in an extra field.
-    pub const AES: u16 = 99;
+    Xz,
+}
 
+impl Method {
     /// A name for people.
-    pub fn name(method: u16) -> String {
-        match method {
-            STORED => "stored".into(),
-            DEFLATE => "deflate".into(),
-            DEFLATE64 => "deflate64".into(),
-            BZIP2 => "bzip2".into(),
-            LZMA => "lzma".into(),
-            ZSTD => "zstd".into(),
-            XZ => "xz".into(),
-            AES => "aes".into(),
-            other => format!("method-{other}"),
+    pub fn word(self) -> &'static str {
+        match self {
+            Method::Stored => "stored",
+            Method::Deflate => "deflate",
+            Method::Zlib => "zlib",
+            Method::Deflate64 => "deflate64",
+            Method::Bzip2 => "bzip2",
+            Method::Lzma => "lzma",
+            Method::Zstd => "zstd",
+            Method::Xz => "xz",
         }
     }
 
-    /// Whether a decoder for it is built in.
-    pub fn supported(method: u16) -> bool {
-        matches!(method, STORED | DEFLATE)
-            || (cfg!(feature = "methods") && matches!(method, DEFLATE64 | BZIP2 | LZMA | ZSTD | XZ))
+    /// Whether there is a decoder for it.
+    pub fn is_built_in(self) -> bool {
+        !self.is_heavy() || cfg!(feature = "methods")
     }
 
     /// Whether a decoder of it may take as much memory as its stream asks for, up to 128 MiB.
-    pub fn is_heavy(method: u16) -> bool {
-        !matches!(method, STORED | DEFLATE)
+    pub fn is_heavy(self) -> bool {
+        !matches!(self, Method::Stored | Method::Deflate | Method::Zlib)
+    }
+
+    /// Whether it can be decoded from a place in the middle.
+    pub fn has_index(self) -> bool {
+        matches!(self, Method::Deflate | Method::Zlib)
     }
 }
 
@@ -64,6 +70,11 @@ pub trait Decoder: Send {
 
     /// Packed bytes that were not needed. Meaningful at the end of the stream.
     fn unused(&self) -> u64;
+
+    /// The checksum that stands behind the stream, where there is one. Known at its proper end.
+    fn trailer(&self) -> Option<u32> {
+        None
+    }
 }
 
 impl std::fmt::Debug for dyn Decoder {
@@ -72,22 +83,22 @@ impl std::fmt::Debug for dyn Decoder {
     }
 }
 
-/// The decoder of a method, over an entry's packed bytes; `size` is what the entry declares. The caller has
-/// asked [`method::supported`].
-pub fn decoder(method: u16, input: SourceReader, size: u64) -> io::Result<Box<dyn Decoder>> {
+/// The decoder of a method, from the front; `size` is what is declared for the decoded bytes. The caller has asked
+/// [`Method::is_built_in`].
+pub fn decoder(method: Method, input: Input, size: u64) -> io::Result<Box<dyn Decoder>> {
     let _ = size;
     match method {
-        method::STORED => Ok(Box::new(Stored { input })),
-        method::DEFLATE => Ok(Box::new(Inflate::new(input))),
+        Method::Stored => Ok(Box::new(Stored { input })),
+        Method::Deflate | Method::Zlib => Ok(Box::new(Inflate::new(method, input))),
         #[cfg(feature = "methods")]
         other => super::methods::decoder(other, input, size),
         #[cfg(not(feature = "methods"))]
-        other => Err(io::Error::new(io::ErrorKind::Unsupported, method::name(other))),
+        other => Err(io::Error::new(io::ErrorKind::Unsupported, other.word())),
     }
 }
 
 struct Stored {
-    input: SourceReader,
+    input: Input,
 }
 
 impl Decoder for Stored {
@@ -102,8 +113,9 @@ impl Decoder for Stored {
 
 /// A deflate stream, which may be entered at a mark, and makes marks on its way.
 pub struct Inflate {
-    input: SourceReader,
+    input: Input,
     inflater: Inflater,
+    envelope: Envelope,
     done: bool,
     /// Decoded bytes up to here.
     out: u64,
@@ -112,19 +124,33 @@ pub struct Inflate {
     index: Option<Arc<Index>>,
 }
 
+/// What stands around the stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Envelope {
+    None,
+    /// The two bytes of a zlib stream, still to be read.
+    Head,
+    /// Its checksum, still to be read.
+    Trailer,
+    /// The checksum.
+    Read(u32),
+}
+
 impl Inflate {
     /// From the start.
-    pub fn new(input: SourceReader) -> Inflate {
+    pub fn new(method: Method, input: Input) -> Inflate {
         let packed = input.remaining();
-        Inflate { input, inflater: Inflater::new(), done: false, out: 0, packed, index: None }
+        let envelope = if method == Method::Zlib { Envelope::Head } else { Envelope::None };
+        Inflate { input, inflater: Inflater::new(), envelope, done: false, out: 0, packed, index: None }
     }
 
     /// From a mark; `input` reads from the byte before it, and `packed` is the length of the whole stream.
-    pub fn resume(mut input: SourceReader, packed: u64, from: &Checkpoint) -> io::Result<Inflate> {
+    pub fn resume(method: Method, mut input: Input, packed: u64, from: &Checkpoint) -> io::Result<Inflate> {
         let mut byte = [0];
         io::Read::read_exact(&mut input, &mut byte)?;
         let inflater = Inflater::resume(from.mark.bits, byte[0], &from.window)?;
-        Ok(Inflate { input, inflater, done: false, out: from.mark.out, packed, index: None })
+        let envelope = if method == Method::Zlib { Envelope::Trailer } else { Envelope::None };
+        Ok(Inflate { input, inflater, envelope, done: false, out: from.mark.out, packed, index: None })
     }
 
     /// Makes marks for `index` from now on.
@@ -139,10 +165,40 @@ impl Inflate {
             index.add(mark, self.inflater.window());
         }
     }
+
+    /// Reads the two bytes before a zlib stream.
+    fn head(&mut self) -> io::Result<()> {
+        let mut head = [0; 2];
+        io::Read::read_exact(&mut self.input, &mut head)?;
+        let whole = u16::from_be_bytes(head);
+        // Deflate, a window of at most 32 KiB, the check of these two bytes, and no dictionary of somebody's.
+        if head[0] & 0x0f != 8 || head[0] >> 4 > 7 || whole % 31 != 0 || head[1] & 0x20 != 0 {
+            let what = format!("{whole:04x} is no head of a zlib stream");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        self.envelope = Envelope::Trailer;
+        Ok(())
+    }
+
+    /// Reads the checksum behind a zlib stream.
+    fn end(&mut self) -> io::Result<()> {
+        if self.envelope == Envelope::Trailer {
+            let mut trailer = [0; 4];
+            io::Read::read_exact(&mut self.input, &mut trailer).map_err(|e| match e.kind() {
+                io::ErrorKind::UnexpectedEof => io::Error::new(e.kind(), "its checksum is cut off"),
+                _ => e,
+            })?;
+            self.envelope = Envelope::Read(u32::from_be_bytes(trailer));
+        }
+        Ok(())
+    }
 }
 
 impl Decoder for Inflate {
     fn decode(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.envelope == Envelope::Head {
+            self.head()?;
+        }
         while !self.done {
             let wants_mark = self.out >= SPACING && self.index.as_ref().is_some_and(|i| i.wants(self.out));
             let input = self.input.fill_buf()?;
@@ -161,10 +217,18 @@ impl Decoder for Inflate {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream has no final block"));
             }
         }
+        self.end()?;
         Ok(0)
     }
 
     fn unused(&self) -> u64 {
         self.input.remaining()
+    }
+
+    fn trailer(&self) -> Option<u32> {
+        match self.envelope {
+            Envelope::Read(sum) => Some(sum),
+            _ => None,
+        }
     }
 }

@@ -1,45 +1,84 @@
-//! A packed entry decoded from front to back, and what can be wrong with it.
+//! A packed stream decoded from front to back, and what can be wrong with it.
 
 use std::io;
-use std::ops::Range;
-use std::sync::Arc;
 
-use super::decode::{self, Decoder};
+use super::decode::{self, Decoder, Method};
+use super::input::Input;
 use super::pool::PIECE;
+use super::sum::{Check, Sum};
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
-use crate::store::{Source, SourceReader, Stamp};
+use crate::store::Stamp;
+use crate::tree::Content;
 
 /// What is to be decoded.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// The entry's number in its package.
+    /// Its number among all that share decoders.
     pub entry: u32,
     /// Its path, for messages.
     pub name: String,
-    /// Compression method.
-    pub method: u16,
-    /// Where its packed bytes lie.
-    pub range: Range<u64>,
-    /// Decoded size.
+    /// How it is packed.
+    pub method: Method,
+    /// The packed bytes.
+    pub content: Content,
+    /// Decoded size, as far as it is known: a claim.
     pub size: u64,
-    /// CRC-32 of the decoded bytes.
-    pub crc: u32,
+    /// What the decoded bytes are checked by.
+    pub check: Check,
+    /// What the packed bytes are known by, the state that they are in included; `None` where that is their place
+    /// in a file, and the state of that file.
+    pub identity: Option<[u8; 32]>,
 }
 
 impl Packed {
-    /// What an index lies under: this entry, in this state of this file. What the directory says would not do:
-    /// a damaged copy says the same.
-    pub fn key(&self, stamp: &Stamp) -> [u8; 32] {
-        let Stamp { file, size, mtime, ctime, .. } = *stamp;
+    /// What an index lies under, if it may be kept. What the directory of an archive says would not do: a damaged
+    /// copy says the same.
+    pub fn key(&self) -> Option<[u8; 32]> {
         let mut hash = blake3::Hasher::new();
-        hash.update(b"deflate index 1");
-        let times = [mtime.0, mtime.1, ctime.0, ctime.1].map(|n| n as u64);
-        let entry = [self.size, self.range.start, self.range.end, self.crc.into()];
-        for number in [file.0, file.1, size].into_iter().chain(times).chain(entry) {
-            hash.update(&number.to_le_bytes());
+        match (&self.identity, &self.content) {
+            (Some(identity), content) => {
+                hash.update(b"index of identity 1");
+                hash.update(identity);
+                hash.update(&content.size().to_le_bytes());
+                hash.update(&self.size.to_le_bytes());
+            }
+            (None, Content::Range(source, range)) => {
+                let Stamp { file, size, mtime, ctime, .. } = source.stamp();
+                let crc = if let Check::Crc32(crc) = self.check { crc } else { 0 };
+                hash.update(b"deflate index 1");
+                let times = [mtime.0, mtime.1, ctime.0, ctime.1].map(|n| n as u64);
+                let entry = [self.size, range.start, range.end, crc.into()];
+                for number in [file.0, file.1, size].into_iter().chain(times).chain(entry) {
+                    hash.update(&number.to_le_bytes());
+                }
+            }
+            (None, _) => return None,
         }
-        *hash.finalize().as_bytes()
+        Some(*hash.finalize().as_bytes())
+    }
+
+    /// A decoder at the front.
+    pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
+        let input = Input::new(self.content.clone(), 0);
+        decode::decoder(self.method, input, self.size).map_err(|e| refuse(&self.name, e))
+    }
+
+    /// Whether the checksum of all bytes is right; `trailer` is the one that stands behind the stream.
+    pub fn judge(&self, found: u32, trailer: Option<u32>) -> Result<()> {
+        let (code, right, who) = match self.check {
+            Check::None => return Ok(()),
+            Check::Crc32(crc) => ("crc-mismatch", Some(crc), "the package says"),
+            Check::Adler32 => ("checksum-mismatch", trailer, "its packed stream says"),
+        };
+        match right {
+            Some(right) if found == right => Ok(()),
+            Some(right) => {
+                let what = format!("the checksum of its bytes is {found:08x}, {who} {right:08x}");
+                Err(Error::damaged(code, &self.name, what))
+            }
+            None => Err(Error::damaged(code, &self.name, "its packed stream has no checksum")),
+        }
     }
 }
 
@@ -57,23 +96,17 @@ pub fn fill(decoder: &mut dyn Decoder, out: &mut [u8]) -> (usize, Option<io::Err
     (made, None)
 }
 
-/// Decodes a whole entry in order, hands every piece to `each`, and checks size and checksum.
-pub fn decode_all(
-    packed: &Packed,
-    source: &Arc<Source>,
-    findings: &Findings,
-    mut each: impl FnMut(&[u8]),
-) -> Result<()> {
-    let input = SourceReader::new(source.clone(), packed.range.clone());
+/// Decodes a whole stream in order, hands every piece to `each`, and checks size and checksum.
+pub fn decode_all(packed: &Packed, findings: &Findings, mut each: impl FnMut(&[u8])) -> Result<()> {
     let failed = |e| refuse(&packed.name, e);
-    let mut decoder = decode::decoder(packed.method, input, packed.size).map_err(failed)?;
+    let mut decoder = packed.decoder()?;
     let mut buf = vec![0u8; PIECE.min(packed.size.max(1)) as usize];
-    let mut crc = crc32fast::Hasher::new();
+    let mut sum = Sum::new(packed.check);
     let mut made = 0u64;
     while made < packed.size {
         let wanted = (packed.size - made).min(buf.len() as u64) as usize;
         let (n, failure) = fill(decoder.as_mut(), &mut buf[..wanted]);
-        crc.update(&buf[..n]);
+        sum.update(&buf[..n]);
         each(&buf[..n]);
         made += n as u64;
         if let Some(e) = failure {
@@ -86,7 +119,7 @@ pub fn decode_all(
     if decoder.decode(&mut [0u8; 1]).map_err(failed)? != 0 {
         return Err(too_long(packed));
     }
-    check_crc(packed, crc.finalize())?;
+    packed.judge(sum.value(), decoder.trailer())?;
     note_unused(findings, &packed.name, decoder.unused());
     Ok(())
 }
@@ -101,15 +134,6 @@ pub fn ends_early(packed: &Packed, made: u64) -> Error {
 pub fn too_long(packed: &Packed) -> Error {
     let what = format!("its packed stream is longer than the {} bytes it declares", packed.size);
     Error::damaged("size-mismatch", &packed.name, what)
-}
-
-/// Whether a checksum is the one that the package gives.
-pub fn check_crc(packed: &Packed, found: u32) -> Result<()> {
-    if found == packed.crc {
-        return Ok(());
-    }
-    let what = format!("the checksum of its bytes is {found:08x}, the package says {:08x}", packed.crc);
-    Err(Error::damaged("crc-mismatch", &packed.name, what))
 }
 
 /// Keeps a finding when packed bytes were left over.

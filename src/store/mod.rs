@@ -13,6 +13,6 @@ mod target;
 
 pub use location::Location;
 pub use record_file::{CacheFolder, RecordFile};
-pub use source::{Source, SourceReader};
+pub use source::Source;
 pub use stamp::Stamp;
 pub use target::Target;

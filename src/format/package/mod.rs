@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod kind;
 mod links;
 mod load;
+mod method;
 mod names;
 mod record;
 mod salvage;
@@ -33,16 +34,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::document::Document;
-use self::load::{Entry, Loaded, Loader};
+use self::load::{Entry, Loaded, Loader, Refusal};
 use self::record::{LOCAL_LEN, Local};
 use super::{Container, Description, OpenOptions};
 use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
-use crate::packed::decode::method;
-use crate::packed::pool::Decoding;
-use crate::packed::stream::Reading;
-use crate::packed::whole::{self, Packed};
+use crate::packed::{self, Check, Decoding, Packed};
 use crate::store::Source;
 use crate::tree::{Cache, Content, Kind, NodeId, Tree};
 
@@ -366,21 +364,20 @@ impl Package {
 
     fn packed(&self, id: NodeId) -> Result<Packed> {
         let (number, entry) = self.entry(id)?;
-        Ok(Packed {
-            entry: number,
-            name: self.tree.shown(id),
-            method: entry.method,
-            range: self.locate(id)?,
-            size: self.tree.node(id).size(),
-            crc: entry.crc,
-        })
+        let content = Content::Range(self.source.clone(), self.locate(id)?);
+        let name = self.tree.shown(id);
+        let Some(method) = method::supported(entry.method) else {
+            return Err(Refusal::Method.error(&name, entry.method));
+        };
+        let (size, check) = (self.tree.node(id).size(), Check::Crc32(entry.crc));
+        Ok(Packed { entry: number, name, method, content, size, check, identity: None })
     }
 
     /// Decodes a whole entry and checks it. The memory it takes is what it gives, not what it declares.
     fn read_whole(&self, id: NodeId) -> Result<Arc<[u8]>> {
         let packed = self.packed(id)?;
         let mut bytes = Vec::with_capacity(packed.size.min(SMALL) as usize);
-        whole::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))?;
+        packed::decode_all(&packed, &self.findings, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes.into())
     }
 
@@ -396,7 +393,7 @@ impl Package {
         if self.checked.lock().contains(&packed.entry) {
             return Ok(());
         }
-        whole::decode_all(packed, &self.source, &self.findings, |_| ())?;
+        packed::decode_all(packed, &self.findings, |_| ())?;
         self.checked.lock().insert(packed.entry);
         Ok(())
     }
@@ -422,8 +419,7 @@ impl Package {
             return Ok(Content::Range(self.source.clone(), self.locate(id)?));
         }
         let packed = self.packed(id)?;
-        let stream = Reading::new(packed, self.source.clone(), self.decoding.lock().clone());
-        Ok(Content::Coded(Arc::new(stream)))
+        Ok(packed::open(packed, self.decoding.lock().clone()))
     }
 
     /// A small stored entry is read with its header, in one go; whoever opens such a file reads it.

@@ -10,10 +10,10 @@ use crate::finding::Findings;
 use crate::format::OpenOptions;
 use crate::format::package::directory::{Directory, find_ends};
 use crate::format::package::load::Loader;
+use crate::format::package::method;
 use crate::format::package::record::{self, CENTRAL_LEN, Central, End, LOCAL_LEN, Local, Parsed};
 use crate::format::package::salvage::salvage;
 use crate::format::package::{Package, times};
-use crate::packed::decode::method;
 use crate::store::Source;
 use crate::tree::Kind;
 
