@@ -10,6 +10,7 @@ use super::npy::Npy;
 use super::rendered::{Identity, Rendered, Shared};
 use crate::error::Result;
 use crate::finding::Findings;
+use crate::packed::Decoding;
 use crate::tree::{Cache, Coded, Table};
 
 /// Files that are open at once; the marks of one may take some megabytes.
@@ -82,6 +83,11 @@ impl Files {
             Some(size) => Ok(size),
             None => Ok(self.open(path, table, how)?.size()),
         }
+    }
+
+    /// What the packed streams of the project share.
+    pub fn decoding(&self) -> &Arc<Decoding> {
+        self.shared.decoding()
     }
 
     /// Where findings go.

@@ -248,6 +248,10 @@ impl Coded for Pieces {
         self.ends.last().copied().unwrap_or(0)
     }
 
+    fn check(&self) -> Result<()> {
+        self.database.content.check()
+    }
+
     fn is_ready(&self, offset: u64, len: usize) -> bool {
         match self.database.content {
             Content::Bytes(_) | Content::Range(..) | Content::Whole(_) => true,

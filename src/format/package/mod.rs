@@ -4,9 +4,6 @@
 //!   directory  finds the end record and the central directory      record, names, times   parse bytes
 //!   load       makes entries and a tree of it                      salvage                when it is lost
 //!   kind       which kind of project it is                         links                  which links are safe
-//!   stream     reads packed entries anywhere                       decode, methods        the decoders
-//!   pool       decoders and pieces that all entries share          whole, coverage        front to back, and checked
-//!   index      where decoding can begin in the middle              inflate, ahead         the one that can
 //!   verify     checks every byte                                   describe, sample       tell what is in it
 //! ```
 //!
@@ -14,30 +11,21 @@
 //! data, and is compared with it. The last record of a name counts. Nothing is inflated at open, and no size
 //! in the file decides how much memory is taken.
 
-mod ahead;
-mod coverage;
-mod decode;
 mod describe;
 mod directory;
 mod document;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod index;
-mod inflate;
 mod kind;
 mod links;
 mod load;
-#[cfg(feature = "methods")]
-mod methods;
+mod method;
 mod names;
-mod pool;
 mod record;
 mod salvage;
 pub mod sample;
-mod stream;
 mod times;
 mod verify;
-mod whole;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -45,17 +33,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::decode::method;
 use self::document::Document;
-use self::load::{Entry, Loaded, Loader};
-use self::pool::Decoding;
+use self::load::{Entry, Loaded, Loader, Refusal};
 use self::record::{LOCAL_LEN, Local};
-use self::stream::Reading;
-use self::whole::Packed;
 use super::{Container, Description, OpenOptions};
 use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
+use crate::packed::{self, Check, Decoding, Packed};
 use crate::store::Source;
 use crate::tree::{Branch, Cache, Content, Kind, NodeId, Tree};
 
@@ -379,21 +364,20 @@ impl Package {
 
     fn packed(&self, id: NodeId) -> Result<Packed> {
         let (number, entry) = self.entry(id)?;
-        Ok(Packed {
-            entry: number,
-            name: self.tree.shown(id),
-            method: entry.method,
-            range: self.locate(id)?,
-            size: self.tree.node(id).size(),
-            crc: entry.crc,
-        })
+        let content = Content::Range(self.source.clone(), self.locate(id)?);
+        let name = self.tree.shown(id);
+        let Some(method) = method::supported(entry.method) else {
+            return Err(Refusal::Method.error(&name, entry.method));
+        };
+        let (size, check) = (self.tree.node(id).size(), Check::Crc32(entry.crc));
+        Ok(Packed { entry: number, name, method, content, size, check, identity: None })
     }
 
     /// Decodes a whole entry and checks it. The memory it takes is what it gives, not what it declares.
     fn read_whole(&self, id: NodeId) -> Result<Arc<[u8]>> {
         let packed = self.packed(id)?;
         let mut bytes = Vec::with_capacity(packed.size.min(SMALL) as usize);
-        whole::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))?;
+        packed::decode_all(&packed, &self.findings, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes.into())
     }
 
@@ -409,7 +393,7 @@ impl Package {
         if self.checked.lock().contains(&packed.entry) {
             return Ok(());
         }
-        whole::decode_all(packed, &self.source, &self.findings, |_| ())?;
+        packed::decode_all(packed, &self.findings, |_| ())?;
         self.checked.lock().insert(packed.entry);
         Ok(())
     }
@@ -435,8 +419,7 @@ impl Package {
             return Ok(Content::Range(self.source.clone(), self.locate(id)?));
         }
         let packed = self.packed(id)?;
-        let stream = Reading::new(packed, self.source.clone(), self.decoding.lock().clone());
-        Ok(Content::Coded(Arc::new(stream)))
+        Ok(packed::open(packed, self.decoding.lock().clone()))
     }
 
     /// A small stored entry is read with its header, in one go; whoever opens such a file reads it.
