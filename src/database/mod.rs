@@ -33,8 +33,8 @@ mod value;
 mod wal;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -69,6 +69,7 @@ pub struct Database {
     user_version: i64,
     stopped: Arc<AtomicBool>,
     idle: Mutex<Vec<Link>>,
+    pieces: OnceLock<asset::Listed>,
 }
 
 /// What ends a statement early: SQLite, or whoever takes the rows.
@@ -103,7 +104,8 @@ impl Database {
         let (layout, user_version) = found.map_err(|e| link.error(e, name))?;
         layout.require(name)?;
         let idle = Mutex::new(vec![link]);
-        Ok(Arc::new(Database { content, name: name.into(), layout, user_version, stopped, idle }))
+        let pieces = OnceLock::new();
+        Ok(Arc::new(Database { content, name: name.into(), layout, user_version, stopped, idle, pieces }))
     }
 
     /// What errors call it.
@@ -156,7 +158,11 @@ impl Database {
                     other => Some(value::text(other)),
                 })
             });
-            match found? {
+            let found = found?;
+            if let Some(fault) = link.take_fault() {
+                return Err(fault.into());
+            }
+            match found {
                 None => Ok(()),
                 Some(what) => Err(self.damaged("quick-check-failed", what).into()),
             }
