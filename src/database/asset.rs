@@ -62,9 +62,14 @@ impl Database {
         self.some_assets("", None)
     }
 
+    /// What is said of one asset.
+    pub fn asset_info(&self, id: i64) -> Result<Option<AssetInfo>> {
+        Ok(self.some_assets(" WHERE id = ?1", Some(id))?.pop())
+    }
+
     /// One asset. Its pieces are looked up, and not read.
     pub fn asset(self: &Arc<Self>, id: i64) -> Result<Option<Asset>> {
-        let Some(info) = self.some_assets(" WHERE id = ?1", Some(id))?.pop() else { return Ok(None) };
+        let Some(info) = self.asset_info(id)? else { return Ok(None) };
         let stored = match info.external {
             Some(_) => None,
             None => Some(Content::Coded(Arc::new(self.pieces(id)?))),

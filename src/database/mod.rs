@@ -19,6 +19,7 @@
 
 mod asset;
 mod columns;
+mod compare;
 mod count;
 mod file;
 mod glance;
@@ -44,6 +45,7 @@ use crate::error::{Error, Result};
 use crate::tree::Content;
 
 pub use asset::{Asset, AssetInfo};
+pub use compare::{Counts, Difference, EventChange, SampleChange, SampleName, changed_tables, compare};
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
 pub use part::{Outcome, Reference};
