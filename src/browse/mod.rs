@@ -7,6 +7,31 @@
 //! Everything here is a function of the project. If the project stores an entry of the folder's name, that one
 //! keeps it, and ours is the twin.
 
+mod asset;
+mod csv;
+mod files;
+mod form;
+mod frame;
+mod json;
+mod marks;
+mod metadata;
+mod names;
+mod npy;
+mod project;
+#[cfg(test)]
+mod project_tests;
+mod rendered;
+#[cfg(test)]
+mod rendered_tests;
+mod sample;
+mod shelf;
+mod sizes;
+#[cfg(test)]
+mod testing;
+
+pub use project::database_view;
+pub use rendered::Identity;
+
 use std::collections::HashSet;
 
 use crate::error::Result;
@@ -44,4 +69,17 @@ pub fn add(builder: &mut Builder) -> Result<()> {
 pub fn open(number: u32) -> Content {
     debug_assert_eq!(number, TAG_NUMBER);
     Content::Bytes(TAG.into())
+}
+
+/// What a view is of, and where it hangs.
+#[derive(Debug, Clone, Copy)]
+pub struct What {
+    /// Tells the content from any other.
+    pub identity: Identity,
+    /// When the data was written.
+    pub time: Time,
+    /// The newest time of the whole project.
+    pub newest: Time,
+    /// The number that it hangs below.
+    pub root: u64,
 }

@@ -299,8 +299,8 @@ impl Coded for Pieces {
 
     fn is_ready(&self, offset: u64, len: usize) -> bool {
         match self.database.content {
-            Content::Bytes(_) | Content::Range(..) => true,
-            Content::Coded(_) => {
+            Content::Bytes(_) | Content::Range(..) | Content::Whole(_) => true,
+            Content::Coded(_) | Content::Headed(..) => {
                 let kept = self.kept.lock();
                 kept.as_ref().is_some_and(|(piece, _)| {
                     offset >= self.begin(*piece) && offset + len as u64 <= self.ends[*piece]

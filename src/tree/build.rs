@@ -291,6 +291,12 @@ impl Builder {
         self.root = ino;
     }
 
+    /// Gives the root a time, which else is that of the newest in it.
+    pub fn top(&mut self, time: Time) {
+        let root = &mut self.drafts[ROOT as usize];
+        (root.explicit, root.seconds, root.nanos) = (true, time.seconds, time.nanos);
+    }
+
     /// Sorts, numbers and counts.
     pub fn finish(self) -> (Tree, Replaced) {
         let Builder { names, mut drafts, table, directories, newest, root, .. } = self;

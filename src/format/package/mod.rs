@@ -57,7 +57,7 @@ use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
-use crate::tree::{Cache, Content, Kind, NodeId, Tree};
+use crate::tree::{Branch, Cache, Content, Kind, NodeId, Tree};
 
 /// Entries up to this size are decoded whole and checked before their first byte is given out.
 const SMALL: u64 = 256 * 1024;
@@ -469,6 +469,32 @@ impl Package {
     }
 }
 
+impl Branch for Package {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, id: NodeId) -> Result<Content> {
+        self.content(id).inspect_err(|e| self.note(e))
+    }
+
+    fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
+        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
+        let mut list = vec![
+            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
+            ("user.vaso.method", method::name(entry.method)),
+        ];
+        if let Ok(range) = self.locate(id) {
+            list.push(("user.vaso.offset", range.start.to_string()));
+        }
+        list.push(("user.vaso.packed_size", entry.packed.to_string()));
+        if let Some(digest) = self.recorded_sha256(id) {
+            list.push(("user.vaso.sha256", digest.to_string()));
+        }
+        list
+    }
+}
+
 impl Container for Package {
     fn source(&self) -> &Arc<Source> {
         &self.source
@@ -476,14 +502,6 @@ impl Container for Package {
 
     fn kind(&self) -> &'static str {
         self.kind.word()
-    }
-
-    fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
-    fn open(&self, id: NodeId) -> Result<Content> {
-        self.content(id).inspect_err(|e| self.note(e))
     }
 
     fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
@@ -502,24 +520,12 @@ impl Container for Package {
         !self.salvaged
     }
 
-    fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
-        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
-        let mut list = vec![
-            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
-            ("user.vaso.method", method::name(entry.method)),
-        ];
-        if let Ok(range) = self.locate(id) {
-            list.push(("user.vaso.offset", range.start.to_string()));
-        }
-        list.push(("user.vaso.packed_size", entry.packed.to_string()));
-        if let Some(digest) = self.recorded_sha256(id) {
-            list.push(("user.vaso.sha256", digest.to_string()));
-        }
-        list
-    }
-
     fn findings(&self) -> &Findings {
         &self.findings
+    }
+
+    fn shared_findings(&self) -> Arc<Findings> {
+        self.findings.clone()
     }
 
     fn describe(&self) -> Description {
