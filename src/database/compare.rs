@@ -325,7 +325,8 @@ fn take_pairs<K: Ord>(first: &mut Vec<Told>, second: &mut Vec<Told>, key: impl F
             std::cmp::Ordering::Less => first.extend(one.next()),
             std::cmp::Ordering::Greater => second.extend(other.next()),
             std::cmp::Ordering::Equal => {
-                (one.next(), other.next());
+                one.next();
+                other.next();
                 pairs += 1;
             }
         }

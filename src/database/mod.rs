@@ -14,7 +14,7 @@
 //!   wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
 //!
-//! Memory: each connection keeps a MiB of pages, at most [`IDLE`] connections rest in a database, and all of SQLite
+//! Memory: each connection keeps a MiB of pages, at most four connections rest in a database, and all of SQLite
 //! in a process may have 512 MiB. Values longer than 64 MiB are not read.
 
 mod asset;
