@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::csv::Csv;
 use super::form::Form;
 use super::npy::Npy;
-use super::rendered::{Rendered, Shared};
+use super::rendered::{Identity, Rendered, Shared};
 use crate::error::Result;
 use crate::finding::Findings;
 use crate::tree::{Cache, Coded, Table};
@@ -90,7 +90,7 @@ impl Files {
     }
 
     /// What tells this project from all others.
-    pub fn identity(&self) -> &[u8; 32] {
+    pub fn identity(&self) -> &Identity {
         self.shared.identity()
     }
 }

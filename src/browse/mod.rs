@@ -30,6 +30,7 @@ mod sizes;
 mod testing;
 
 pub use project::database_view;
+pub use rendered::Identity;
 
 use std::collections::HashSet;
 
@@ -74,7 +75,7 @@ pub fn open(number: u32) -> Content {
 #[derive(Debug, Clone, Copy)]
 pub struct What {
     /// Tells the content from any other.
-    pub identity: [u8; 32],
+    pub identity: Identity,
     /// When the data was written.
     pub time: Time,
     /// The newest time of the whole project.

@@ -79,7 +79,12 @@ const NEWEST: Time = Time { seconds: 1_800_000_000, nanos: 0 };
 fn view(content: &Content, root: u64, cache: Option<Arc<CacheFolder>>) -> (Arc<dyn Branch>, Arc<Findings>) {
     let findings = Arc::new(Findings::default());
     let database = Database::open(content.clone(), "p.sqlite").unwrap();
-    let what = What { identity: [3; 32], time: TIME, newest: NEWEST, root };
+    let what = What {
+        identity: crate::browse::Identity { here: [3; 32], shown: [3; 32] },
+        time: TIME,
+        newest: NEWEST,
+        root,
+    };
     (database_view(database, what, cache, findings.clone()).unwrap(), findings)
 }
 

@@ -38,10 +38,20 @@ const MAX_ROW: usize = 32 << 20;
 /// Stands in every key: what rendered otherwise has another.
 const VERSION: &[u8] = b"vaso views 1";
 
+/// What tells the content of a view from any other.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// For what is kept from one time to the next, on this machine: no other content has it, whatever its times
+    /// and sizes are.
+    pub here: [u8; 32],
+    /// For what is shown: a function of the project alone, so that a copy of it looks the same.
+    pub shown: [u8; 32],
+}
+
 /// What all rendered files of a project share.
 #[derive(Debug)]
 pub struct Shared {
-    identity: [u8; 32],
+    identity: Identity,
     cache: Option<Arc<CacheFolder>>,
     sizes: Sizes,
     pieces: Cache<([u8; 16], u64), Arc<Vec<u8>>>,
@@ -50,8 +60,8 @@ pub struct Shared {
 
 impl Shared {
     /// For the project of this identity, which no other content has.
-    pub fn new(identity: [u8; 32], cache: Option<Arc<CacheFolder>>, findings: Arc<Findings>) -> Shared {
-        let sizes = Sizes::load(cache.clone(), key(&identity, b"sizes", b""));
+    pub fn new(identity: Identity, cache: Option<Arc<CacheFolder>>, findings: Arc<Findings>) -> Shared {
+        let sizes = Sizes::load(cache.clone(), key(&identity.here, b"sizes", b""));
         Shared { identity, cache, sizes, pieces: Cache::new(KEPT), findings }
     }
 
@@ -61,7 +71,7 @@ impl Shared {
     }
 
     /// What tells this project from all others.
-    pub fn identity(&self) -> &[u8; 32] {
+    pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
@@ -157,7 +167,7 @@ impl Rendered {
             None => (form.head(0), known),
         };
         let size = extent.map_or(u64::MAX, |extent| extent.size);
-        let key = key(&shared.identity, b"marks", path.as_bytes());
+        let key = key(&shared.identity.here, b"marks", path.as_bytes());
         let first = Mark { row: 0, offset: head.len() as u64, place: Place::default() };
         let (kept, marks) = match &shared.cache {
             Some(folder) => Kept::load(folder, key, first, size),

@@ -1,5 +1,6 @@
 //! Rendered files are the same from every side.
 
+use crate::browse::Identity;
 use std::fs;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::store::CacheFolder;
 use crate::tree::{Cell, Cells, Coded, Table};
 
 fn shared(cache: Option<Arc<CacheFolder>>) -> Arc<Shared> {
-    Arc::new(Shared::new([9; 32], cache, Arc::new(Findings::default())))
+    Arc::new(Shared::new(Identity { here: [9; 32], shown: [0; 32] }, cache, Arc::new(Findings::default())))
 }
 
 fn csv(table: &Arc<Made>, shared: &Arc<Shared>) -> Result<Rendered> {
@@ -104,7 +105,7 @@ fn sizes_and_marks_are_known_to_the_next_mount() {
     assert_eq!(tail, array[array.len() - 100..]);
     assert!(table.given() < 8_000);
     // Of another project nothing is known.
-    let other = Shared::new([8; 32], cache, Arc::new(Findings::default()));
+    let other = Shared::new(Identity { here: [8; 32], shown: [0; 32] }, cache, Arc::new(Findings::default()));
     assert_eq!(other.size("s/trace.csv"), None);
 }
 

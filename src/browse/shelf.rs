@@ -45,7 +45,11 @@ impl<W> Shelf<W> {
     /// Adds a file that has a time of its own.
     pub fn file_of_time(&mut self, path: &str, size: u64, time: Time, what: W) -> Result<()> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(self.files.identity()).update(self.top.as_bytes()).update(b"/").update(path.as_bytes());
+        hasher
+            .update(&self.files.identity().shown)
+            .update(self.top.as_bytes())
+            .update(b"/")
+            .update(path.as_bytes());
         let identity = *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes");
         let leaf = Leaf {
             size,

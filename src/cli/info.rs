@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let description = project::open(&args.source)?.describe();
+    let description = project::open_confirmed(&args.source)?.describe();
     match args.json {
         true => output::json(&description)?,
         false => output::print(|out| print(out, &description))?,

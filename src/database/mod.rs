@@ -158,7 +158,12 @@ impl Database {
             });
             match found? {
                 None => Ok(()),
-                Some(what) => Err(self.damaged("quick-check-failed", what).into()),
+                Some(what) => {
+                    // The first line of several only names the database.
+                    let what =
+                        what.lines().rfind(|line| !line.is_empty()).unwrap_or("SQLite finds it damaged");
+                    Err(self.damaged("quick-check-failed", what).into())
+                }
             }
         })
     }

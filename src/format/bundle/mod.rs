@@ -33,6 +33,7 @@ use self::files::{File, Files};
 use self::history::History;
 use self::stock::Stock;
 use super::{Confirmed, Container, Current, Description, OpenOptions};
+use crate::database;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
@@ -103,8 +104,8 @@ pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn 
     for (log, source) in &beside {
         let log_content = Content::Range(source.clone(), 0..source.size());
         let applied = match *log {
-            "-wal" => wal_stub(whole.clone(), log_content),
-            _ => wal_stub(whole.clone(), log_content),
+            "-wal" => database::with_wal(whole.clone(), log_content),
+            _ => database::with_journal(whole.clone(), log_content),
         };
         match applied {
             Ok(applied) => whole = applied,
@@ -120,10 +121,6 @@ pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn 
     }
     let files = Files::of_sources(source.clone(), beside.into_iter().map(|(_, source)| source));
     Bundle::assemble(source, "legacy", None, files, Some(whole), options, findings)
-}
-
-fn wal_stub(whole: Content, _: Content) -> Result<Content> {
-    Ok(whole)
 }
 
 impl Bundle {

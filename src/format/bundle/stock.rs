@@ -104,11 +104,16 @@ impl Stock {
         if let Some(view) = self.open_view(snapshot, root) {
             return Ok(view);
         }
-        let identity = self.identity(&snapshot.file);
-        let what = browse::What { identity, time: snapshot.time(), newest: self.newest, root };
+        let here = self.identity(&snapshot.file);
+        let what = browse::What {
+            identity: browse::Identity { here, shown: snapshot.file.shown_identity() },
+            time: snapshot.time(),
+            newest: self.newest,
+            root,
+        };
         let database = self.database(snapshot)?;
         let view = browse::database_view(database, what, self.options.cache.clone(), self.findings.clone())?;
-        self.options.shelf.keep(identity, root, view.clone());
+        self.options.shelf.keep(here, root, view.clone());
         Ok(view)
     }
 }
