@@ -30,6 +30,7 @@ const CRATES: &[(&str, &str)] = &[
     ("libz_rs_sys", "src/packed/inflate.rs"),
     ("rusqlite", "src/database/"),
     ("parquet", "src/browse/parquet.rs"),
+    ("bytes", "src/browse/parquet.rs"),
     ("memmap2", "src/store/"),
     ("clap", "src/cli/"),
     ("indicatif", "src/cli/"),

@@ -95,6 +95,11 @@ impl Files {
         self.shared.findings()
     }
 
+    /// The same, for whoever keeps them.
+    pub fn shared_findings(&self) -> Arc<Findings> {
+        self.shared.shared_findings()
+    }
+
     /// What tells this project from all others.
     pub fn identity(&self) -> &Identity {
         self.shared.identity()

@@ -100,11 +100,12 @@ fn next(text: &str, at: usize) -> Option<(&str, usize)> {
 }
 
 /// What a cell says, where it is not in the JSON word for word.
-fn unquoted(item: &str) -> Option<String> {
+pub fn unquoted(item: &str) -> Option<String> {
     item.starts_with('"').then(|| json::said(item)).flatten()
 }
 
-fn cell<'a>(item: &'a str, said: &'a Option<String>) -> Cell<'a> {
+/// The cell that an item of JSON is; `said` is what it says, if it is a text.
+pub fn cell<'a>(item: &'a str, said: &'a Option<String>) -> Cell<'a> {
     match (said, item) {
         (Some(said), _) => Cell::Text(said.as_bytes()),
         (None, "null" | "NaN") => Cell::Null,

@@ -13,10 +13,14 @@ mod files;
 mod form;
 mod frame;
 mod json;
+mod lines;
 mod marks;
 mod metadata;
 mod names;
 mod npy;
+mod package;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod project;
 #[cfg(test)]
 mod project_tests;
@@ -29,6 +33,7 @@ mod sizes;
 #[cfg(test)]
 mod testing;
 
+pub use package::package_view;
 pub use project::database_view;
 pub use rendered::Identity;
 

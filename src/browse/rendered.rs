@@ -83,6 +83,11 @@ impl Shared {
         &self.identity
     }
 
+    /// The same as [`Shared::findings`], for whoever keeps them.
+    pub fn shared_findings(&self) -> Arc<Findings> {
+        self.findings.clone()
+    }
+
     /// Where findings go.
     pub fn findings(&self) -> &Findings {
         &self.findings
