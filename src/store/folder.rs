@@ -135,4 +135,34 @@ impl Folder {
     pub fn file(&self, name: &[u8]) -> Result<File> {
         self.location(name)?.open()
     }
+
+    /// Removes a file that is still in the state in which it was seen.
+    pub fn remove(&self, name: &[u8], seen: Stamp) -> Result<()> {
+        let path = self.path.join(OsStr::from_bytes(name));
+        if self.location(name)?.stamp()? != Some(seen) {
+            return Err(Error::SourceChanged(path));
+        }
+        nix::unistd::unlinkat(
+            self.fd.as_fd(),
+            OsStr::from_bytes(name),
+            nix::unistd::UnlinkatFlags::NoRemoveDir,
+        )
+        .map_err(|e| Error::io("remove", path, e))
+    }
+
+    /// Makes what was added and removed durable.
+    pub fn sync(&self) -> Result<()> {
+        nix::unistd::fsync(&self.fd).map_err(|e| Error::io("sync the folder", &self.path, e))
+    }
+}
+
+/// Whether any process that we may look at has a file open, told by device and inode number.
+pub fn is_open_somewhere(file: (u64, u64)) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let own = std::process::id().to_string();
+    let others = processes.filter(|entry| entry.file_name().to_str().is_some_and(|name| name != own));
+    let open =
+        others.flat_map(|entry| std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten());
+    open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|meta| (meta.dev(), meta.ino()) == file)
 }

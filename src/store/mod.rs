@@ -13,7 +13,7 @@ mod source;
 mod stamp;
 mod target;
 
-pub use folder::{Folder, Item, ItemKind};
+pub use folder::{Folder, Item, ItemKind, is_open_somewhere};
 pub use location::Location;
 pub use record_file::{CacheFolder, RecordFile};
 pub use source::Source;

@@ -6,6 +6,7 @@
 //!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
 //!   history   all snapshots                                      shelf         what outlives a state
 //!   verify    checks everything                                  describe      tells what is in it
+//!   versions  log, diff, extract                                 prune         removes old snapshots
 //! ```
 //!
 //! The stored files are shown as they are. `current.sqlite` is the newest valid snapshot, and `browse/` a view of it,
@@ -20,9 +21,11 @@ mod files;
 mod head;
 mod history;
 mod names;
+mod prune;
 mod shelf;
 mod stock;
 mod verify;
+mod versions;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -350,6 +353,10 @@ impl Container for Bundle {
 
     fn history(&self) -> Option<Arc<dyn Branch>> {
         self.history.clone().map(|history| history as Arc<dyn Branch>)
+    }
+
+    fn versions(&self) -> Option<&dyn super::history::Versions> {
+        (!self.candidates.is_empty()).then_some(self as _)
     }
 
     fn opens_all(&self) -> bool {
