@@ -29,7 +29,7 @@ mod verify;
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
@@ -42,7 +42,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::packed::{self, Check, Decoding, Packed};
 use crate::store::Source;
-use crate::tree::{Cache, Content, Kind, NodeId, Tree};
+use crate::tree::{Branch, Cache, Content, Kind, NodeId, Tree};
 
 /// Entries up to this size are decoded whole and checked before their first byte is given out.
 const SMALL: u64 = 256 * 1024;
@@ -75,13 +75,22 @@ pub struct Package {
     decoding: Mutex<Arc<Decoding>>,
     /// Stored entries whose checksum was found right, under `check`.
     checked: Mutex<HashSet<u32>>,
+    /// What its views refer to.
+    itself: Weak<Package>,
+    /// The views, once somebody has looked.
+    view: OnceLock<Arc<dyn Branch>>,
+    /// One at a time opens them.
+    viewing: Mutex<()>,
 }
 
 /// Opens a project in a ZIP file.
 pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
     let mut package = Package::read(source, options)?;
     package.recognise()?;
-    Ok(Arc::new(package))
+    Ok(Arc::new_cyclic(|itself: &Weak<Package>| {
+        package.itself = itself.clone();
+        package
+    }))
 }
 
 impl Package {
@@ -162,6 +171,9 @@ impl Package {
             options,
             small: Cache::new(SMALL_CACHE),
             checked: Mutex::default(),
+            itself: Weak::new(),
+            view: OnceLock::new(),
+            viewing: Mutex::default(),
         };
         package.settle_links()?;
         Ok(package)
@@ -199,6 +211,25 @@ impl Package {
             self.tree = tree.with_kinds(|_, id| plain.contains(&id).then_some(Kind::File));
         }
         Ok(())
+    }
+
+    /// The views, which hang behind a door.
+    fn view(&self, door: NodeId) -> Result<Arc<dyn Branch>> {
+        let _viewing = self.viewing.lock();
+        if let Some(view) = self.view.get() {
+            return Ok(view.clone());
+        }
+        let node = self.tree.node(door);
+        let (itself, time): (Weak<dyn Branch>, _) = (self.itself.clone(), node.time());
+        let here = *blake3::hash(format!("{:?}", self.source.stamp()).as_bytes()).as_bytes();
+        let mut shown = blake3::Hasher::new();
+        for id in self.tree.ids() {
+            shown.update(&self.tree.node(id).ino.to_le_bytes());
+        }
+        let identity = browse::Identity { here, shown: *shown.finalize().as_bytes() };
+        let what = browse::What { identity, time, newest: time, root: node.ino };
+        let made = browse::package_view(itself, what, self.options.cache.clone(), self.findings.clone())?;
+        Ok(self.view.get_or_init(|| made).clone())
     }
 
     /// Decides which kind of project this is.
@@ -400,9 +431,6 @@ impl Package {
 
     /// What an entry's bytes are made of.
     fn content(&self, id: NodeId) -> Result<Content> {
-        if let Some(number) = self.tree.node(id).derived() {
-            return Ok(browse::open(number));
-        }
         let (number, entry) = self.entry(id)?;
         if entry.method != method::STORED && self.tree.node(id).size() <= SMALL {
             if let Some(bytes) = self.small.get(&number) {
@@ -452,6 +480,42 @@ impl Package {
     }
 }
 
+impl Branch for Package {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, id: NodeId) -> Result<Content> {
+        self.content(id).inspect_err(|e| self.note(e))
+    }
+
+    fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
+        self.tree.node(node).door()?;
+        Some(self.view(node))
+    }
+
+    fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
+        self.tree.node(node).door()?;
+        self.view.get().cloned()
+    }
+
+    fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
+        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
+        let mut list = vec![
+            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
+            ("user.vaso.method", method::name(entry.method)),
+        ];
+        if let Ok(range) = self.locate(id) {
+            list.push(("user.vaso.offset", range.start.to_string()));
+        }
+        list.push(("user.vaso.packed_size", entry.packed.to_string()));
+        if let Some(digest) = self.recorded_sha256(id) {
+            list.push(("user.vaso.sha256", digest.to_string()));
+        }
+        list
+    }
+}
+
 impl Container for Package {
     fn source(&self) -> &Arc<Source> {
         &self.source
@@ -459,14 +523,6 @@ impl Container for Package {
 
     fn kind(&self) -> &'static str {
         self.kind.word()
-    }
-
-    fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
-    fn open(&self, id: NodeId) -> Result<Content> {
-        self.content(id).inspect_err(|e| self.note(e))
     }
 
     fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
@@ -485,24 +541,12 @@ impl Container for Package {
         !self.salvaged
     }
 
-    fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
-        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
-        let mut list = vec![
-            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
-            ("user.vaso.method", method::name(entry.method)),
-        ];
-        if let Ok(range) = self.locate(id) {
-            list.push(("user.vaso.offset", range.start.to_string()));
-        }
-        list.push(("user.vaso.packed_size", entry.packed.to_string()));
-        if let Some(digest) = self.recorded_sha256(id) {
-            list.push(("user.vaso.sha256", digest.to_string()));
-        }
-        list
-    }
-
     fn findings(&self) -> &Findings {
         &self.findings
+    }
+
+    fn shared_findings(&self) -> Arc<Findings> {
+        self.findings.clone()
     }
 
     fn describe(&self) -> Description {

@@ -13,13 +13,13 @@ use super::headers::deflate;
 use super::scratch::{self, Folder, STILL, Said};
 use crate::error::Error;
 use crate::finding::Findings;
+use crate::format::OpenOptions;
 use crate::format::package::directory::find_ends;
 use crate::format::package::load::{Loaded, Loader};
 use crate::format::package::{Package, SMALL, method};
-use crate::format::{Container, OpenOptions};
 use crate::packed::{Inflater, Mark, RECORD, record};
 use crate::store::{CacheFolder, Source};
-use crate::tree::Content;
+use crate::tree::{Branch, Content};
 
 /// More records than this say nothing new.
 const MOST: usize = 12;
@@ -76,7 +76,7 @@ pub fn index(data: &[u8]) {
         forge(&mut input, scene, right_sums, &mut bytes);
     }
     put(&path, bytes, file, seed);
-    let content = Container::open(&package, id).expect("what is wrong is told when it is read");
+    let content = Branch::open(&package, id).expect("what is wrong is told when it is read");
     assert!(matches!(content, Content::Coded(_)));
     let complete = read(&content, order, &scene.right);
     if scene.healthy && !right_sums {
