@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{As, Mount, Reader, drop_caches, everybody, eventually, folder, run, succeed, vaso};
+use common::{As, Mount, Reader, drop_caches, eventually, everybody, folder, run, succeed, vaso};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -98,7 +98,11 @@ fn what_a_mount_shows_equals_the_truth() {
                 let mut check = common::command(who, "python3");
                 let output = run(check.arg(&checker).arg(&mount.dir).arg(&truth));
                 let said = String::from_utf8_lossy(&output.stdout).into_owned();
-                assert!(output.status.success(), "{name} {who:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+                assert!(
+                    output.status.success(),
+                    "{name} {who:?}: {said}{}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
                 checked += 1;
             }
         }
@@ -110,9 +114,30 @@ fn what_a_mount_shows_equals_the_truth() {
 fn the_newest_valid_snapshot_is_current_whatever_head_says() {
     let cases: Vec<(&str, Box<dyn Fn(&Made)>, &str, &str)> = vec![
         ("as it is", Box::new(|_| ()), "000002.sqlite", "as HEAD.json says"),
-        ("torn", Box::new(|m| drop(m.head(b"{\"current\": \"0000"))), "000002.sqlite", "torn"),
-        ("nul", Box::new(|m| drop(m.head(&[0; 200]))), "000002.sqlite", "NUL"),
-        ("empty", Box::new(|m| drop(m.head(b""))), "000002.sqlite", "empty"),
+        (
+            "torn",
+            Box::new(|m| {
+                m.head(b"{\"current\": \"0000");
+            }),
+            "000002.sqlite",
+            "torn",
+        ),
+        (
+            "nul",
+            Box::new(|m| {
+                m.head(&[0; 200]);
+            }),
+            "000002.sqlite",
+            "NUL",
+        ),
+        (
+            "empty",
+            Box::new(|m| {
+                m.head(b"");
+            }),
+            "000002.sqlite",
+            "empty",
+        ),
         (
             "missing",
             Box::new(|m| fs::remove_file(m.path.join("HEAD.json")).unwrap()),
@@ -121,7 +146,9 @@ fn the_newest_valid_snapshot_is_current_whatever_head_says() {
         ),
         (
             "a crash between the snapshot and HEAD",
-            Box::new(|m| drop(m.add("000003.sqlite"))),
+            Box::new(|m| {
+                m.add("000003.sqlite");
+            }),
             "000003.sqlite",
             "HEAD.json names 000002.sqlite",
         ),
@@ -144,7 +171,12 @@ fn the_newest_valid_snapshot_is_current_whatever_head_says() {
             "cut off",
             Box::new(|m| {
                 m.add("000003.sqlite");
-                fs::OpenOptions::new().write(true).open(m.snapshot("000003.sqlite")).unwrap().set_len(40_960).unwrap();
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(m.snapshot("000003.sqlite"))
+                    .unwrap()
+                    .set_len(40_960)
+                    .unwrap();
             }),
             "000002.sqlite",
             "000003.sqlite is not valid",
@@ -162,19 +194,25 @@ fn the_newest_valid_snapshot_is_current_whatever_head_says() {
         ),
         (
             "more digits",
-            Box::new(|m| drop(m.add("1234567.sqlite").add("999999.sqlite"))),
+            Box::new(|m| {
+                m.add("1234567.sqlite").add("999999.sqlite");
+            }),
             "1234567.sqlite",
             "newest",
         ),
         (
             "a copy of a number that is not there",
-            Box::new(|m| drop(m.add("000004 (Anna's conflicted copy 2026-02-03).sqlite"))),
+            Box::new(|m| {
+                m.add("000004 (Anna's conflicted copy 2026-02-03).sqlite");
+            }),
             "000004 (Anna's conflicted copy 2026-02-03).sqlite",
             "newest",
         ),
         (
             "a copy of a number that is there",
-            Box::new(|m| drop(m.add("000002 (1).sqlite"))),
+            Box::new(|m| {
+                m.add("000002 (1).sqlite");
+            }),
             "000002.sqlite",
             "as HEAD.json says",
         ),
@@ -189,7 +227,9 @@ fn the_newest_valid_snapshot_is_current_whatever_head_says() {
         ),
         (
             "not a number",
-            Box::new(|m| drop(m.add("9.SQLITE").add("x9.sqlite").add("9.sqlite.tmp"))),
+            Box::new(|m| {
+                m.add("9.SQLITE").add("x9.sqlite").add("9.sqlite.tmp");
+            }),
             "000002.sqlite",
             "newest",
         ),
@@ -204,7 +244,11 @@ fn the_newest_valid_snapshot_is_current_whatever_head_says() {
         for first in ["cat $M/current.sqlite >/dev/null", "ls $M/browse >/dev/null", "ls -l $M >/dev/null"] {
             let mount = Mount::new(As::Me, &made.path, &[]);
             mount.sh(first);
-            assert_eq!(fs::read(mount.path("current.sqlite")).unwrap(), fs::read(made.snapshot(name)).unwrap(), "{what}");
+            assert_eq!(
+                fs::read(mount.path("current.sqlite")).unwrap(),
+                fs::read(made.snapshot(name)).unwrap(),
+                "{what}"
+            );
             assert!(mount.path("browse/ExpA/s1/trace.csv").exists(), "{what}");
             let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
             assert_eq!(status["current"], name, "{what}");
@@ -225,7 +269,8 @@ fn without_a_valid_snapshot_the_stored_files_are_there() {
     drop(mount);
     let output = run(vaso(As::Me).args(["info", "--json"]).arg(&made.path));
     let info: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let finding = info["findings"].as_array().unwrap().iter().find(|f| f["code"] == "no-valid-snapshot").unwrap();
+    let finding =
+        info["findings"].as_array().unwrap().iter().find(|f| f["code"] == "no-valid-snapshot").unwrap();
     assert!(finding["remedy"].as_str().unwrap().contains("vaso recover"));
     // Any other folder is no project.
     fs::create_dir(made.folder.path().join("Photos")).unwrap();
@@ -242,7 +287,15 @@ fn r1_looking_at_a_bundle_leaves_no_trace() {
             succeed(Command::new("chown").args(["-R", "65534:65534"]).arg(made.folder.path()));
         }
         // So that a read would show in the access time, whatever the mount's rules for it are.
-        succeed(Command::new("find").arg(&made.path).args(["-exec", "touch", "-a", "-d", "2001-01-01", "{}", "+"]));
+        succeed(Command::new("find").arg(&made.path).args([
+            "-exec",
+            "touch",
+            "-a",
+            "-d",
+            "2001-01-01",
+            "{}",
+            "+",
+        ]));
         let before = traces(made.folder.path());
         let mount = Mount::new(who, &made.path, &[]);
         mount.sh("find $M -type f -exec cat {} + >/dev/null; ls -lR $M/.vaso/history >/dev/null");
@@ -275,7 +328,10 @@ fn r5_a_snapshot_that_arrives_is_seen_and_open_files_keep_theirs() {
             assert!(since.elapsed() < Duration::from_secs(10), "{who:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(mount.sh("ls $M/snapshots | wc -l; ls $M/browse"), "3\nCACHEDIR.TAG\nexperiments.json\nproject.json\n");
+        assert_eq!(
+            mount.sh("ls $M/snapshots | wc -l; ls $M/browse"),
+            "3\nCACHEDIR.TAG\nexperiments.json\nproject.json\n"
+        );
         drop_caches();
         assert_eq!(reader.pread("db", 0, 1 << 20).unwrap(), second, "{who:?}");
         assert_eq!(reader.pread("csv", 0, 1 << 20).unwrap(), csv, "{who:?}");
@@ -377,7 +433,11 @@ fn snapshots_are_the_same_bytes_with_the_kernel_reading_and_with_the_daemon() {
             assert_eq!(reader.pread("d", 0, 100).unwrap(), bytes[..100]);
             if common::is_root() && who == As::Me {
                 let by_daemon = read_by(mount.pid) - before;
-                assert_eq!(by_daemon > 8 << 20, options.len() == 2, "{by_daemon} bytes by the daemon, {options:?}");
+                assert_eq!(
+                    by_daemon > 8 << 20,
+                    options.len() == 2,
+                    "{by_daemon} bytes by the daemon, {options:?}"
+                );
             }
         }
     }
