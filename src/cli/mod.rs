@@ -16,6 +16,7 @@ mod mount;
 mod output;
 mod project;
 mod prune;
+mod recover;
 mod umount;
 mod verify;
 
@@ -70,6 +71,7 @@ enum Verb {
     Diff(diff::Args),
     Extract(extract::Args),
     Prune(prune::Args),
+    Recover(recover::Args),
     Demo(demo::Args),
 }
 
@@ -113,6 +115,7 @@ fn run(verb: Verb) -> Result<Exit> {
         Verb::Diff(args) => diff::run(args),
         Verb::Extract(args) => extract::run(args),
         Verb::Prune(args) => prune::run(args),
+        Verb::Recover(args) => recover::run(args),
         Verb::Demo(args) => demo::run(args),
     }
 }
