@@ -8,6 +8,7 @@
 //!   pool       decoders and pieces that all entries share          whole, coverage        front to back, and checked
 //!   index      where decoding can begin in the middle              inflate, ahead         the one that can
 //!   verify     checks every byte                                   describe, sample       tell what is in it
+//!   views      what people see of it
 //! ```
 //!
 //! The central directory is the truth; a local header is read when its entry is opened, for the place of the
@@ -37,6 +38,7 @@ pub mod sample;
 mod stream;
 mod times;
 mod verify;
+mod views;
 mod whole;
 
 use std::collections::HashSet;
