@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use vaso::format::package::Package;
 use vaso::format::{self, Container, OpenOptions};
 use vaso::store::{Location, Source};
-use vaso::tree::{Branch, Kind, Spot};
+use vaso::tree::{Kind, Spot};
 
 fn container(path: &Path) -> Arc<dyn Container> {
     let source = Source::open(Arc::new(Location::find(path).unwrap())).unwrap();
@@ -19,10 +18,8 @@ fn container(path: &Path) -> Arc<dyn Container> {
 
 /// All files in the views of a package.
 fn views(container: &Arc<dyn Container>) -> BTreeMap<String, Vec<u8>> {
-    let me: Arc<dyn Branch> = container.clone();
-    let package = container.as_any().downcast_ref::<Package>().expect("a package");
-    let view = package.view(Arc::downgrade(&me), 4711).unwrap();
-    let (mut files, mut pending) = (BTreeMap::new(), vec![Spot::top(view)]);
+    let view = Spot::top(container.clone()).child(b"browse").unwrap().expect("the views are there");
+    let (mut files, mut pending) = (BTreeMap::new(), vec![view]);
     while let Some(spot) = pending.pop() {
         if spot.kind() == Kind::Directory {
             pending.extend(spot.enter().unwrap().children());
@@ -33,7 +30,8 @@ fn views(container: &Arc<dyn Container>) -> BTreeMap<String, Vec<u8>> {
         assert_eq!(content.size(), size);
         let mut bytes = vec![0; size as usize];
         assert_eq!(content.read_at(0, &mut bytes).unwrap() as u64, size);
-        files.insert(String::from_utf8(spot.path()).unwrap(), bytes);
+        let path = String::from_utf8(spot.path()).unwrap();
+        files.insert(path.strip_prefix("browse/").unwrap().to_string(), bytes);
     }
     files
 }

@@ -9,6 +9,7 @@ use super::files::Files;
 use crate::database::{AssetInfo, Database};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
+use crate::packed;
 use crate::tree::{Coded, Content, Then};
 
 /// The end of the name of an asset that has none, as its media type or its kind says.
@@ -32,7 +33,11 @@ pub fn open(database: &Arc<Database>, files: &Files, id: i64, path: &str) -> Res
     let asset = database.asset(id)?.ok_or_else(missing)?;
     let stored = asset.stored.ok_or_else(missing)?;
     match (asset.info.compressed, asset.info.size_bytes) {
-        (true, Some(size)) => unpacked(stored, size, path, files),
+        (true, Some(size)) => {
+            let mut key = blake3::Hasher::new();
+            key.update(&files.identity().here).update(b"asset").update(&id.to_le_bytes());
+            packed::zlib(stored, size, path, *key.finalize().as_bytes(), files.decoding().clone())
+        }
         (true, None) => {
             let what = "the database does not say how large it is, and its bytes are packed";
             Err(Error::Unsupported { entry: path.to_string(), what: what.to_string() })
@@ -45,12 +50,6 @@ pub fn open(database: &Arc<Database>, files: &Files, id: i64, path: &str) -> Res
         }
         (false, _) => Ok(stored),
     }
-}
-
-/// The bytes of a zlib stream.
-fn unpacked(stored: Content, size: u64, path: &str, _files: &Files) -> Result<Content> {
-    let _ = (stored, size);
-    Err(Error::Unsupported { entry: path.to_string(), what: "packed assets cannot be read yet".to_string() })
 }
 
 /// Bytes of which there are more or fewer than was said.

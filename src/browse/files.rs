@@ -10,6 +10,7 @@ use super::npy::Npy;
 use super::rendered::{Identity, Rendered, Shared};
 use crate::error::Result;
 use crate::finding::Findings;
+use crate::packed::Decoding;
 use crate::tree::{Cache, Table};
 
 /// Files that are open at once; the marks of one may take some megabytes.
@@ -80,6 +81,11 @@ impl Files {
     /// The size of the file at `path`, if it is known.
     pub fn known_size(&self, path: &str) -> Option<u64> {
         self.shared.size(path)
+    }
+
+    /// What the packed streams of the project share.
+    pub fn decoding(&self) -> &Arc<Decoding> {
+        self.shared.decoding()
     }
 
     /// Where findings go.

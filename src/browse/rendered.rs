@@ -26,6 +26,7 @@ use super::marks::{Kept, Mark, stretch};
 use super::sizes::{Extent, Sizes};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
+use crate::packed::Decoding;
 use crate::store::CacheFolder;
 use crate::tree::{Cache, Cell, Coded, Place, Table, Then};
 
@@ -53,6 +54,7 @@ pub struct Identity {
 pub struct Shared {
     identity: Identity,
     cache: Option<Arc<CacheFolder>>,
+    decoding: Arc<Decoding>,
     sizes: Sizes,
     pieces: Cache<([u8; 16], u64), Arc<Vec<u8>>>,
     findings: Arc<Findings>,
@@ -62,7 +64,13 @@ impl Shared {
     /// For the project of this identity, which no other content has.
     pub fn new(identity: Identity, cache: Option<Arc<CacheFolder>>, findings: Arc<Findings>) -> Shared {
         let sizes = Sizes::load(cache.clone(), key(&identity.here, b"sizes", b""));
-        Shared { identity, cache, sizes, pieces: Cache::new(KEPT), findings }
+        let decoding = Decoding::new(findings.clone(), cache.clone());
+        Shared { identity, cache, decoding, sizes, pieces: Cache::new(KEPT), findings }
+    }
+
+    /// What the packed streams of the project share.
+    pub fn decoding(&self) -> &Arc<Decoding> {
+        &self.decoding
     }
 
     /// The size of the file at `path`, if it is known.

@@ -1,10 +1,13 @@
 //! Embedded files: what the table of assets says of them, and their stored bytes, piece by piece.
 //!
 //! The pieces of an asset lie in `blob_chunk`, numbered from zero; put together they are a zlib stream, or the file
-//! itself. Where the pieces begin is read once from their lengths, without the pieces. A piece that is missing ends
-//! what can be read: nobody knows how long it was.
+//! itself. A piece that is missing ends what can be read: nobody knows how long it was.
+//!
+//! A search in `blob_chunk` reads whole pieces wherever it compares a key, for the key and the piece are one record.
+//! So nothing is searched for: the lengths of all pieces of all assets are listed once, from front to back, which
+//! reads no piece, and a piece is found by its place in that list.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::{Row, types::ValueRef};
@@ -59,9 +62,14 @@ impl Database {
         self.some_assets("", None)
     }
 
+    /// What is said of one asset.
+    pub fn asset_info(&self, id: i64) -> Result<Option<AssetInfo>> {
+        Ok(self.some_assets(" WHERE id = ?1", Some(id))?.pop())
+    }
+
     /// One asset. Its pieces are looked up, and not read.
     pub fn asset(self: &Arc<Self>, id: i64) -> Result<Option<Asset>> {
-        let Some(info) = self.some_assets(" WHERE id = ?1", Some(id))?.pop() else { return Ok(None) };
+        let Some(info) = self.asset_info(id)? else { return Ok(None) };
         let stored = match info.external {
             Some(_) => None,
             None => Some(Content::Coded(Arc::new(self.pieces(id)?))),
@@ -88,36 +96,72 @@ impl Database {
     }
 
     fn pieces(self: &Arc<Self>, asset: i64) -> Result<Pieces> {
+        let listed = match self.pieces.get() {
+            Some(listed) => listed,
+            None => {
+                let listed = self.list_pieces()?;
+                self.pieces.get_or_init(|| listed)
+            }
+        };
+        let from = listed.partition_point(|piece| piece.asset < asset);
+        let mine = listed[from..].iter().take_while(|piece| piece.asset == asset);
         let mut pieces = Pieces {
             database: self.clone(),
             asset,
+            first: from as u64,
             ends: Vec::new(),
             broken: None,
-            name: OnceLock::new(),
             kept: Mutex::new(None),
         };
+        mine.for_each(|piece| pieces.add(piece));
+        Ok(pieces)
+    }
+
+    fn list_pieces(&self) -> Result<Listed> {
+        let mut listed: Listed = Vec::new();
         if self.layout.with("blob_chunk", &["asset_id", "seq", "data"]).is_none() {
-            return Ok(pieces);
+            return Ok(listed);
         }
-        let sql =
-            "SELECT seq, typeof(data), octet_length(data) FROM blob_chunk WHERE asset_id = ?1 ORDER BY seq";
+        let sql = format!("SELECT asset_id, seq, typeof(data), octet_length(data) {FROM_FRONT}");
         self.with(|link| {
-            let mut statement = link.connection.prepare(sql)?;
-            let mut rows = statement.query([asset])?;
+            link.set_patience(self.patience_for_all());
+            let mut statement = link.connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                link.watch.renew();
-                let seq = value::some_integer(row.get_ref(0)?);
-                let is_blob = row.get_ref(1)? == ValueRef::Text(b"blob");
-                let len = value::some_integer(row.get_ref(2)?).unwrap_or(0).max(0) as u64;
-                pieces.add(seq, is_blob, len);
-                if pieces.ends.len() > MOST {
-                    return Err(self.unsupported(format!("asset {asset} has too many pieces")).into());
+                // What has no number is of no asset, and stands where it does not count: all such come last.
+                let Some(asset) = value::some_integer(row.get_ref(0)?) else { break };
+                let is_blob = row.get_ref(2)? == ValueRef::Text(b"blob");
+                let len = value::some_integer(row.get_ref(3)?).unwrap_or(0).max(0) as u64;
+                let seq = value::some_integer(row.get_ref(1)?).filter(|_| is_blob);
+                if listed.last().is_some_and(|last| last.asset > asset) {
+                    return Err(self
+                        .damaged("rows-out-of-order", "the pieces of assets are not in order")
+                        .into());
+                }
+                listed.push(Piece { asset, seq: seq.unwrap_or(-1), len });
+                if listed.len() > MOST {
+                    return Err(self.unsupported("there are too many pieces of assets").into());
                 }
             }
             Ok(())
         })?;
-        Ok(pieces)
+        Ok(listed)
     }
+}
+
+/// All pieces, in the order of the primary key.
+const FROM_FRONT: &str = "FROM blob_chunk ORDER BY asset_id, seq";
+
+/// All pieces of all assets.
+pub(super) type Listed = Vec<Piece>;
+
+/// One piece, as it is listed.
+#[derive(Debug)]
+pub(super) struct Piece {
+    asset: i64,
+    /// -1 if it has no number, or is no blob.
+    seq: i64,
+    len: u64,
 }
 
 const COLUMNS: [&str; 12] = [
@@ -163,11 +207,12 @@ fn info(row: &Row<'_>, shape: &Shape) -> rusqlite::Result<Option<AssetInfo>> {
 struct Pieces {
     database: Arc<Database>,
     asset: i64,
+    /// The place of the first piece in the list of all.
+    first: u64,
     /// Where each piece ends.
     ends: Vec<u64>,
     /// The first piece that is missing, and a piece of another number stands in its place.
     broken: Option<usize>,
-    name: OnceLock<String>,
     /// The piece that was read last.
     kept: Mutex<Option<(usize, Arc<[u8]>)>>,
 }
@@ -179,12 +224,12 @@ impl std::fmt::Debug for Pieces {
 }
 
 impl Pieces {
-    fn add(&mut self, seq: Option<i64>, is_blob: bool, len: u64) {
+    fn add(&mut self, piece: &Piece) {
         let at = self.ends.len();
-        if self.broken.is_none() && (seq != i64::try_from(at).ok() || !is_blob) {
+        if self.broken.is_none() && i64::try_from(at) != Ok(piece.seq) {
             self.broken = Some(at);
         }
-        let end = self.ends.last().copied().unwrap_or(0).saturating_add(len);
+        let end = self.ends.last().copied().unwrap_or(0).saturating_add(piece.len);
         self.ends.push(end);
     }
 
@@ -192,8 +237,8 @@ impl Pieces {
         piece.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    fn name(&self) -> &str {
-        self.name.get_or_init(|| format!("{}: asset {}", self.database.name, self.asset))
+    fn name(&self) -> String {
+        format!("{}: asset {}", self.database.name, self.asset)
     }
 
     /// Bytes `from..from + buf.len()` of one piece.
@@ -223,12 +268,16 @@ impl Pieces {
 
     /// Gives `len` bytes of a piece to `take`.
     fn fetch(&self, piece: usize, from: u64, len: usize, take: impl FnOnce(&[u8])) -> Result<()> {
-        let sql = "SELECT data FROM blob_chunk WHERE asset_id = ?1 AND seq = ?2";
+        let sql = format!("SELECT asset_id, seq, data {FROM_FRONT} LIMIT 1 OFFSET ?1");
         let at = from as usize;
         self.database.with(|link| {
-            let found = link.connection.query_row(sql, (self.asset, piece as i64), |row| {
-                Ok(match row.get_ref(0)? {
-                    ValueRef::Blob(bytes) => bytes.get(at..at + len).map(take).is_some(),
+            let place = self.first as i64 + piece as i64;
+            let found = link.connection.query_row(&sql, [place], |row| {
+                let key = (value::some_integer(row.get_ref(0)?), value::some_integer(row.get_ref(1)?));
+                Ok(match row.get_ref(2)? {
+                    ValueRef::Blob(bytes) if key == (Some(self.asset), Some(piece as i64)) => {
+                        bytes.get(at..at + len).map(take).is_some()
+                    }
                     _ => false,
                 })
             })?;
@@ -246,6 +295,10 @@ impl Pieces {
 impl Coded for Pieces {
     fn size(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.database.content.check()
     }
 
     fn is_ready(&self, offset: u64, len: usize) -> bool {

@@ -197,7 +197,11 @@ unsafe extern "C" fn read(
         std::ptr::write_bytes(buf.cast::<u8>(), 0, len.max(0) as usize);
         (served, std::slice::from_raw_parts_mut(buf.cast::<u8>(), len.max(0) as usize))
     };
-    guarded(ffi::SQLITE_IOERR_READ, || {
+    let failed = |error: Error| {
+        *served.fault.lock() = Some(error);
+        ffi::SQLITE_IOERR_READ
+    };
+    let read = catch_unwind(AssertUnwindSafe(|| {
         let offset = offset.max(0) as u64;
         match served.content.read_at(offset, buf) {
             Ok(n) => {
@@ -208,11 +212,11 @@ unsafe extern "C" fn read(
                 }
                 if n < buf.len() { ffi::SQLITE_IOERR_SHORT_READ } else { ffi::SQLITE_OK }
             }
-            Err(error) => {
-                *served.fault.lock() = Some(error);
-                ffi::SQLITE_IOERR_READ
-            }
+            Err(error) => failed(error),
         }
+    }));
+    read.unwrap_or_else(|_| {
+        failed(Error::Refused("reading the database failed in the program itself".into()))
     })
 }
 

@@ -136,9 +136,14 @@ impl Link {
         self.watch.renew();
     }
 
+    /// What a read has failed with since this was asked last. SQLite does not always pass it on.
+    pub fn take_fault(&self) -> Option<Error> {
+        self.fault.lock().take()
+    }
+
     /// What SQLite's error means here.
     pub fn error(&self, error: rusqlite::Error, name: &str) -> Error {
-        if let Some(fault) = self.fault.lock().take()
+        if let Some(fault) = self.take_fault()
             && code(&error) == Some(ErrorCode::SystemIoFailure)
         {
             return fault;

@@ -14,11 +14,12 @@
 //!   wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
 //!
-//! Memory: each connection keeps a MiB of pages, at most [`IDLE`] connections rest in a database, and all of SQLite
+//! Memory: each connection keeps a MiB of pages, at most four connections rest in a database, and all of SQLite
 //! in a process may have 512 MiB. Values longer than 64 MiB are not read.
 
 mod asset;
 mod columns;
+mod compare;
 mod count;
 mod file;
 mod glance;
@@ -33,8 +34,8 @@ mod value;
 mod wal;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -44,6 +45,7 @@ use crate::error::{Error, Result};
 use crate::tree::Content;
 
 pub use asset::{Asset, AssetInfo};
+pub use compare::{Counts, Difference, EventChange, SampleChange, SampleName, changed_tables, compare};
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
 pub use part::{Outcome, Reference};
@@ -69,6 +71,7 @@ pub struct Database {
     user_version: i64,
     stopped: Arc<AtomicBool>,
     idle: Mutex<Vec<Link>>,
+    pieces: OnceLock<asset::Listed>,
 }
 
 /// What ends a statement early: SQLite, or whoever takes the rows.
@@ -103,7 +106,8 @@ impl Database {
         let (layout, user_version) = found.map_err(|e| link.error(e, name))?;
         layout.require(name)?;
         let idle = Mutex::new(vec![link]);
-        Ok(Arc::new(Database { content, name: name.into(), layout, user_version, stopped, idle }))
+        let pieces = OnceLock::new();
+        Ok(Arc::new(Database { content, name: name.into(), layout, user_version, stopped, idle, pieces }))
     }
 
     /// What errors call it.
@@ -156,7 +160,11 @@ impl Database {
                     other => Some(value::text(other)),
                 })
             });
-            match found? {
+            let found = found?;
+            if let Some(fault) = link.take_fault() {
+                return Err(fault.into());
+            }
+            match found {
                 None => Ok(()),
                 Some(what) => {
                     // The first line of several only names the database.

@@ -16,6 +16,6 @@ mod target;
 pub use folder::{Folder, Item, ItemKind};
 pub use location::Location;
 pub use record_file::{CacheFolder, RecordFile};
-pub use source::{Source, SourceReader};
+pub use source::Source;
 pub use stamp::{Stamp, State};
 pub use target::Target;

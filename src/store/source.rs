@@ -5,7 +5,7 @@
 //! between is dropped when they differ. (A writer moves the file's times before it changes a byte.)
 
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -140,57 +140,5 @@ impl Source {
         let mut buf = vec![0; (range.end - range.start) as usize];
         self.read_at(range.start, &mut buf)?;
         Ok(buf)
-    }
-}
-
-/// Reads a range of a source from front to back, in pieces of a fixed size.
-#[derive(Debug)]
-pub struct SourceReader {
-    source: Arc<Source>,
-    rest: Range<u64>,
-    buf: Vec<u8>,
-    at: usize,
-}
-
-impl SourceReader {
-    /// Big enough that the system calls do not show beside inflating, small enough to have dozens.
-    const PIECE: u64 = 64 * 1024;
-
-    /// A reader of `range`, which lies within the source.
-    pub fn new(source: Arc<Source>, range: Range<u64>) -> SourceReader {
-        SourceReader { source, rest: range, buf: Vec::new(), at: 0 }
-    }
-
-    /// How many bytes of the range have not been consumed.
-    pub fn remaining(&self) -> u64 {
-        self.rest.end - self.rest.start + (self.buf.len() - self.at) as u64
-    }
-}
-
-impl BufRead for SourceReader {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.buf.len() && !self.rest.is_empty() {
-            let piece = Self::PIECE.min(self.rest.end - self.rest.start);
-            self.buf.resize(piece as usize, 0);
-            self.at = self.buf.len();
-            self.source.read_at(self.rest.start, &mut self.buf)?;
-            self.rest.start += piece;
-            self.at = 0;
-        }
-        Ok(&self.buf[self.at..])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.at += amount;
-    }
-}
-
-impl Read for SourceReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let piece = self.fill_buf()?;
-        let n = piece.len().min(out.len());
-        out[..n].copy_from_slice(&piece[..n]);
-        self.consume(n);
-        Ok(n)
     }
 }

@@ -31,6 +31,11 @@ pub trait Coded: Send + Sync + std::fmt::Debug {
     /// The exact number of decoded bytes.
     fn size(&self) -> u64;
 
+    /// Whether what it is decoded from is still what it was when it was opened.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether these bytes are decoded already, so that reading them takes no time.
     fn is_ready(&self, offset: u64, len: usize) -> bool;
 
@@ -57,6 +62,17 @@ impl Content {
             Content::Whole(source) => source.size(),
             Content::Coded(stream) => stream.size(),
             Content::Headed(head, rest, from) => head.len() as u64 + rest.size().saturating_sub(*from),
+        }
+    }
+
+    /// Whether the bytes are still those that were opened. A read finds that out by itself; this is for whoever
+    /// keeps what was read.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Content::Bytes(_) => Ok(()),
+            Content::Range(source, _) | Content::Whole(source) => source.check(),
+            Content::Coded(stream) => stream.check(),
+            Content::Headed(_, rest, _) => rest.check(),
         }
     }
 

@@ -160,7 +160,10 @@ impl Tree {
     /// Whether a node is stored; else it was derived, or is a directory of what was derived.
     pub fn is_stored(&self, id: NodeId) -> bool {
         let child = self.child_at(id, 0).map(|child| self.node(child));
-        self.node(id).derived().is_none() && child.is_none_or(|child| child.derived().is_none())
+        let node = self.node(id);
+        node.derived().is_none()
+            && node.door().is_none()
+            && child.is_none_or(|child| child.derived().is_none())
     }
 
     /// The children of a directory in the order of their names; nothing for anything else.
