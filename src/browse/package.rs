@@ -195,20 +195,11 @@ impl Folder {
         Ok(Folder { stored, files, id, shelved: shelf.finish() })
     }
 
-    /// The table of a file that is rendered.
-    fn rendered(&self, what: &What, path: &str) -> Result<Option<(Arc<dyn Table>, As)>> {
-        Ok(match what {
-            What::Channels(node, how) => {
-                Some((channels(self.stored.open(*node)?, path, self.files.findings())?, *how))
-            }
-            What::Events => {
-                let (node, _) = self.stored.file(EVENTS)?.ok_or_else(|| Error::NotFound(EVENTS.into()))?;
-                let findings = self.files.shared_findings();
-                let lines = Lines::new(self.stored.open(node)?, EVENTS, &self.id, findings);
-                Some((Arc::new(lines), As::Csv))
-            }
-            _ => None,
-        })
+    /// The events of this dataset.
+    fn events(&self) -> Result<Arc<dyn Table>> {
+        let (node, _) = self.stored.file(EVENTS)?.ok_or_else(|| Error::NotFound(EVENTS.into()))?;
+        let findings = self.files.shared_findings();
+        Ok(Arc::new(Lines::new(self.stored.open(node)?, EVENTS, &self.id, findings)))
     }
 }
 
@@ -297,7 +288,7 @@ impl Branch for View {
     fn open(&self, node: NodeId) -> Result<Content> {
         match self.shelved.what(node)? {
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
-            _ => unreachable!("there are only documents at the top"),
+            _ => Err(Error::NotFound(self.shelved.path(node))),
         }
     }
 
@@ -327,23 +318,22 @@ impl Branch for Folder {
     }
 
     fn open(&self, node: NodeId) -> Result<Content> {
-        let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
-        match (what, self.rendered(what, &path)?) {
-            (_, Some((table, how))) => Ok(Content::Coded(self.files.open(&path, &table, how)?)),
-            (What::Bytes(bytes), _) => Ok(Content::Bytes(bytes.clone())),
-            (What::Stored(node), _) => self.stored.open(*node),
-            (What::Channels(..) | What::Events, None) => unreachable!("these are rendered"),
+        let path = self.shelved.path(node);
+        match self.shelved.what(node)? {
+            What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
+            What::Stored(node) => self.stored.open(*node),
+            What::Channels(node, how) => {
+                let table = || channels(self.stored.open(*node)?, &path, self.files.findings());
+                Ok(Content::Coded(self.files.open(&path, *how, table)?))
+            }
+            What::Events => Ok(Content::Coded(self.files.open(&path, As::Csv, || self.events())?)),
         }
     }
 
     fn late_size(&self, node: NodeId) -> Result<u64> {
-        let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
-        match self.files.known_size(&path) {
+        match self.known_size(node) {
             Some(size) => Ok(size),
-            None => match self.rendered(what, &path)? {
-                Some((table, how)) => self.files.size(&path, &table, how),
-                None => Ok(self.open(node)?.size()),
-            },
+            None => Ok(self.open(node)?.size()),
         }
     }
 

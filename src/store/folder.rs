@@ -128,7 +128,7 @@ impl Folder {
     pub fn link(&self, name: &[u8]) -> Result<Vec<u8>> {
         let name = OsStr::from_bytes(name);
         let target = readlinkat(self.fd.as_fd(), name);
-        Ok(target.map_err(|e| Error::io("read the link", &self.path.join(name), e))?.into_encoded_bytes())
+        Ok(target.map_err(|e| Error::io("read the link", self.path.join(name), e))?.into_encoded_bytes())
     }
 
     /// Opens a file in it for reading, and leaves no access time where that is allowed.
