@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,13 +57,7 @@ pub struct Folder {
 impl Folder {
     /// Opens `name` in the folder behind a descriptor; `path` is for people.
     pub fn open_at(above: impl AsFd, name: &OsStr, path: PathBuf) -> Result<Folder> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        // Listing moves the access time, except for the owner, who may ask that it does not.
-        let fd = match openat(above.as_fd(), name, flags | OFlag::O_NOATIME, Mode::empty()) {
-            Err(Errno::EPERM) => openat(above.as_fd(), name, flags, Mode::empty()),
-            other => other,
-        };
-        let fd = fd.map_err(|e| Error::io("open the folder", &path, e))?;
+        let fd = open_quietly(above.as_fd(), name).map_err(|e| Error::io("open the folder", &path, e))?;
         Ok(Folder { fd, path })
     }
 
@@ -88,12 +82,7 @@ impl Folder {
     /// All entries in the order of their names.
     pub fn list(&self) -> Result<Vec<Item>> {
         let failed = |e: Errno| Error::io("list the folder", &self.path, e);
-        let again = openat(
-            self.fd.as_fd(),
-            ".",
-            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        );
+        let again = open_quietly(self.fd.as_fd(), OsStr::new("."));
         let mut dir = Dir::from_fd(again.map_err(failed)?).map_err(failed)?;
         let mut items = Vec::new();
         for entry in dir.iter() {
@@ -153,6 +142,15 @@ impl Folder {
     /// Makes what was added and removed durable.
     pub fn sync(&self) -> Result<()> {
         nix::unistd::fsync(&self.fd).map_err(|e| Error::io("sync the folder", &self.path, e))
+    }
+}
+
+/// Opens a folder. Listing moves the access time, except for the owner, who may ask that it does not.
+fn open_quietly(above: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    match openat(above, name, flags | OFlag::O_NOATIME, Mode::empty()) {
+        Err(Errno::EPERM) => openat(above, name, flags, Mode::empty()),
+        other => other,
     }
 }
 
