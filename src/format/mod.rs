@@ -14,6 +14,7 @@ use crate::store::{CacheFolder, Source};
 use crate::tree::{Content, NodeId, Tree};
 
 pub mod package;
+pub mod vsf;
 
 /// How a project is to be opened.
 #[derive(Debug, Clone)]
