@@ -398,3 +398,46 @@ fn algorithms_are_told_from_lengths() {
     assert_eq!(hash(&with(b"h3\x20", 32)), (Algorithm::Unsaid, 32));
     assert_eq!(hash(&with(b"h5\0\0\0\x20", 32)), (Algorithm::Unsaid, 32));
 }
+
+/// By rules that were found with independent code; the corpus is whole, so every hash is right.
+#[test]
+fn every_hash_in_real_files_is_right() {
+    let folder = common::data("vsf.tar.xz");
+    let mut counts = std::collections::BTreeMap::new();
+    for dialect in ["z2", "z5", "z7", "z8", "z10"] {
+        for path in files(&folder.path().join("vsf").join(dialect)) {
+            let (bytes, file) = read(&path);
+            for check in vsf::verify(&bytes, &file, &[], &mut |_| ()).unwrap() {
+                let what = format!("{} {check:?}", path.display());
+                let kind = match check.sealing {
+                    vsf::Sealing::FileHash => "file",
+                    vsf::Sealing::Provenance => "provenance",
+                    vsf::Sealing::FileSignature => "file signature",
+                    vsf::Sealing::Content(_) => "content",
+                    vsf::Sealing::Section(_) => "section signature",
+                };
+                match check.outcome {
+                    vsf::Outcome::Right => *counts.entry(kind).or_insert(0) += 1,
+                    vsf::Outcome::Unverified(why) => {
+                        assert_eq!(
+                            (kind, why),
+                            ("section signature", "the key is not in the file"),
+                            "{what}"
+                        );
+                    }
+                    vsf::Outcome::Wrong => panic!("{what}"),
+                }
+            }
+            // One changed bit, in the last byte, is seen by every hash of the file.
+            let mut changed = bytes.clone();
+            *changed.last_mut().unwrap() ^= 1;
+            let file = vsf::open(&changed).unwrap();
+            for check in vsf::verify(&changed, &file, &[], &mut |_| ()).unwrap() {
+                if matches!(check.sealing, vsf::Sealing::FileHash | vsf::Sealing::Provenance) {
+                    assert_eq!(check.outcome, vsf::Outcome::Wrong, "{}", path.display());
+                }
+            }
+        }
+    }
+    println!("{counts:?}");
+}

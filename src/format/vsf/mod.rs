@@ -6,6 +6,7 @@
 //!     walk       one value at a time, recognised by its markers     resync   the end of those that hide it
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
+//!     build, encode      files of the design, written            pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
 //! ```
 //!
@@ -24,21 +25,27 @@
 //! # Ok::<(), vaso::error::Error>(())
 //! ```
 
+mod build;
 mod eagle;
 mod element;
+mod encode;
 mod file;
 mod generations;
 mod input;
 mod layout;
 mod pack;
+pub mod registry;
 mod resync;
 mod section;
 mod spirix;
 mod value;
+mod verify;
 mod walk;
 
+pub use build::{Builder, Fields, is_name};
 pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};
 pub use element::{Element, Width};
+pub use encode::Unfit;
 pub use file::{File, Header, Kind, Label, Trailing};
 pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
@@ -47,6 +54,8 @@ pub use spirix::Spirix;
 pub use value::{
     Algorithm, Data, Field, Item, Packed, Reference, Rest, Sealed, Section, Tensor, Value, Wrapped, count_of,
 };
+
+pub use verify::{Check, Outcome, Sealing, verify, verify_section};
 
 /// How every file begins.
 pub const MAGIC: &[u8; 4] = b"R\xC3\x85<";
