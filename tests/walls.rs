@@ -26,11 +26,12 @@ const CRATES: &[(&str, &str)] = &[
     ("flate2", "src/format/package/"),
     ("libz_rs_sys", "src/format/package/inflate.rs"),
     ("rusqlite", "src/database/"),
+    ("ed25519_dalek", "src/format/vsf/"),
     ("memmap2", "src/store/"),
     ("clap", "src/cli/"),
     ("indicatif", "src/cli/"),
     ("bzip2", "src/format/package/methods.rs"),
-    ("ruzstd", "src/format/package/methods.rs"),
+    ("ruzstd", "src/format/"),
     ("lzma_rust2", "src/format/package/methods.rs"),
     ("deflate64", "src/format/package/methods.rs"),
 ];

@@ -88,7 +88,13 @@ impl Fields {
         let mut depth = self.depth;
         open_field(&mut field, name)?;
         for (n, value) in values.iter().enumerate() {
-            field.put(if n == 0 { b":" } else { b"," });
+            let place = |value: &Value| matches!(value, Value::Number(b'o' | b'b' | b'n', _));
+            match n {
+                0 => field.put(b":"),
+                // A reference is three numbers in a row.
+                n if place(value) && place(&values[n - 1]) => {}
+                _ => field.put(b","),
+            }
             match value {
                 Value::Section(section) => {
                     let nested = Fields::of(section, from)?;

@@ -284,11 +284,11 @@ impl File {
 
     /// The items of a label that is a section. What cannot be read of it is its rest; an error means that there
     /// is nothing to read.
-    pub fn section(&self, input: &dyn Input, label: &Label) -> Result<Body> {
+    pub fn section(&self, input: &(impl Input + ?Sized), label: &Label) -> Result<Body> {
         let range = self.range(label).map_err(|wrong| wrong.about(&label.title()))?;
         let count = label.reference.as_ref().and_then(|r| r.count);
         let expected = count.map(|n| u64::try_from(n).unwrap_or(u64::MAX));
-        section::read(input, range, self.header.version(), expected)
+        section::read(&input, range, self.header.version(), expected)
     }
 
     /// What is odd about a section that was read.

@@ -38,7 +38,7 @@ pub fn settle_units(file: &mut File) {
         *reference = eighth(reference).expect("it was possible");
     }
     let text = "offsets and sizes make sense only as bits, and are read so";
-    file.note(Severity::Warning, "vsf-bits", String::new(), text.to_string());
+    file.note(Severity::Warning, "vsf-offsets-in-bits", String::new(), text.to_string());
 }
 
 /// Labels that cannot be read, that lie upon each other, or that share a name.

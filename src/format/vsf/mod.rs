@@ -30,6 +30,8 @@ mod eagle;
 mod element;
 mod encode;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod generations;
 mod input;
 mod layout;
@@ -41,6 +43,7 @@ mod spirix;
 mod value;
 mod verify;
 mod walk;
+mod wrapped;
 
 pub use build::{Builder, Fields, is_name};
 pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};

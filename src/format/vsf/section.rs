@@ -177,12 +177,16 @@ impl Walk<'_> {
                 Some(b'[') => {
                     let mut nested = self.section(true)?;
                     let unread = nested.rest.take();
-                    let span = at..unread.as_ref().map_or(self.cursor.at(), |rest| rest.range.start);
-                    nested.span = span.clone();
-                    field.span.end = span.end;
-                    field.values.push(Item { value: Value::Section(Box::new(nested)), span });
+                    let end = unread.as_ref().map_or(self.cursor.at(), |rest| rest.range.start);
+                    if unread.is_none() || nested.count() > 0 {
+                        nested.span = at..end;
+                        let value = Value::Section(Box::new(nested));
+                        field.values.push(Item { value, span: at..end });
+                    }
+                    field.span.end = end;
                     if let Some(rest) = unread {
-                        return Err(Stop::Wrong(rest.wrong, Some(field)));
+                        let begun = Some(field).filter(|field| !field.values.is_empty());
+                        return Err(Stop::Wrong(rest.wrong, begun));
                     }
                 }
                 Some(_) => {

@@ -34,7 +34,7 @@ impl Data {
     }
 
     /// The bytes, from `input` where they are not in memory. For data whose length the caller has bounded.
-    pub fn load(&self, input: &dyn Input) -> Parsed<Vec<u8>> {
+    pub fn load(&self, input: &(impl Input + ?Sized)) -> Parsed<Vec<u8>> {
         match self {
             Data::Bytes(bytes) => Ok(bytes.clone()),
             Data::At(range) => {

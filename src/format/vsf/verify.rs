@@ -84,12 +84,12 @@ const LETTERS: [&[u8]; 3] = [b"eprmfsd", b"epr", b"e"];
 /// Checks everything that can be checked; reads all of the file, for some rules more than once. `keys` are tried
 /// beside those in the file. `progress` is told how many bytes were read.
 pub fn verify(
-    input: &dyn Input,
+    input: &(impl Input + ?Sized),
     file: &File,
     keys: &[VerifyingKey],
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Check>> {
-    let mut verifier = Verifier { input, file, keys: keys.to_vec(), progress, checks: Vec::new() };
+    let mut verifier = Verifier { input: &input, file, keys: keys.to_vec(), progress, checks: Vec::new() };
     verifier.keys.extend(file.header.items.iter().filter_map(key_in));
     verifier.header()?;
     for label in &file.labels {
@@ -101,7 +101,7 @@ pub fn verify(
 
 /// Checks the signatures that stand in the fields of a section that was read, as our own writer makes them.
 pub fn verify_section(
-    input: &dyn Input,
+    input: &(impl Input + ?Sized),
     file: &File,
     label: &Label,
     body: &section::Body,
@@ -111,7 +111,7 @@ pub fn verify_section(
     let Value::Signature(sealed) = &item.value else { return Ok(None) };
     let mut ignored = |_| ();
     let keys = file.header.items.iter().filter_map(key_in).collect();
-    let mut verifier = Verifier { input, file, keys, progress: &mut ignored, checks: Vec::new() };
+    let mut verifier = Verifier { input: &input, file, keys, progress: &mut ignored, checks: Vec::new() };
     let hole = hole(item, sealed);
     let (hash, _) = verifier.hash(body.section.span.clone(), &[hole], &[])?;
     let outcome = verifier.signature(sealed, hash.as_bytes())?;

@@ -294,7 +294,7 @@ impl<'a> Walk<'a> {
             b'5' => Count::F5(self.f5()?),
             _ => Count::F6(self.f6()?),
         };
-        if self.place == Place::Bare && self.element().is_ok() {
+        if !self.may_end_here()? || self.place == Place::Bare && self.element().is_ok() {
             // Then it claims to be a tensor all the same, and is refused as one.
             self.cursor.seek(start);
             return self.tensor(b't').map(Some);
