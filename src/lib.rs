@@ -11,6 +11,8 @@
 //!     format/     trait Container, one table of formats
 //!       package/    .vaso packages: ZIP files
 //!     browse/     what is derived from a project, for people
+//!     database/   SQLite projects: reading over any bytes, the tables as they are found
+//!     packed/     packed streams, read at any place
 //!     tree/       names, nodes, content
 //!     store/      bytes: the only door to the disk
 //!   error.rs  finding.rs     what can go wrong, and what is worth telling
@@ -43,10 +45,12 @@
 
 pub mod browse;
 pub mod cli;
+pub mod database;
 pub mod error;
 pub mod finding;
 pub mod format;
 pub mod mount;
+pub mod packed;
 pub mod store;
 pub mod tree;
 pub mod volume;

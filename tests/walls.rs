@@ -11,33 +11,39 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("finding.rs", &["error"]),
     ("store", &["error"]),
     ("tree", &["error", "store"]),
-    ("browse", &["error", "store", "tree"]),
-    ("format", &["error", "finding", "store", "tree", "browse"]),
+    ("packed", &["error", "finding", "store", "tree"]),
+    ("database", &["error", "finding", "store", "tree", "packed"]),
+    ("browse", &["error", "finding", "store", "tree", "packed", "database"]),
+    ("format", &["error", "finding", "store", "tree", "packed", "database", "browse"]),
     ("volume", &["error", "finding", "store", "tree", "format"]),
     // The format is opened here, and only through its table.
     ("mount", &["error", "store", "tree", "format", "volume"]),
     ("cli", &["error", "finding", "store", "tree", "format", "volume", "mount"]),
 ];
 
-/// Crates that are named in one place only.
+/// Crates that are named in their own places only.
 const CRATES: &[(&str, &str)] = &[
     ("fuser", "src/mount/"),
     ("zip", "src/format/package/"),
     ("flate2", "src/format/package/"),
-    ("libz_rs_sys", "src/format/package/inflate.rs"),
+    ("flate2", "src/packed/"),
+    ("libz_rs_sys", "src/packed/inflate.rs"),
     ("rusqlite", "src/database/"),
+    ("parquet", "src/browse/parquet.rs"),
+    ("bytes", "src/browse/parquet.rs"),
     ("ed25519_dalek", "src/format/vsf/"),
     ("memmap2", "src/store/"),
     ("clap", "src/cli/"),
     ("indicatif", "src/cli/"),
-    ("bzip2", "src/format/package/methods.rs"),
-    ("ruzstd", "src/format/"),
-    ("lzma_rust2", "src/format/package/methods.rs"),
-    ("deflate64", "src/format/package/methods.rs"),
+    ("bzip2", "src/packed/methods.rs"),
+    ("ruzstd", "src/packed/methods.rs"),
+    ("ruzstd", "src/format/vsf/wrapped.rs"),
+    ("lzma_rust2", "src/packed/methods.rs"),
+    ("deflate64", "src/packed/methods.rs"),
 ];
 
 /// The modules that may have unsafe code.
-const UNSAFE: [&str; 1] = ["src/format/package/inflate.rs"];
+const UNSAFE: [&str; 3] = ["src/database/file.rs", "src/packed/inflate.rs", "src/store/quiet.rs"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -121,10 +127,11 @@ fn every_room_of_the_drawing_is_there_and_no_other() {
 #[test]
 fn a_crate_is_named_only_where_it_belongs() {
     for (file, code) in sources() {
-        for (name, place) in CRATES {
+        for (name, _) in CRATES {
+            let mut places = CRATES.iter().filter(|(other, _)| other == name).map(|(_, place)| place);
             assert!(
-                !names(&code, name) || file.starts_with(place),
-                "{file} names `{name}`, which belongs to {place}"
+                !names(&code, name) || places.any(|place| file.starts_with(place)),
+                "{file} names `{name}`, which belongs elsewhere"
             );
         }
     }

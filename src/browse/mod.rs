@@ -7,10 +7,40 @@
 //! Everything here is a function of the project. If the project stores an entry of the folder's name, that one
 //! keeps it, and ours is the twin.
 
+mod asset;
+mod csv;
+mod files;
+mod form;
+mod frame;
+mod json;
+mod lines;
+mod marks;
+mod metadata;
+mod names;
+mod npy;
+mod package;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod project;
+#[cfg(test)]
+mod project_tests;
+mod rendered;
+#[cfg(test)]
+mod rendered_tests;
+mod sample;
+mod shelf;
+mod sizes;
+#[cfg(test)]
+mod testing;
+
+pub use package::package_view;
+pub use project::database_view;
+pub use rendered::Identity;
+
 use std::collections::HashSet;
 
 use crate::error::Result;
-use crate::tree::{Builder, Content, Kind, Leaf, SafePath, Time, free_twin};
+use crate::tree::{Builder, SafePath, Time, free_twin};
 
 /// The folder.
 const NAME: &str = "browse";
@@ -19,29 +49,25 @@ const TAG_NAME: &str = "CACHEDIR.TAG";
 const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
 # What is in this folder is derived from the project it stands in, and is made again when it is mounted.\n\
 # A backup may leave it out (--exclude-caches).\n";
-/// The number of the tag among the derived files.
-const TAG_NUMBER: u32 = 0;
 /// How much newer the tag is than all else. File systems that store times in steps of two seconds keep the order.
 const NEWER: i64 = 2;
 
-/// Adds the folder to a tree that is otherwise complete.
+/// Adds the folder to a tree that is otherwise complete: a door, behind which the views stand.
 pub fn add(builder: &mut Builder) -> Result<()> {
     let taken: HashSet<Vec<u8>> = builder.names_at_root(NAME.as_bytes()).map(<[u8]>::to_vec).collect();
     let folder = free_twin(NAME, |name| taken.contains(name));
-    let tag = Leaf {
-        size: TAG.len() as u64,
-        time: Time::default(),
-        mode: 0o444,
-        kind: Kind::File,
-        entry: Leaf::derived(TAG_NUMBER),
-        identity: crc32fast::hash(TAG).into(),
-    };
-    let path = format!("{folder}/{TAG_NAME}");
-    builder.newest(SafePath::check(path.as_bytes()).expect("a plain name"), tag, NEWER)
+    builder.newest_door(SafePath::check(folder.as_bytes()).expect("a plain name"), 0)
 }
 
-/// The bytes of a derived file.
-pub fn open(number: u32) -> Content {
-    debug_assert_eq!(number, TAG_NUMBER);
-    Content::Bytes(TAG.into())
+/// What a view is of, and where it hangs.
+#[derive(Debug, Clone, Copy)]
+pub struct What {
+    /// Tells the content from any other.
+    pub identity: Identity,
+    /// When the data was written.
+    pub time: Time,
+    /// The newest time of the whole project.
+    pub newest: Time,
+    /// The number that it hangs below.
+    pub root: u64,
 }

@@ -17,10 +17,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let project = project::open(&args.source)?;
     for path in &args.path {
-        let id = project::find_file(project.tree(), path)?;
-        output::print(|out| project::read(project.as_ref(), id, |piece| out.write_all(piece)))?;
+        let file = project::find_file(&args.source, path)?;
+        output::print(|out| project::read(&file, |piece| out.write_all(piece)))?;
     }
     Ok(Exit::Done)
 }

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use super::exit::Exit;
 use super::{output, project};
 use crate::error::{Error, Result, from_io};
-use crate::format::Container;
 use crate::store::Target;
-use crate::tree::{Kind, NodeId, Tree};
+use crate::tree::{Kind, Spot, Time};
 
 /// Copy a file or a directory out of a project.
 ///
@@ -27,75 +26,70 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let project = project::open(&args.source)?;
-    let tree = project.tree();
-    let top = project::find(tree, &args.path)?;
+    let (project, top) = project::find(&args.source, &args.path, true)?;
     let mut dest = args.dest.clone();
     if dest.is_dir() {
-        match top {
-            Tree::ROOT => dest.push(project.source().path().file_stem().unwrap_or(OsStr::new("project"))),
-            _ => dest.push(OsStr::from_bytes(tree.name(top))),
+        match top.name() {
+            b"" => dest.push(project.source().path().file_stem().unwrap_or(OsStr::new("project"))),
+            name => dest.push(OsStr::from_bytes(name)),
         }
     }
-    let all = total(tree, top);
-    let mut copy = Copy {
-        project: project.as_ref(),
-        progress: output::Progress::new("copying"),
-        all,
-        done: 0,
-        failed: 0,
-    };
+    let all = total(&top)?;
+    let directory = top.kind() == Kind::Directory;
+    let mut copy = Copy { progress: output::Progress::new("copying"), all, done: 0, failed: 0 };
     copy.tree(top, &dest)?;
     let failed = copy.failed;
     drop(copy);
     if failed == 0 {
         return Ok(Exit::Done);
     }
-    if tree.node(top).kind == Kind::Directory {
+    if directory {
         let files = if failed == 1 { "1 file was".to_string() } else { format!("{failed} files were") };
         output::complain(&format!("{files} not copied, as said above; everything else was"));
     }
     Ok(Exit::Findings)
 }
 
-struct Copy<'a> {
-    project: &'a dyn Container,
+struct Copy {
     progress: output::Progress,
     all: u64,
     done: u64,
     failed: u64,
 }
 
-impl Copy<'_> {
+impl Copy {
     /// Copies everything from `top` down. Not by calling itself: stored paths may be thousands deep.
-    fn tree(&mut self, top: NodeId, dest: &Path) -> Result<()> {
-        let tree = self.project.tree();
+    fn tree(&mut self, top: Spot, dest: &Path) -> Result<()> {
         let mut pending = vec![(top, dest.to_path_buf())];
-        let mut made: Vec<(NodeId, PathBuf)> = Vec::new();
-        while let Some((id, to)) = pending.pop() {
-            match tree.node(id).kind {
+        let mut made: Vec<(Time, PathBuf)> = Vec::new();
+        while let Some((spot, to)) = pending.pop() {
+            match spot.kind() {
                 Kind::Directory => {
+                    let spot = spot.enter()?;
                     std::fs::create_dir(&to).map_err(|e| cannot_write(&to, e))?;
-                    pending.extend(tree.children(id).map(|c| (c, to.join(OsStr::from_bytes(tree.name(c))))));
-                    made.push((id, to));
+                    pending.extend(spot.children().map(|c| {
+                        let to = to.join(OsStr::from_bytes(c.name()));
+                        (c, to)
+                    }));
+                    made.push((spot.branch.tree().node(spot.node).time(), to));
                 }
-                Kind::File => self.file(id, &to)?,
-                Kind::Link => self.link(id, &to)?,
+                Kind::File => self.file(&spot, &to)?,
+                Kind::Link => self.link(&spot, &to)?,
             }
         }
         // Times last, and from the bottom: every file that is made changes its directory's.
-        for (id, to) in made.into_iter().rev() {
-            let times = std::fs::FileTimes::new().set_modified(tree.node(id).time().into());
+        for (time, to) in made.into_iter().rev() {
+            let times = std::fs::FileTimes::new().set_modified(time.into());
             let set = std::fs::File::open(&to).and_then(|dir| dir.set_times(times));
             set.map_err(|e| cannot_write(&to, e))?;
         }
         Ok(())
     }
 
-    fn file(&mut self, id: NodeId, to: &Path) -> Result<()> {
-        let node = self.project.tree().node(id);
+    fn file(&mut self, spot: &Spot, to: &Path) -> Result<()> {
+        let node = spot.branch.tree().node(spot.node);
         let mut target = Target::create(to).map_err(|e| cannot_write(to, e))?;
-        let read = project::read(self.project, id, |piece| {
+        let read = project::read(spot, |piece| {
             self.done += piece.len() as u64;
             self.progress.at(self.done, self.all);
             target.write_all(piece)
@@ -113,9 +107,9 @@ impl Copy<'_> {
         }
     }
 
-    fn link(&mut self, id: NodeId, to: &Path) -> Result<()> {
+    fn link(&mut self, spot: &Spot, to: &Path) -> Result<()> {
         let mut target = Vec::new();
-        let read = project::read(self.project, id, |piece| {
+        let read = project::read(spot, |piece| {
             target.extend_from_slice(piece);
             Ok(())
         });
@@ -124,14 +118,16 @@ impl Copy<'_> {
     }
 }
 
-fn total(tree: &Tree, top: NodeId) -> u64 {
-    let mut below = vec![top];
+/// The bytes below `top`, as far as they are known without rendering anything.
+fn total(top: &Spot) -> Result<u64> {
+    let mut below = vec![top.clone()];
     let mut bytes = 0u64;
-    while let Some(id) = below.pop() {
-        bytes = bytes.saturating_add(tree.node(id).size());
-        below.extend(tree.children(id));
+    while let Some(spot) = below.pop() {
+        let spot = spot.enter()?;
+        bytes = bytes.saturating_add(spot.branch.tree().node(spot.node).size());
+        below.extend(spot.children());
     }
-    bytes
+    Ok(bytes)
 }
 
 fn cannot_write(to: &Path, error: io::Error) -> Error {

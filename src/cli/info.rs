@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let description = project::open(&args.source)?.describe();
+    let description = project::open_confirmed(&args.source)?.describe();
     match args.json {
         true => output::json(&description)?,
         false => output::print(|out| print(out, &description))?,
@@ -31,9 +31,13 @@ fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<18}{}", output::plain(value));
     line("source", &d.source)?;
     line("kind", d.kind)?;
-    for (name, value) in
-        [("version", &d.version), ("id", &d.id), ("title", &d.title), ("current", &d.current)]
-    {
+    for (name, value) in [
+        ("version", &d.version),
+        ("id", &d.id),
+        ("title", &d.title),
+        ("current", &d.current),
+        ("because", &d.chosen_because),
+    ] {
         if let Some(value) = value {
             line(name, value)?;
         }

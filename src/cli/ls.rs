@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::{output, project};
 use crate::error::Result;
-use crate::format::Container;
-use crate::tree::{Kind, NodeId, Time, Tree};
+use crate::tree::{Kind, Spot};
 
 /// List a project without mounting it.
 #[derive(Debug, clap::Args)]
@@ -39,76 +38,81 @@ struct Row {
 }
 
 pub fn run(args: Args) -> Result<Exit> {
-    let project = project::open(&args.source)?;
-    let tree = project.tree();
-    let top = project::find(tree, args.path.as_deref().unwrap_or("".as_ref()))?;
+    let (_, top) = project::find(
+        &args.source,
+        args.path.as_deref().unwrap_or("".as_ref()),
+        args.recursive || args.long,
+    )?;
     if args.json {
         let mut rows = Vec::new();
-        walk(tree, top, args.recursive, &mut |id| rows.push(row(tree, id)));
+        walk(&top, args.recursive, &mut |spot| {
+            rows.push(row(spot)?);
+            Ok(())
+        })?;
         output::json(&rows)?;
         return Ok(Exit::Done);
     }
-    output::print(|out| match tree.node(top).kind {
-        Kind::Directory => directory(out, project.as_ref(), top, &args),
-        _ => line(out, project.as_ref(), top, &args),
+    output::print(|out| match top.kind() {
+        Kind::Directory => directory(out, &top, &args),
+        _ => line(out, &top, &args),
     })?;
     Ok(Exit::Done)
 }
 
 /// Calls `each` for what a listing of `top` shows.
-fn walk(tree: &Tree, top: NodeId, recursive: bool, each: &mut dyn FnMut(NodeId)) {
-    if tree.node(top).kind != Kind::Directory {
+fn walk(top: &Spot, recursive: bool, each: &mut dyn FnMut(&Spot) -> Result<()>) -> Result<()> {
+    if top.kind() != Kind::Directory {
         return each(top);
     }
     // Not by calling ourselves: a stored path may have two thousand components.
-    let mut open = vec![tree.children(top)];
+    let mut open = vec![top.children()];
     while let Some(children) = open.last_mut() {
         match children.next() {
-            Some(id) => {
-                each(id);
-                if recursive && tree.node(id).kind == Kind::Directory {
-                    open.push(tree.children(id));
+            Some(spot) => {
+                each(&spot)?;
+                if recursive && spot.kind() == Kind::Directory {
+                    open.push(spot.enter()?.children());
                 }
             }
             None => drop(open.pop()),
         }
     }
+    Ok(())
 }
 
-fn row(tree: &Tree, id: NodeId) -> Row {
-    let node = tree.node(id);
+fn row(spot: &Spot) -> Result<Row> {
+    let node = spot.branch.tree().node(spot.node);
     let kind = match node.kind {
         Kind::Directory => "directory",
         Kind::File => "file",
         Kind::Link => "link",
     };
-    Row {
-        path: tree.shown(id),
+    Ok(Row {
+        path: String::from_utf8_lossy(&spot.path()).into_owned(),
         kind,
-        size: node.size(),
+        size: spot.size()?,
         mode: format!("{:04o}", node.mode),
-        time: utc(node.time()),
-    }
+        time: node.time().utc(),
+    })
 }
 
-fn directory(out: &mut dyn Write, project: &dyn Container, top: NodeId, args: &Args) -> std::io::Result<()> {
-    let tree = project.tree();
-    let mut pending = vec![top];
+fn directory(out: &mut dyn Write, top: &Spot, args: &Args) -> std::io::Result<()> {
+    let mut pending = vec![top.clone()];
     let mut first = true;
     while let Some(dir) = pending.pop() {
         if args.recursive {
             let gap = if first { "" } else { "\n" };
             write!(out, "{gap}./")?;
-            out.write_all(&output::name(&tree.path(dir)))?;
+            out.write_all(&output::name(&dir.path()))?;
             out.write_all(b":\n")?;
         }
         first = false;
-        for id in tree.children(dir) {
-            line(out, project, id, args)?;
+        let dir = dir.enter()?;
+        for spot in dir.children() {
+            line(out, &spot, args)?;
         }
         if args.recursive {
-            let below = tree.children(dir).filter(|id| tree.node(*id).kind == Kind::Directory);
-            let mut below: Vec<NodeId> = below.collect();
+            let mut below: Vec<Spot> = dir.children().filter(|spot| spot.kind() == Kind::Directory).collect();
             below.reverse();
             pending.extend(below);
         }
@@ -116,21 +120,20 @@ fn directory(out: &mut dyn Write, project: &dyn Container, top: NodeId, args: &A
     Ok(())
 }
 
-fn line(out: &mut dyn Write, project: &dyn Container, id: NodeId, args: &Args) -> std::io::Result<()> {
-    let tree = project.tree();
-    let node = tree.node(id);
+fn line(out: &mut dyn Write, spot: &Spot, args: &Args) -> std::io::Result<()> {
+    let node = spot.branch.tree().node(spot.node);
     if args.long {
         let kind = match node.kind {
             Kind::Directory => 'd',
             Kind::File => '-',
             Kind::Link => 'l',
         };
-        write!(out, "{kind}{} {:>13} {} ", bits(node.mode), node.size(), utc(node.time()))?;
+        write!(out, "{kind}{} {:>13} {} ", bits(node.mode), spot.size()?, node.time().utc())?;
     }
-    out.write_all(&output::name(tree.name(id)))?;
+    out.write_all(&output::name(spot.name()))?;
     if args.long && node.kind == Kind::Link {
         let mut target = Vec::new();
-        project::read(project, id, |piece| {
+        project::read(spot, |piece| {
             target.extend_from_slice(piece);
             Ok(())
         })?;
@@ -142,41 +145,4 @@ fn line(out: &mut dyn Write, project: &dyn Container, id: NodeId, args: &Args) -
 
 fn bits(mode: u16) -> String {
     (0..9).map(|i| if mode >> (8 - i) & 1 == 1 { b"rwx"[i % 3] as char } else { '-' }).collect()
-}
-
-/// A time as RFC 3339 in UTC, to the second.
-fn utc(time: Time) -> String {
-    let days = time.seconds.div_euclid(86_400);
-    let second = time.seconds.rem_euclid(86_400);
-    // From days since 1970 to a date: years are counted from March, so that the leap day comes last.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_utc() {
-        // By `date -u -d @N +%FT%TZ`.
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-            (951_868_798, "2000-02-29T23:59:58Z"),
-            (1_772_368_496, "2026-03-01T12:34:56Z"),
-            (4_354_732_800, "2107-12-31T00:00:00Z"),
-        ] {
-            assert_eq!(utc(Time { seconds, nanos: 0 }), text);
-        }
-    }
 }

@@ -5,45 +5,65 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{self, Container, OpenOptions};
+use crate::format::{self, Confirmed, Container, OpenOptions};
 use crate::store::{Location, Source};
-use crate::tree::{Kind, NodeId, Tree};
+use crate::tree::{Kind, Spot, Tree};
 
 /// Opens the project at `path`.
 pub fn open(path: &Path) -> Result<Arc<dyn Container>> {
-    format::open(Source::open(Arc::new(Location::find(path)?))?, OpenOptions::default())
+    open_with(path, OpenOptions::default())
 }
 
-/// The node at a path that a person has typed: `..` goes up, and never above the root.
-pub fn find(tree: &Tree, path: &Path) -> Result<NodeId> {
-    let missing = || Error::NotFound(path.display().to_string());
-    let mut at = Tree::ROOT;
-    for part in path.as_os_str().as_bytes().split(|b| *b == b'/') {
+/// The same, with options. What is known from earlier looks is used, and nothing is added to it.
+fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    format::open(Source::open(Arc::new(Location::find(path)?))?, options)
+}
+
+/// Opens the project at `path` for a look inside its current state, which is looked at through and through first:
+/// where it is not what it seemed, another one is current.
+pub fn open_confirmed(path: &Path) -> Result<Arc<dyn Container>> {
+    // Verdicts are shared by all openings of this call, so that each goes one snapshot further.
+    let options = OpenOptions::default();
+    loop {
+        let project = open_with(path, options.clone())?;
+        if project.current().is_none() || project.confirm()? == Confirmed::Right {
+            return Ok(project);
+        }
+    }
+}
+
+/// Opens the project at `source`, and finds what a person has typed in it: `..` goes up, and never above the root.
+/// What is current is looked at through and through if that, or all of a directory (`deep`), is wanted.
+pub fn find(source: &Path, path: &Path, deep: bool) -> Result<(Arc<dyn Container>, Spot)> {
+    let parts =
+        || path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let mut project = open(source)?;
+    let first = parts().next().and_then(|name| project.tree().child(Tree::ROOT, name));
+    if first.map_or(deep, |id| project.awaits(id)) {
+        project = open_confirmed(source)?;
+    }
+    let mut at = Spot::top(project.clone());
+    for part in parts() {
         at = match part {
-            b"" | b"." => at,
-            b".." => tree.node(at).parent(),
-            name => tree.child(at, name).ok_or_else(missing)?,
+            b".." => at.parent(),
+            name => at.child(name)?.ok_or_else(|| Error::NotFound(path.display().to_string()))?,
         };
     }
-    Ok(at)
+    Ok((project, at))
 }
 
-/// The file at a path.
-pub fn find_file(tree: &Tree, path: &Path) -> Result<NodeId> {
-    let id = find(tree, path)?;
-    match tree.node(id).kind {
+/// The same, for a file.
+pub fn find_file(source: &Path, path: &Path) -> Result<Spot> {
+    let (_, spot) = find(source, path, false)?;
+    match spot.kind() {
         Kind::Directory => Err(Error::IsADirectory(path.display().to_string())),
-        _ => Ok(id),
+        _ => Ok(spot),
     }
 }
 
 /// Gives a file's bytes to `each`, front to back.
-pub fn read(
-    project: &dyn Container,
-    id: NodeId,
-    mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
-) -> std::io::Result<()> {
-    let content = project.open(id)?;
+pub fn read(spot: &Spot, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+    let content = spot.branch.open(spot.node)?;
     let mut buf = vec![0; 128 * 1024];
     let mut offset = 0;
     loop {

@@ -11,8 +11,9 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings};
 use crate::store::{CacheFolder, Source};
-use crate::tree::{Content, NodeId, Tree};
+use crate::tree::{Branch, Content, NodeId};
 
+pub mod bundle;
 pub mod package;
 pub mod vsf;
 
@@ -27,11 +28,24 @@ pub struct OpenOptions {
     pub raw: bool,
     /// Where what is computed may be kept for the next time.
     pub cache: Option<Arc<CacheFolder>>,
+    /// Which state is shown, for formats with a history; then it stays that one.
+    pub pin: Option<Pin>,
+    /// What outlives one state of a project.
+    pub shelf: Arc<bundle::Shelf>,
+}
+
+/// One state of a project with a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// The one of this number.
+    Number(u64),
+    /// The one that was current at this time.
+    At(crate::tree::Time),
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { check: false, salvage: true, raw: false, cache: None }
+        OpenOptions { check: false, salvage: true, raw: false, cache: None, pin: None, shelf: Arc::default() }
     }
 }
 
@@ -39,19 +53,13 @@ impl Default for OpenOptions {
 /// in the project does, and would make every file that has only moved look changed to a backup.
 pub const UNLISTED_ATTRIBUTES: &[&str] = &["user.vaso.offset"];
 
-/// An opened project: a tree, and the bytes of its files.
-pub trait Container: Send + Sync + std::fmt::Debug {
-    /// The file that it was read from.
+/// An opened project: a branch, which is the top of all that it shows, and what is to be known of it.
+pub trait Container: Branch {
+    /// The file or folder that it was read from.
     fn source(&self) -> &Arc<Source>;
 
     /// Which kind of project it is, as a word for scripts.
     fn kind(&self) -> &'static str;
-
-    /// All names and nodes.
-    fn tree(&self) -> &Tree;
-
-    /// The bytes of a file, or of a link's target. Refuses what cannot be read, and says why.
-    fn open(&self, node: NodeId) -> Result<Content>;
 
     /// Opens a file and reads it whole into `buf`, where that is one look at the disk and not two; `None` where
     /// it is not, or where it does not fit.
@@ -65,11 +73,32 @@ pub trait Container: Send + Sync + std::fmt::Debug {
     /// Whether it was read as it was written, and not put together from what was left of it.
     fn is_whole(&self) -> bool;
 
-    /// Extended attributes as name and value, in the order of names. Asks for nothing that may fail.
-    fn attributes(&self, node: NodeId) -> Vec<(&'static str, String)>;
+    /// What is current and why, for formats with a history.
+    fn current(&self) -> Option<Current> {
+        None
+    }
+
+    /// Whether `confirm` is to be asked before a node is looked at. Only nodes that are derived may have to wait.
+    fn awaits(&self, _node: NodeId) -> bool {
+        false
+    }
+
+    /// Looks whether what was chosen as current without a look inside holds what it promises. Where it does not,
+    /// another choice is made at the next opening: it says so, and the caller opens the project anew.
+    fn confirm(&self) -> Result<Confirmed> {
+        Ok(Confirmed::Right)
+    }
+
+    /// The states that it was in before, for formats that keep them.
+    fn history(&self) -> Option<Arc<dyn Branch>> {
+        None
+    }
 
     /// What was found so far.
     fn findings(&self) -> &Findings;
+
+    /// The same, for whoever adds to it.
+    fn shared_findings(&self) -> Arc<Findings>;
 
     /// What it is and what it holds.
     fn describe(&self) -> Description;
@@ -86,6 +115,34 @@ pub trait Container: Send + Sync + std::fmt::Debug {
 
     /// For comparisons between two containers of one format.
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// What is current.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Current {
+    /// Its name in the project.
+    pub name: String,
+    /// Why that one.
+    pub because: String,
+}
+
+/// What a closer look at the current state has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// It is what it promised to be.
+    Right,
+    /// It is not; another one is current from now on.
+    Wrong,
+}
+
+impl Pin {
+    /// As `-o` has it.
+    pub fn for_people(&self) -> String {
+        match self {
+            Pin::Number(number) => format!("snapshot={number}"),
+            Pin::At(time) => format!("at={}", time.utc()),
+        }
+    }
 }
 
 /// What `vaso info` prints.
@@ -141,9 +198,9 @@ pub struct Format {
 /// Every format, in the order in which they are tried. First bytes decide; what has no certain first bytes
 /// comes last.
 pub const FORMATS: &[Format] = &[
-    Format { name: "legacy database", magic: Some(b"SQLite format 3\0"), open: not_yet },
+    Format { name: "legacy database", magic: Some(b"SQLite format 3\0"), open: bundle::open_legacy },
     Format { name: "VSF", magic: Some(b"R\xc3\x85<"), open: not_yet },
-    Format { name: "package", magic: None, open: package::open },
+    Format { name: "package", magic: None, open: open_zip },
 ];
 
 /// A kind that is recognised, and that this version does not read.
@@ -156,8 +213,22 @@ fn not_yet(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
     ))
 }
 
+/// A ZIP file: a package, or what a bundle or a database lies in.
+fn open_zip(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    let package = package::open(source, options.clone())?;
+    match package.kind() {
+        _ if options.raw => Ok(package),
+        kind @ "container" => bundle::open_in_package(package, kind, b"bundle/", options),
+        kind @ "share-zip" => bundle::open_in_package(package, kind, b"", options),
+        _ => Ok(package),
+    }
+}
+
 /// Opens a project, whatever it is; its content decides, never its suffix.
 pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    if source.is_folder() {
+        return bundle::open_folder(source, options);
+    }
     let head = source.read_range(0..source.size().min(16))?;
     let of = |f: &&Format| f.magic.is_none_or(|magic| head.starts_with(magic));
     match FORMATS.iter().find(of) {

@@ -15,6 +15,7 @@ use fuser::{
 };
 use parking_lot::RwLock;
 
+use super::backing::Backings;
 use super::errno;
 use super::patience::{Patience, contained};
 use crate::error::{Error, Result};
@@ -36,16 +37,27 @@ pub struct Adapter {
     without_open: bool,
     xattr: bool,
     patience: Patience,
+    backings: Arc<Backings>,
+    /// Whether the kernel may read whole files by itself.
+    passthrough: bool,
     listings: RwLock<HashMap<u64, Arc<Listing>>>,
     next_listing: AtomicU64,
 }
 
 impl Adapter {
     /// Shows `volume`. With `xattr` false the kernel is told that there are no extended attributes at all.
-    pub fn new(volume: Arc<Volume>, xattr: bool) -> Adapter {
+    pub fn new(volume: Arc<Volume>, xattr: bool, passthrough: bool) -> Adapter {
         let without_open = volume.opens_all();
-        let (patience, listings) = (Patience::default(), RwLock::default());
-        Adapter { volume, without_open, xattr, patience, listings, next_listing: AtomicU64::new(1) }
+        Adapter {
+            volume,
+            without_open,
+            xattr,
+            patience: Patience::default(),
+            backings: Arc::default(),
+            passthrough,
+            listings: RwLock::default(),
+            next_listing: AtomicU64::new(1),
+        }
     }
 
     fn attribute(&self, ino: u64, name: &OsStr) -> Result<String> {
@@ -67,11 +79,25 @@ fn lifetime(attr: &Attr) -> Duration {
     if attr.lasting { FOREVER } else { Duration::ZERO }
 }
 
-fn reply_open(volume: &Volume, ino: u64, reply: ReplyOpen) {
+fn reply_entry(outcome: Result<Attr>, reply: ReplyEntry) {
+    match outcome {
+        Ok(attr) => reply.entry(&lifetime(&attr), &file_attr(&attr), Generation(0)),
+        Err(e) => reply.error(errno::of(&e)),
+    }
+}
+
+fn reply_attr(outcome: Result<Attr>, reply: ReplyAttr) {
+    match outcome {
+        Ok(attr) => reply.attr(&lifetime(&attr), &file_attr(&attr)),
+        Err(e) => reply.error(errno::of(&e)),
+    }
+}
+
+fn reply_open(volume: &Volume, backings: &Backings, ino: u64, reply: ReplyOpen) {
     match volume.open(ino) {
         Ok(opened) => {
             let keep = if opened.keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
-            reply.opened(FileHandle(0), keep | FopenFlags::FOPEN_NOFLUSH);
+            backings.reply(ino, opened, keep | FopenFlags::FOPEN_NOFLUSH, reply);
         }
         Err(e) => reply.error(errno::of(&e)),
     }
@@ -158,14 +184,22 @@ impl Filesystem for Adapter {
         if self.without_open {
             self.volume.opens_are_unknown();
         }
+        let mut offered = || config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
+        if self.passthrough && !self.without_open && offered() {
+            // The backing file lies on a file system of its own, not on another stack.
+            if config.set_max_stack_depth(1).is_ok() {
+                self.backings.allow();
+            }
+        }
         Ok(())
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.volume.lookup(parent.0, name.as_bytes()) {
-            Ok(attr) => reply.entry(&lifetime(&attr), &file_attr(&attr), Generation(0)),
-            Err(e) => reply.error(errno::of(&e)),
+        if let Some(outcome) = self.volume.lookup_at_once(parent.0, name.as_bytes()) {
+            return reply_entry(outcome, reply);
         }
+        let (volume, name) = (self.volume.clone(), name.to_os_string());
+        self.patience.run(move || reply_entry(volume.lookup(parent.0, name.as_bytes()), reply));
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
@@ -173,10 +207,11 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.volume.getattr(ino.0) {
-            Ok(attr) => reply.attr(&lifetime(&attr), &file_attr(&attr)),
-            Err(e) => reply.error(errno::of(&e)),
+        if let Some(outcome) = self.volume.getattr_at_once(ino.0) {
+            return reply_attr(outcome, reply);
         }
+        let volume = self.volume.clone();
+        self.patience.run(move || reply_attr(volume.getattr(ino.0), reply));
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
@@ -195,10 +230,10 @@ impl Filesystem for Adapter {
             return reply.error(fuser::Errno::ENOSYS);
         }
         if self.volume.opens_at_once(ino.0) {
-            return contained(|| reply_open(&self.volume, ino.0, reply));
+            return contained(|| reply_open(&self.volume, &self.backings, ino.0, reply));
         }
-        let volume = self.volume.clone();
-        self.patience.run(move || reply_open(&volume, ino.0, reply));
+        let (volume, backings) = (self.volume.clone(), self.backings.clone());
+        self.patience.run(move || reply_open(&volume, &backings, ino.0, reply));
     }
 
     fn read(
@@ -247,12 +282,13 @@ impl Filesystem for Adapter {
         &self,
         _: &Request,
         ino: INodeNo,
-        _: FileHandle,
+        fh: FileHandle,
         _: OpenFlags,
         _: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
+        self.backings.released(ino.0, fh);
         self.volume.release(ino.0);
         reply.ok();
     }

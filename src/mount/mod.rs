@@ -8,6 +8,7 @@
 //! ```
 
 mod adapter;
+mod backing;
 mod errno;
 mod kernel;
 mod launch;

@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::format::OpenOptions;
+use crate::format::{OpenOptions, Pin};
+use crate::tree::Time;
 
 /// What `-o` said.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,8 @@ pub struct MountOptions {
     pub cache: Option<PathBuf>,
     /// Keep no indexes on disk.
     pub nocache: bool,
+    /// Have the daemon read whole files too, which the kernel could do by itself.
+    pub nopassthrough: bool,
     /// A source that is not there is no error.
     pub nofail: bool,
     /// Flags that the kernel understands and that are no harm: noexec, and so on.
@@ -49,9 +52,12 @@ const KNOWN: &[&str] = &[
     "umask=",
     "check",
     "raw",
+    "snapshot=",
+    "at=",
     "noxattr",
     "cache=",
     "nocache",
+    "nopassthrough",
     "nofail",
     "noexec",
 ];
@@ -143,6 +149,20 @@ impl MountOptions {
             ("nocache", None) => self.nocache = true,
             ("check", None) => self.open.check = true,
             ("raw", None) => self.open.raw = true,
+            ("snapshot", Some(v)) => {
+                let digits = v.trim_end_matches(".sqlite");
+                let number = digits.parse().map_err(|_| {
+                    Error::Usage(format!("option {option}: a snapshot has a number, as snapshot=42"))
+                })?;
+                self.open.pin = Some(Pin::Number(number));
+            }
+            ("at", Some(v)) => {
+                let time = Time::parse(v).ok_or_else(|| {
+                    Error::Usage(format!("option {option}: a time is written as at=2026-03-01T12:00Z"))
+                })?;
+                self.open.pin = Some(Pin::At(time));
+            }
+            ("nopassthrough", None) => self.nopassthrough = true,
             ("nofail", None) => self.nofail = true,
             (flag, None) if FLAGS.contains(&flag) => self.flags.push(flag.to_string()),
             (name, None) if PASSED_OVER.contains(&name) => {}

@@ -61,7 +61,7 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
     let volume_options = volume_options(options);
     let project = format::open(source.clone(), volume_options.open.clone())?;
     let volume = Arc::new(Volume::new(project, volume_options));
-    let adapter = Adapter::new(volume.clone(), !options.noxattr);
+    let adapter = Adapter::new(volume.clone(), !options.noxattr, !options.nopassthrough);
     let session =
         kernel::mount(adapter, source.path(), &point, options).map_err(|e| cannot_mount(&point, e))?;
     *mounted.lock() = table::at(&point)?;

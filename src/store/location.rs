@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::Stamp;
+use super::folder::{Folder, Item, ItemKind};
+use super::{Stamp, State};
 use crate::error::{Error, Result};
 
 /// A file's place, independent of what is mounted over it later.
@@ -22,7 +23,19 @@ pub struct Location {
     path: PathBuf,
 }
 
+/// What SQLite keeps beside a database, and what its state depends on.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
+/// What belongs to a session that is at work in a folder, and to no state of the project.
+const SESSION: [&[u8]; 2] = [b".staging", b".lock"];
+/// The folders of a folder that are looked into.
+const INNER: &[u8] = b"snapshots";
+
 impl Location {
+    /// The place of a name in an open folder; `path` is for people.
+    pub fn at(folder: OwnedFd, name: OsString, path: PathBuf) -> Location {
+        Location { folder, name, path }
+    }
+
     /// Finds `path`, which may be relative, or a symbolic link.
     pub fn find(path: &Path) -> Result<Location> {
         let full = path.canonicalize().map_err(|e| Error::io("open", path, e))?;
@@ -64,5 +77,66 @@ impl Location {
             Err(nix::errno::Errno::ENOENT) => Ok(None),
             Err(e) => Err(Error::io("look at", &self.path, e)),
         }
+    }
+
+    /// The state of what is there now, a file or a folder, with all that belongs to it; `None` when nothing is.
+    pub fn state(&self) -> Result<Option<State>> {
+        let Some(stamp) = self.stamp()? else { return Ok(None) };
+        let mut digest = blake3::Hasher::new();
+        if stamp.is_folder() {
+            let folder = self.folder()?;
+            let items = folder.list()?;
+            digest_items(&mut digest, &items);
+            if items.iter().any(|item| item.name == INNER && item.kind == ItemKind::Folder) {
+                digest_items(&mut digest, &folder.sub(INNER)?.list()?);
+            }
+        } else {
+            for log in LOGS {
+                if let Some(stamp) = self.beside(log)?.stamp()? {
+                    digest.update(log.as_bytes());
+                    digest_stamp(&mut digest, &stamp);
+                }
+            }
+        }
+        let beside = u64::from_le_bytes(digest.finalize().as_bytes()[..8].try_into().expect("32 bytes"));
+        Ok(Some(State { stamp, beside }))
+    }
+
+    /// The folder that lies here.
+    pub fn folder(&self) -> Result<Folder> {
+        Folder::open_at(&self.folder, &self.name, self.path.clone())
+    }
+
+    /// The place of the file whose name goes on with `suffix`.
+    pub fn beside(&self, suffix: &str) -> Result<Location> {
+        let with = |name: &std::ffi::OsStr| {
+            let mut name = name.to_os_string();
+            name.push(suffix);
+            name
+        };
+        let folder = self.folder.try_clone().map_err(|e| Error::io("open the folder of", &self.path, e))?;
+        Ok(Location { folder, name: with(&self.name), path: PathBuf::from(with(self.path.as_os_str())) })
+    }
+}
+
+fn digest_items(digest: &mut blake3::Hasher, items: &[Item]) {
+    for item in items.iter().filter(|item| !SESSION.contains(&item.name.as_slice())) {
+        digest.update(&(item.name.len() as u64).to_le_bytes());
+        digest.update(&item.name);
+        // A folder's own times say nothing that its entries do not say.
+        match item.kind {
+            ItemKind::Folder => drop(digest.update(b"folder")),
+            _ => digest_stamp(digest, &item.stamp),
+        }
+    }
+}
+
+fn digest_stamp(digest: &mut blake3::Hasher, stamp: &Stamp) {
+    let Stamp { file, size, mtime, ctime, inode } = *stamp;
+    for number in [file.0, file.1, size, inode.1.into()] {
+        digest.update(&number.to_le_bytes());
+    }
+    for number in [mtime.0, mtime.1, ctime.0, ctime.1] {
+        digest.update(&number.to_le_bytes());
     }
 }

@@ -5,14 +5,17 @@
 //! for the project's. Nothing is mapped into memory: a mapping cannot be checked after its bytes were used,
 //! and a file that shrinks under one kills the process.
 
+mod folder;
 mod location;
+mod quiet;
 mod record_file;
 mod source;
 mod stamp;
 mod target;
 
+pub use folder::{Folder, Item, ItemKind};
 pub use location::Location;
 pub use record_file::{CacheFolder, RecordFile};
-pub use source::{Source, SourceReader};
-pub use stamp::Stamp;
+pub use source::Source;
+pub use stamp::{Stamp, State};
 pub use target::Target;

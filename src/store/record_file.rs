@@ -48,7 +48,7 @@ impl CacheFolder {
 
     /// The file for `key`, with records of `record` bytes (without their checksum).
     pub fn records(&self, key: [u8; 32], record: usize) -> io::Result<RecordFile> {
-        let name: String = key[..16].iter().map(|b| format!("{b:02x}")).collect();
+        let name = name_of(key);
         let path = self.path.join(&name);
         for _ in 0..3 {
             match self.existing(&path, key, record) {
@@ -65,6 +65,15 @@ impl CacheFolder {
             self.begin(&path, &name, key)?;
         }
         Err(io::Error::other("the file is replaced again and again"))
+    }
+
+    /// The file for `key`, if there is one. Looking makes none.
+    pub fn existing_records(&self, key: [u8; 32], record: usize) -> io::Result<Option<RecordFile>> {
+        match self.existing(&self.path.join(name_of(key)), key, record) {
+            Ok(file) => Ok(file.map(|file| RecordFile { file, appending: Mutex::new(()), record })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The file at `path`, if it is whole and belongs to `key`.
@@ -125,6 +134,11 @@ impl CacheFolder {
 }
 
 /// Half of a key in hexadecimal digits.
+fn name_of(key: [u8; 32]) -> String {
+    key[..16].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Whether a name is half of a key.
 fn is_our_name(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -5,7 +5,7 @@
 //! between is dropped when they differ. (A writer moves the file's times before it changes a byte.)
 
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,16 +13,17 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{Location, Stamp};
+use super::{Location, Stamp, State};
 use crate::error::{Error, Result};
 
-/// A file that was loaded, with the stamp its bytes are accepted under.
+/// A file that was loaded, with the stamp its bytes are accepted under; or a folder, whose files are sources of their
+/// own.
 #[derive(Debug)]
 pub struct Source {
     file: File,
     location: Arc<Location>,
     /// Held for a copy only, never across a system call.
-    accepted: RwLock<Stamp>,
+    accepted: RwLock<State>,
 }
 
 impl Source {
@@ -30,17 +31,33 @@ impl Source {
     pub fn open(location: Arc<Location>) -> Result<Arc<Source>> {
         let file = location.open()?;
         let meta = file.metadata().map_err(|e| Error::io("look at", location.path(), e))?;
-        if meta.is_dir() {
-            return Err(Error::not_a_project(
-                location.path(),
-                "this is a folder; this version opens project files (.vaso packages)",
-            ));
+        if !meta.is_file() && !meta.is_dir() {
+            return Err(Error::not_a_project(location.path(), "this is neither a regular file nor a folder"));
         }
-        if !meta.is_file() {
-            return Err(Error::not_a_project(location.path(), "this is not a regular file"));
+        let stamp = Stamp::of(&meta);
+        // What lies beside it is looked at before anything of it is read: a change after this is one.
+        let beside = location.state()?.map_or(0, |state| state.beside);
+        Ok(Arc::new(Source { file, location, accepted: RwLock::new(State { stamp, beside }) }))
+    }
+
+    /// Opens a file of a folder, whose state is that of the folder's listing.
+    pub fn open_listed(location: Arc<Location>, listed: Stamp) -> Result<Arc<Source>> {
+        let file = location.open()?;
+        let now = Stamp::now(&file).map_err(|e| Error::io("look at", location.path(), e))?;
+        if now != listed {
+            return Err(Error::SourceChanged(location.path().to_path_buf()));
         }
-        let accepted = RwLock::new(Stamp::of(&meta));
-        Ok(Arc::new(Source { file, location, accepted }))
+        Ok(Arc::new(Source { file, location, accepted: RwLock::new(State { stamp: now, beside: 0 }) }))
+    }
+
+    /// Whether it is a folder.
+    pub fn is_folder(&self) -> bool {
+        self.stamp().is_folder()
+    }
+
+    /// The open file once more, for the kernel to read by itself, which leaves no access time either.
+    pub fn reopen_quietly(&self) -> io::Result<File> {
+        super::quiet::reopen(&self.file)
     }
 
     /// The path it was opened at, for people.
@@ -55,12 +72,23 @@ impl Source {
 
     /// The size under the accepted stamp.
     pub fn size(&self) -> u64 {
-        self.accepted.read().size
+        self.accepted.read().stamp.size
     }
 
     /// The stamp that bytes are accepted under.
     pub fn stamp(&self) -> Stamp {
+        self.accepted.read().stamp
+    }
+
+    /// The state of the whole project that was loaded.
+    pub fn state(&self) -> State {
         *self.accepted.read()
+    }
+
+    /// The state of what is open here, and of what lies beside it, at this moment.
+    pub fn state_now(&self) -> Result<State> {
+        let beside = self.location.state()?.map_or(0, |state| state.beside);
+        Ok(State { stamp: self.stamp_now()?, beside })
     }
 
     /// The stamp of the open file at this moment.
@@ -70,8 +98,8 @@ impl Source {
 
     /// Accepts a later stamp of the same file. The caller has made sure that every range which this source's
     /// tree points to holds the same bytes under it (the file was appended to).
-    pub fn accept(&self, stamp: Stamp) {
-        *self.accepted.write() = stamp;
+    pub fn accept(&self, state: State) {
+        *self.accepted.write() = state;
     }
 
     /// Whether the bytes are still those that were loaded.
@@ -90,8 +118,8 @@ impl Source {
             return Err(Error::SourceChanged(self.path().to_path_buf()));
         }
         let mut current = self.accepted.write();
-        if *current == accepted {
-            *current = now;
+        if current.stamp == accepted {
+            current.stamp = now;
         }
         Ok(())
     }
@@ -112,57 +140,5 @@ impl Source {
         let mut buf = vec![0; (range.end - range.start) as usize];
         self.read_at(range.start, &mut buf)?;
         Ok(buf)
-    }
-}
-
-/// Reads a range of a source from front to back, in pieces of a fixed size.
-#[derive(Debug)]
-pub struct SourceReader {
-    source: Arc<Source>,
-    rest: Range<u64>,
-    buf: Vec<u8>,
-    at: usize,
-}
-
-impl SourceReader {
-    /// Big enough that the system calls do not show beside inflating, small enough to have dozens.
-    const PIECE: u64 = 64 * 1024;
-
-    /// A reader of `range`, which lies within the source.
-    pub fn new(source: Arc<Source>, range: Range<u64>) -> SourceReader {
-        SourceReader { source, rest: range, buf: Vec::new(), at: 0 }
-    }
-
-    /// How many bytes of the range have not been consumed.
-    pub fn remaining(&self) -> u64 {
-        self.rest.end - self.rest.start + (self.buf.len() - self.at) as u64
-    }
-}
-
-impl BufRead for SourceReader {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.buf.len() && !self.rest.is_empty() {
-            let piece = Self::PIECE.min(self.rest.end - self.rest.start);
-            self.buf.resize(piece as usize, 0);
-            self.at = self.buf.len();
-            self.source.read_at(self.rest.start, &mut self.buf)?;
-            self.rest.start += piece;
-            self.at = 0;
-        }
-        Ok(&self.buf[self.at..])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.at += amount;
-    }
-}
-
-impl Read for SourceReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let piece = self.fill_buf()?;
-        let n = piece.len().min(out.len());
-        out[..n].copy_from_slice(&piece[..n]);
-        self.consume(n);
-        Ok(n)
     }
 }

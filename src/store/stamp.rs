@@ -4,6 +4,8 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use nix::sys::stat::FileStat;
+
 /// What `stat` says of a file, as far as it tells one state of the file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
@@ -33,14 +35,17 @@ impl Stamp {
 
     /// The stamp of an open file: by `fstat`, which happens after every read and costs less than `statx`.
     pub fn now(file: &File) -> io::Result<Stamp> {
-        let stat = nix::sys::stat::fstat(file)?;
-        Ok(Stamp {
-            file: (stat.st_dev, stat.st_ino),
-            size: stat.st_size as u64,
-            mtime: (stat.st_mtime, stat.st_mtime_nsec),
-            ctime: (stat.st_ctime, stat.st_ctime_nsec),
-            inode: (stat.st_nlink, stat.st_mode, stat.st_uid, stat.st_gid),
-        })
+        Ok(Stamp::from(&nix::sys::stat::fstat(file)?))
+    }
+
+    /// Whether it is that of a regular file.
+    pub fn is_file(&self) -> bool {
+        self.inode.1 & 0o170_000 == 0o100_000
+    }
+
+    /// Whether it is that of a folder.
+    pub fn is_folder(&self) -> bool {
+        self.inode.1 & 0o170_000 == 0o040_000
     }
 
     /// Whether the bytes may differ from those under `self`, given that the file is now at `now`.
@@ -53,4 +58,25 @@ impl Stamp {
         }
         self.ctime != now.ctime && self.inode == now.inode && !renamed
     }
+}
+
+impl From<&FileStat> for Stamp {
+    fn from(stat: &FileStat) -> Stamp {
+        Stamp {
+            file: (stat.st_dev, stat.st_ino),
+            size: stat.st_size as u64,
+            mtime: (stat.st_mtime, stat.st_mtime_nsec),
+            ctime: (stat.st_ctime, stat.st_ctime_nsec),
+            inode: (stat.st_nlink, stat.st_mode, stat.st_uid, stat.st_gid),
+        }
+    }
+}
+
+/// One state of all that a project is read from: a file or a folder, and what belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// The file's or folder's own.
+    pub stamp: Stamp,
+    /// A digest of the stamps of the files in a folder, or of the log beside a database.
+    pub beside: u64,
 }

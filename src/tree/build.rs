@@ -285,10 +285,23 @@ impl Builder {
         Ok(())
     }
 
+    /// A door that bears the newest time of all else.
+    pub fn newest_door(&mut self, path: SafePath<'_>, number: u32) -> Result<()> {
+        self.door(path, Time::default(), number)?;
+        self.newest = Some((self.last.1, 0));
+        Ok(())
+    }
+
     /// The tree will hang in another one, where the number of its root is `ino`: numbers are those of paths from
     /// the top of all.
     pub fn hang_below(&mut self, ino: u64) {
         self.root = ino;
+    }
+
+    /// Gives the root a time, which else is that of the newest in it.
+    pub fn top(&mut self, time: Time) {
+        let root = &mut self.drafts[ROOT as usize];
+        (root.explicit, root.seconds, root.nanos) = (true, time.seconds, time.nanos);
     }
 
     /// Sorts, numbers and counts.

@@ -13,8 +13,6 @@
 //! Content is not here: a node knows its format's own number for the entry, and [`crate::format::Container`]
 //! resolves that to [`Content`] at open.
 
-use std::time::{Duration, SystemTime};
-
 mod branch;
 mod build;
 mod cache;
@@ -22,37 +20,19 @@ mod content;
 mod name;
 mod number;
 mod table;
+mod time;
 
-pub use branch::Branch;
+pub use branch::{Branch, Spot};
 pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
 pub use content::{Coded, Content, Then};
 pub use name::{NameError, SafePath, free_twin};
 pub use table::{Cell, Cells, Column, Place, Table};
+pub use time::Time;
 
 /// A node's place in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u32);
-
-/// A point in time: seconds since 1970, and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Time {
-    /// Seconds since 1970-01-01 UTC; negative before.
-    pub seconds: i64,
-    /// Nanoseconds within the second.
-    pub nanos: u32,
-}
-
-impl From<Time> for SystemTime {
-    fn from(time: Time) -> SystemTime {
-        let whole = Duration::from_secs(time.seconds.unsigned_abs());
-        let nanos = Duration::from_nanos(time.nanos.into());
-        match time.seconds {
-            0.. => SystemTime::UNIX_EPOCH + whole + nanos,
-            _ => SystemTime::UNIX_EPOCH - whole + nanos,
-        }
-    }
-}
 
 /// Numbers of entries from here on are those of derived files.
 const DERIVED: u32 = 1 << 31;
@@ -180,7 +160,10 @@ impl Tree {
     /// Whether a node is stored; else it was derived, or is a directory of what was derived.
     pub fn is_stored(&self, id: NodeId) -> bool {
         let child = self.child_at(id, 0).map(|child| self.node(child));
-        self.node(id).derived().is_none() && child.is_none_or(|child| child.derived().is_none())
+        let node = self.node(id);
+        node.derived().is_none()
+            && node.door().is_none()
+            && child.is_none_or(|child| child.derived().is_none())
     }
 
     /// The children of a directory in the order of their names; nothing for anything else.

@@ -12,13 +12,15 @@ use crate::tree::{Kind, Time, Tree, free_twin};
 /// The name of the folder, where the project does not have it.
 const NAME: &str = ".vaso";
 /// The folder's number.
-const FOLDER: u64 = 2;
+pub const FOLDER: u64 = 2;
 /// The status file's number.
 pub const STATUS: u64 = 3;
+/// The number of the folder of earlier states.
+pub const HISTORY: u64 = 4;
 
 /// The name that the folder has beside what the project stores: the first that is free.
 fn own_name(revision: &Revision) -> String {
-    free_twin(NAME, |name| revision.tree().child(Tree::ROOT, name).is_some())
+    free_twin(NAME, |name| revision.container.tree().child(Tree::ROOT, name).is_some())
 }
 
 /// A node of the folder, or the folder itself.
@@ -28,6 +30,8 @@ pub enum Control {
     Folder,
     /// `.vaso/status.json`
     Status,
+    /// `.vaso/history/`, which is a branch of the project.
+    History,
 }
 
 impl Control {
@@ -50,19 +54,22 @@ impl Control {
         match (parent, name) {
             (ROOT, name) if name == own_name(revision).as_bytes() => Some(Control::Folder),
             (FOLDER, b"status.json") => Some(Control::Status),
+            (FOLDER, b"history") => Some(Control::History),
             _ => None,
         }
     }
 
     /// The bytes of a file; nothing for the folder.
     pub fn content(self, revision: &Revision) -> Vec<u8> {
-        if self == Control::Folder {
+        if self != Control::Status {
             return Vec::new();
         }
         let container = revision.container();
         let status = json!({
             "source": container.source().path().to_string_lossy(),
             "kind": container.kind(),
+            "current": container.current().map(|current| current.name),
+            "chosen_because": container.current().map(|current| current.because),
             "mode": "ro",
             "revision": revision.epoch,
             "base": null,
@@ -81,10 +88,11 @@ impl Control {
     pub fn attr(self, revision: &Revision, options: &Options) -> Attr {
         let (ino, kind, mode, links) = match self {
             Control::Folder => (FOLDER, Kind::Directory, 0o555, 2),
+            Control::History => (HISTORY, Kind::Directory, 0o555, 2),
             Control::Status => (STATUS, Kind::File, 0o444, 1),
         };
         let size = match self {
-            Control::Folder => DIRECTORY_SIZE,
+            Control::Folder | Control::History => DIRECTORY_SIZE,
             Control::Status => self.content(revision).len() as u64,
         };
         Attr {

@@ -9,16 +9,16 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use super::Revision;
+use super::Part;
 use crate::tree::{Kind, NodeId};
 
 const SHARDS: usize = 16;
 
-/// A node of a revision, which lives as long as something refers to it.
+/// A node of a part of a revision, which lives as long as something refers to it.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Which revision.
-    pub revision: Arc<Revision>,
+    /// Which part of which revision.
+    pub part: Arc<Part>,
     /// Which node of its tree.
     pub node: NodeId,
 }
@@ -57,9 +57,10 @@ impl Known {
 
     /// Counts one more reference to a place, whose own number is `ino`, and gives the number that it gets:
     /// another one while the kernel has its own open for content that is gone.
-    pub fn remember(&self, ino: u64, revision: &Arc<Revision>, node: NodeId) -> u64 {
-        let directory = revision.tree().node(node).kind == Kind::Directory;
-        let place = || Place { revision: revision.clone(), node };
+    pub fn remember(&self, ino: u64, part: &Arc<Part>, node: NodeId) -> u64 {
+        let directory = part.tree().node(node).kind == Kind::Directory;
+        let place = || Place { part: part.clone(), node };
+        let epoch = part.revision.epoch;
         let mut number = ino;
         for attempt in 1u64.. {
             let mut shard = self.shard(number).lock();
@@ -70,14 +71,15 @@ impl Known {
             let before = &held.place;
             // What is known of a later revision is not taken back by a look-up that came late: the number means
             // the same content, or a directory.
-            let same = before.revision.epoch == revision.epoch && before.node == node;
-            if same || before.revision.epoch > revision.epoch {
+            let before_epoch = before.part.revision.epoch;
+            let same = before_epoch == epoch && before.part.root == part.root && before.node == node;
+            if same || before_epoch > epoch {
                 held.lookups += 1;
                 return number;
             }
-            if before.revision.epoch < revision.epoch {
+            if before_epoch < epoch {
                 let open = held.opens > 0 || self.opens_unknown.load(Ordering::Relaxed);
-                let gone = before.revision.gone.load(Ordering::Acquire);
+                let gone = before.part.revision.gone.load(Ordering::Acquire);
                 if directory || !gone || !open {
                     held.drop_cache |= gone;
                     held.lookups += 1;

@@ -13,10 +13,11 @@
 
 mod control;
 mod known;
+mod part;
 mod refresh;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use parking_lot::{Mutex, RwLock};
@@ -25,10 +26,12 @@ use self::control::Control;
 use self::known::{Known, Place};
 use self::refresh::Refresh;
 use crate::error::{Error, Result};
-use crate::format::{Container, OpenOptions, UNLISTED_ATTRIBUTES};
+use crate::format::{Confirmed, Container, OpenOptions, UNLISTED_ATTRIBUTES};
+use crate::store::Source;
 use crate::tree::{Cache, Content, Kind, NodeId, Then, Time, Tree};
 
 pub use self::control::STATUS;
+pub use self::part::{Part, Revision};
 pub use self::refresh::Outcome;
 
 /// The root's number, which the kernel prescribes.
@@ -51,41 +54,6 @@ pub struct Options {
     pub umask: u16,
     /// How the project is opened.
     pub open: OpenOptions,
-}
-
-/// One state of the project.
-#[derive(Debug)]
-pub struct Revision {
-    epoch: u32,
-    container: Arc<dyn Container>,
-    /// The source was rewritten in place: these bytes are not there any more.
-    gone: AtomicBool,
-    /// Another revision is current.
-    replaced: AtomicBool,
-}
-
-impl Revision {
-    fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
-        let (gone, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Revision { epoch, container, gone, replaced })
-    }
-
-    /// The project in this state.
-    pub fn container(&self) -> &Arc<dyn Container> {
-        &self.container
-    }
-
-    fn tree(&self) -> &Tree {
-        self.container.tree()
-    }
-
-    /// Fails when the source was rewritten in place: its bytes are another state's.
-    fn still_there(&self) -> Result<()> {
-        match self.gone.load(Ordering::Acquire) {
-            true => Err(Error::SourceChanged(self.container.source().path().to_path_buf())),
-            false => Ok(()),
-        }
-    }
 }
 
 /// What `stat` says.
@@ -131,7 +99,7 @@ impl Statfs {
 /// An open directory: its listing is that of one revision from beginning to end.
 #[derive(Debug)]
 pub struct Listing {
-    revision: Arc<Revision>,
+    part: Arc<Part>,
     node: NodeId,
 }
 
@@ -145,20 +113,23 @@ pub enum Invalidation {
 }
 
 /// What an open says of the kernel's cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Opened {
     /// Pages from earlier opens are still right.
     pub keep_cache: bool,
+    /// The whole of it is a file that nobody writes to.
+    pub whole: Option<Arc<Source>>,
 }
 
 /// A project as a file system.
 #[derive(Debug)]
 pub struct Volume {
     options: Options,
-    /// All revisions that something still refers to; the last one is current.
-    revisions: RwLock<Vec<Arc<Revision>>>,
+    /// The tops of all revisions that something still refers to; the last one is current.
+    revisions: RwLock<Vec<Arc<Part>>>,
     known: Known,
-    contents: Cache<(u32, NodeId), Content>,
+    /// By epoch, number of the part's root, and node.
+    contents: Cache<(u32, u64, NodeId), Content>,
     refreshing: Mutex<Refresh>,
     invalidations: Mutex<Option<Sender<Invalidation>>>,
 }
@@ -166,7 +137,7 @@ pub struct Volume {
 impl Volume {
     /// A volume that shows `container`.
     pub fn new(container: Arc<dyn Container>, options: Options) -> Volume {
-        let first = Revision::new(0, container);
+        let first = Part::top(Revision::new(0, container));
         Volume {
             options,
             revisions: RwLock::new(vec![first]),
@@ -183,23 +154,60 @@ impl Volume {
         *self.invalidations.lock() = Some(to);
     }
 
-    /// The state that new look-ups see.
-    pub fn current(&self) -> Arc<Revision> {
+    /// The top of the state that new look-ups see.
+    fn top(&self) -> Arc<Part> {
         self.revisions.read().last().expect("there is always a current revision").clone()
     }
 
-    /// What a number stands for.
-    fn resolve(&self, ino: u64) -> Result<(Arc<Revision>, NodeId)> {
-        if ino == ROOT {
-            return Ok((self.current(), Tree::ROOT));
-        }
-        let Place { revision, node } = self.known.get(ino).ok_or(Error::Stale(ino))?;
-        Ok((revision, node))
+    /// The state that new look-ups see.
+    pub fn current(&self) -> Arc<Revision> {
+        self.top().revision.clone()
     }
 
-    fn attr(&self, revision: &Revision, id: NodeId, ino: u64) -> Attr {
-        let node = revision.tree().node(id);
-        let size = if node.kind == Kind::Directory { DIRECTORY_SIZE } else { node.size() };
+    /// What a number stands for; a door for itself.
+    fn resolve(&self, ino: u64) -> Result<(Arc<Part>, NodeId)> {
+        if ino == ROOT {
+            return Ok((self.top(), Tree::ROOT));
+        }
+        let Place { part, node } = self.known.get(ino).ok_or(Error::Stale(ino))?;
+        Ok((part, node))
+    }
+
+    /// What a node shows: itself, or what stands behind it. What the format chose without a look inside is looked
+    /// at first; where that was the wrong choice, the same path of the next revision is shown.
+    fn enter(&self, mut part: Arc<Part>, mut node: NodeId) -> Result<(Arc<Part>, NodeId)> {
+        while part.awaits(node) {
+            if part.revision.container.confirm()? == Confirmed::Wrong {
+                let path = part.tree().path(node);
+                part = self.choose_again(&part)?;
+                node = part.tree().find(&path).ok_or(Error::NotFound(String::new()))?;
+            }
+        }
+        part.enter(node)
+    }
+
+    /// What `stat` says of a node, whose door is opened and whose size is found out for it.
+    fn attr(&self, part: &Arc<Part>, id: NodeId, ino: u64) -> Result<Attr> {
+        let node = part.tree().node(id);
+        if node.door().is_some() {
+            let (part, id) = self.enter(part.clone(), id)?;
+            return Ok(self.attr_as_listed(&part, id, ino));
+        }
+        let mut attr = self.attr_as_listed(part, id, ino);
+        if node.is_late() {
+            attr.size = part.branch.late_size(id)?;
+            attr.blocks = attr.size.div_ceil(BLOCK);
+        }
+        Ok(attr)
+    }
+
+    /// The same as far as it is known without work; what is not known is not lasting.
+    fn attr_as_listed(&self, part: &Part, id: NodeId, ino: u64) -> Attr {
+        let node = part.tree().node(id);
+        let late = if node.is_late() { part.branch.known_size(id) } else { None };
+        let open = (node.door().is_none() && !node.is_late()) || late.is_some();
+        let revision = &part.revision;
+        let size = if node.kind == Kind::Directory { DIRECTORY_SIZE } else { late.unwrap_or(node.size()) };
         Attr {
             ino,
             size,
@@ -210,40 +218,80 @@ impl Volume {
             links: node.links(),
             uid: self.options.uid,
             gid: self.options.gid,
-            lasting: !revision.replaced.load(Ordering::Acquire),
+            lasting: open && !revision.replaced.load(Ordering::Acquire),
         }
     }
 
     /// Counts one more reference of the kernel to a node, and gives its number.
-    fn remember(&self, revision: &Arc<Revision>, node: NodeId) -> u64 {
-        match node {
-            Tree::ROOT => ROOT,
-            node => self.known.remember(revision.tree().node(node).ino, revision, node),
+    fn remember(&self, part: &Arc<Part>, node: NodeId) -> u64 {
+        match (node, part.root) {
+            (Tree::ROOT, ROOT) => ROOT,
+            _ => self.known.remember(part.number(node), part, node),
         }
     }
 
     /// The child of a directory; the kernel holds one more reference to it.
     pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Attr> {
+        Ok(self.look(parent, name, true)?.expect("there is time"))
+    }
+
+    /// The same, if it takes no longer than a look into tables; `None` where something has to be opened or
+    /// rendered first. Then [`Volume::lookup`] is for a thread that may take its time.
+    pub fn lookup_at_once(&self, parent: u64, name: &[u8]) -> Option<Result<Attr>> {
+        self.look(parent, name, false).transpose()
+    }
+
+    fn look(&self, parent: u64, name: &[u8], patient: bool) -> Result<Option<Attr>> {
         if name.len() > crate::tree::SafePath::MAX_COMPONENT {
             return Err(Error::NameTooLong);
         }
         if Control::may_be(parent, name) {
             let current = self.current();
-            if let Some(control) = Control::find(parent, name, &current) {
-                return Ok(control.attr(&current, &self.options));
+            match Control::find(parent, name, &current) {
+                Some(Control::History) => return self.history(current).map(Some),
+                Some(control) => return Ok(Some(control.attr(&current, &self.options))),
+                None => {}
             }
         }
-        let (revision, dir) = self.resolve(parent)?;
-        let tree = revision.tree();
+        let (mut part, mut dir) = self.resolve(parent)?;
+        if part.tree().node(dir).door().is_some() {
+            if !patient && part.is_slow(dir) {
+                return Ok(None);
+            }
+            (part, dir) = self.enter(part, dir)?;
+        }
+        let tree = part.tree();
         if tree.node(dir).kind != Kind::Directory {
-            return Err(Error::NotADirectory(tree.shown(dir)));
+            return Err(part.not_a_directory(dir));
         }
         let child = tree
             .child(dir, name)
             // Programs ask for what is not there all the time; nobody gets to see the message.
             .ok_or(Error::NotFound(String::new()))?;
-        let ino = self.remember(&revision, child);
-        Ok(self.attr(&revision, child, ino))
+        if !patient && part.is_slow(child) {
+            return Ok(None);
+        }
+        if part.awaits(child) {
+            // Which of two revisions it is of, shows here; its own door is opened for its attributes.
+            let path = tree.path(child);
+            self.enter(part.clone(), child)?;
+            let now = if part.revision.replaced.load(Ordering::Acquire) { self.top() } else { part };
+            let child = now.tree().find(&path).ok_or(Error::NotFound(String::new()))?;
+            let ino = self.remember(&now, child);
+            return self.attr(&now, child, ino).inspect_err(|_| self.forget(ino, 1)).map(Some);
+        }
+        let ino = self.remember(&part, child);
+        // What cannot be looked at gets no number; the reference goes back.
+        self.attr(&part, child, ino).inspect_err(|_| self.forget(ino, 1)).map(Some)
+    }
+
+    /// The folder of earlier states; the kernel holds one more reference to it.
+    fn history(&self, revision: Arc<Revision>) -> Result<Attr> {
+        let history = revision.container.history().ok_or(Error::NotFound(String::new()))?;
+        let part = Part::controlled(revision, history, control::HISTORY);
+        let ino = self.remember(&part, Tree::ROOT);
+        let attr = self.attr_as_listed(&part, Tree::ROOT, ino);
+        Ok(Attr { lasting: false, ..attr })
     }
 
     /// The kernel gives `count` references back.
@@ -256,34 +304,47 @@ impl Volume {
         if let Some(control) = Control::of(ino) {
             return Ok(control.attr(&self.current(), &self.options));
         }
-        let (revision, node) = self.resolve(ino)?;
-        Ok(self.attr(&revision, node, ino))
+        let (part, node) = self.resolve(ino)?;
+        self.attr(&part, node, ino)
+    }
+
+    /// The same, if it takes no longer than a look into tables.
+    pub fn getattr_at_once(&self, ino: u64) -> Option<Result<Attr>> {
+        if let Ok((part, node)) = self.resolve(ino)
+            && part.is_slow(node)
+        {
+            return None;
+        }
+        Some(self.getattr(ino))
     }
 
     /// Opens a file: refuses what cannot be read.
     pub fn open(&self, ino: u64) -> Result<Opened> {
         if Control::of(ino).is_some() {
-            return Ok(Opened { keep_cache: false });
+            return Ok(Opened { keep_cache: false, whole: None });
         }
         let resolved = || {
-            let (revision, node) = self.resolve(ino)?;
-            self.content(&revision, node)
+            let (part, node) = self.resolve(ino)?;
+            self.content(&part, node)
         };
-        match resolved() {
+        let content = match resolved() {
             Err(Error::SourceChanged(_)) => {
                 self.settle();
                 resolved()?
             }
             other => other?,
         };
-        Ok(Opened { keep_cache: self.known.opened(ino) })
+        let whole = if let Content::Whole(source) = content { Some(source) } else { None };
+        Ok(Opened { keep_cache: self.known.opened(ino), whole })
     }
 
     /// Whether opening takes no longer than a look at the disk: nothing is checked, and nothing has changed.
     pub fn opens_at_once(&self, ino: u64) -> bool {
         let unchanged = || {
-            let (revision, _) = self.resolve(ino).ok()?;
-            revision.container.source().check().ok()
+            let (part, _) = self.resolve(ino).ok()?;
+            let source = part.revision.container.source();
+            // The files of a folder are looked at one by one; what is derived may have to be rendered.
+            (part.root == ROOT && (source.is_folder() || source.check().is_ok())).then_some(())
         };
         !self.options.open.check && unchanged().is_some()
     }
@@ -303,12 +364,12 @@ impl Volume {
         self.known.opens_are_unknown();
     }
 
-    fn content(&self, revision: &Revision, node: NodeId) -> Result<Content> {
-        let key = (revision.epoch, node);
+    fn content(&self, part: &Part, node: NodeId) -> Result<Content> {
+        let key = (part.revision.epoch, part.root, node);
         if let Some(content) = self.contents.get(&key) {
             return Ok(content);
         }
-        let content = revision.container.open(node)?;
+        let content = part.branch.open(node)?;
         self.contents.insert(key, content.clone(), 1);
         Ok(content)
     }
@@ -331,26 +392,27 @@ impl Volume {
         if Control::of(ino).is_some() {
             return Some(self.read_once(ino, offset, buf));
         }
-        let (revision, node) = match self.resolve(ino) {
+        let (part, node) = match self.resolve(ino) {
             Ok(found) => found,
             Err(e) => return Some(Err(e)),
         };
-        if let Err(e) = revision.still_there() {
+        if let Err(e) = part.revision.still_there() {
             return Some(Err(e));
         }
         // What is opened here for the first time is a look at the disk, or small; unless it is checked first.
-        let content = match self.contents.get(&(revision.epoch, node)) {
+        let key = (part.revision.epoch, part.root, node);
+        let content = match self.contents.get(&key) {
             Some(content) => Ok(content),
-            None if self.options.open.check => return None,
-            None if offset == 0 => match revision.container.open_and_read(node, buf) {
+            None if self.options.open.check || part.root != ROOT => return None,
+            None if offset == 0 => match part.revision.container.open_and_read(node, buf) {
                 Ok(Some((content, n))) => {
-                    self.contents.insert((revision.epoch, node), content, 1);
+                    self.contents.insert(key, content, 1);
                     return Some(Ok(n));
                 }
-                Ok(None) => self.content(&revision, node),
+                Ok(None) => self.content(&part, node),
                 Err(e) => Err(e),
             },
-            None => self.content(&revision, node),
+            None => self.content(&part, node),
         };
         let done = match content {
             Ok(content) if !content.is_ready(offset, buf.len()) => return None,
@@ -366,15 +428,15 @@ impl Volume {
     /// Calls `then`, which is to read, once [`Volume::read_at_once`] would do, if somebody decodes these bytes
     /// already; else gives it back.
     pub fn when_ready(&self, ino: u64, offset: u64, len: usize, then: Then) -> Option<Then> {
-        let Ok((revision, node)) = self.resolve(ino) else { return Some(then) };
-        match self.contents.get(&(revision.epoch, node)) {
+        let Ok((part, node)) = self.resolve(ino) else { return Some(then) };
+        match self.contents.get(&(part.revision.epoch, part.root, node)) {
             Some(content) => content.when_ready(offset, len, then),
             None => Some(then),
         }
     }
 
     fn is_gone(&self, ino: u64) -> bool {
-        self.resolve(ino).is_ok_and(|(revision, _)| revision.gone.load(Ordering::Acquire))
+        self.resolve(ino).is_ok_and(|(part, _)| part.revision.gone.load(Ordering::Acquire))
     }
 
     fn read_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -382,15 +444,15 @@ impl Volume {
             let bytes = control.content(&self.current());
             return Content::Bytes(bytes.into()).read_at(offset, buf);
         }
-        let (revision, node) = self.resolve(ino)?;
-        revision.still_there()?;
-        self.content(&revision, node)?.read_at(offset, buf)
+        let (part, node) = self.resolve(ino)?;
+        part.revision.still_there()?;
+        self.content(&part, node)?.read_at(offset, buf)
     }
 
     /// The target of a link.
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
-        let (revision, node) = self.resolve(ino)?;
-        let tree = revision.tree();
+        let (part, node) = self.resolve(ino)?;
+        let tree = part.tree();
         if tree.node(node).kind != Kind::Link {
             return Err(Error::NotALink(tree.shown(node)));
         }
@@ -406,16 +468,19 @@ impl Volume {
         if Control::of(ino).is_some() {
             return Err(Error::Refused("the control folder is not listed".into()));
         }
-        let (revision, node) = self.resolve(ino)?;
-        match revision.tree().node(node).kind {
-            Kind::Directory => Ok(Listing { revision, node }),
-            _ => Err(Error::NotADirectory(revision.tree().shown(node))),
+        let (part, node) = self.resolve(ino)?;
+        match part.tree().node(node).kind {
+            Kind::Directory => {
+                let (part, node) = self.enter(part, node)?;
+                Ok(Listing { part, node })
+            }
+            _ => Err(part.not_a_directory(node)),
         }
     }
 
     /// The end of a listing. What the kernel has kept of one that was overtaken by a change is dropped again.
     pub fn closedir(&self, ino: u64, listing: &Listing) {
-        if listing.revision.replaced.load(Ordering::Acquire) {
+        if listing.part.revision.replaced.load(Ordering::Acquire) {
             self.send(vec![Invalidation::Inode(ino)]);
         }
     }
@@ -428,17 +493,18 @@ impl Volume {
         offset: u64,
         mut each: impl FnMut(u64, u64, Kind, &[u8]) -> bool,
     ) {
-        let tree = listing.revision.tree();
-        let number = |id: NodeId| if id == Tree::ROOT { ROOT } else { tree.node(id).ino };
-        let dots = [(&b"."[..], listing.node), (b"..", tree.node(listing.node).parent())];
-        for (i, (name, id)) in dots.into_iter().enumerate().skip(offset.min(2) as usize) {
-            if each(number(id), i as u64 + 1, Kind::Directory, name) {
+        let part = &listing.part;
+        let tree = part.tree();
+        let above = part.parent_number(listing.node).unwrap_or(ROOT);
+        let dots = [(&b"."[..], part.number(listing.node)), (b"..", above)];
+        for (i, (name, ino)) in dots.into_iter().enumerate().skip(offset.min(2) as usize) {
+            if each(ino, i as u64 + 1, Kind::Directory, name) {
                 return;
             }
         }
         for index in offset.saturating_sub(2).. {
             let Some(id) = tree.child_at(listing.node, index) else { return };
-            if each(number(id), index + 3, tree.node(id).kind, tree.name(id)) {
+            if each(part.number(id), index + 3, tree.node(id).kind, tree.name(id)) {
                 return;
             }
         }
@@ -452,16 +518,16 @@ impl Volume {
         offset: u64,
         mut each: impl FnMut(&Attr, u64, &[u8]) -> bool,
     ) {
-        let Listing { revision, node } = listing;
-        let tree = revision.tree();
+        let Listing { part, node } = listing;
+        let tree = part.tree();
         self.readdir(listing, offset, |ino, next, _, name| {
             if next <= 2 {
-                let id = if next == 1 { *node } else { tree.node(*node).parent() };
-                return each(&self.attr(revision, id, ino), next, name);
+                // The kernel takes nothing but the number of these two.
+                return each(&self.attr_as_listed(part, *node, ino), next, name);
             }
             let id = tree.child_at(*node, next - 3).expect("the entry that readdir is at");
-            let ino = self.remember(revision, id);
-            let full = each(&self.attr(revision, id, ino), next, name);
+            let ino = self.remember(part, id);
+            let full = each(&self.attr_as_listed(part, id, ino), next, name);
             if full {
                 self.forget(ino, 1);
             }
@@ -475,10 +541,10 @@ impl Volume {
         if Control::of(ino).is_some() {
             return Ok(Vec::new());
         }
-        let (revision, node) = self.resolve(ino)?;
-        match revision.tree().node(node).kind {
+        let (part, node) = self.resolve(ino)?;
+        match part.tree().node(node).kind {
             Kind::Link => Ok(Vec::new()),
-            _ => Ok(revision.container.attributes(node)),
+            _ => Ok(part.branch.attributes(node)),
         }
     }
 
@@ -490,8 +556,8 @@ impl Volume {
 
     /// What `df` says.
     pub fn statfs(&self) -> Statfs {
-        let current = self.current();
-        let tree = current.tree();
+        let top = self.top();
+        let tree = top.tree();
         Statfs { blocks: tree.bytes().div_ceil(Statfs::BLOCK.into()), files: tree.len() as u64 }
     }
 }

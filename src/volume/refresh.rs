@@ -9,16 +9,17 @@
 //! A file that is being written has no directory for a moment. Such a state is not believed until the file
 //! has rested for [`REST`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::known::Place;
-use super::{Invalidation, Revision, Volume};
+use super::{Invalidation, Part, Revision, Volume};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::format::{self, Container, OpenOptions};
-use crate::store::{Source, Stamp};
+use crate::store::{Source, State};
 use crate::tree::{Kind, NodeId, Tree};
 
 /// How long a file has to rest before a damaged state of it is believed.
@@ -29,10 +30,10 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// What is known about a change that has not settled.
 #[derive(Debug, Default)]
 pub struct Refresh {
-    /// The last stamp that was seen and could not be loaded, and since when it has been that.
-    unsettled: Option<(Stamp, Instant)>,
-    /// A stamp that was refused for good.
-    refused: Option<Stamp>,
+    /// The last state that was seen and could not be loaded, and since when it has been that.
+    unsettled: Option<(State, Instant)>,
+    /// A state that was refused for good.
+    refused: Option<State>,
 }
 
 /// What looking at the source has brought.
@@ -57,53 +58,57 @@ impl Volume {
     /// Lets go of revisions that nobody holds anything of any more.
     fn sweep(&self) {
         let mut revisions = self.revisions.write();
-        let current = revisions.last().map(|r| r.epoch);
+        let current = revisions.last().map(|top| top.revision.epoch);
         let before = revisions.len();
-        // Numbers that the kernel holds, listings, and look-ups on their way refer to it.
-        revisions.retain(|r| Some(r.epoch) == current || Arc::strong_count(r) > 1);
-        let left: Vec<u32> = revisions.iter().map(|r| r.epoch).collect();
+        // Numbers that the kernel holds, listings, look-ups on their way, and parts that hang in it refer to it.
+        revisions.retain(|top| Some(top.revision.epoch) == current || Arc::strong_count(top) > 1);
+        let left: Vec<u32> = revisions.iter().map(|top| top.revision.epoch).collect();
         let swept = left.len() < before;
         drop(revisions);
         if swept {
-            self.contents.retain(|(epoch, _)| left.contains(epoch));
+            self.contents.retain(|(epoch, ..)| left.contains(epoch));
         }
     }
 
     fn refresh_in(&self, state: &mut Refresh) -> Result<Outcome> {
         self.sweep();
-        let current = self.current();
+        if self.options.open.pin.is_some() {
+            return Ok(Outcome::Unchanged);
+        }
+        let top = self.top();
+        let current = &top.revision;
         let source = current.container.source();
-        let Some(there) = source.location().stamp()? else {
+        let Some(there) = source.location().state()? else {
             self.note(
-                &current,
+                current,
                 "source-deleted",
                 "the project's file is gone; what is open stays readable until the unmount",
             );
             return Ok(Outcome::Unchanged);
         };
-        let accepted = source.stamp();
+        let accepted = source.state();
         if there == accepted || state.refused == Some(there) {
             let gone = current.gone.load(Ordering::Acquire);
             return Ok(if gone { Outcome::Refused } else { Outcome::Unchanged });
         }
-        if !accepted.may_have_new_bytes(&there, false) {
+        if there.beside == accepted.beside && !accepted.stamp.may_have_new_bytes(&there.stamp, false) {
             source.accept(there);
             return Ok(Outcome::Unchanged);
         }
         // A state that could not be loaded once is not tried again before it has rested.
-        let known = state.unsettled.is_some_and(|(stamp, _)| stamp == there);
+        let known = state.unsettled.is_some_and(|(seen, _)| seen == there);
         if known && !state.rested(there) {
             return Ok(Outcome::Unsettled);
         }
-        match self.load(&current) {
+        match self.load(current) {
             // Whatever the loader says of a file that was written meanwhile concerns a state that is past.
-            Ok(next) if next.source().stamp_now()? != next.source().stamp() => {
+            Ok(next) if next.source().state_now()? != next.source().state() => {
                 state.unsettled = None;
                 Ok(Outcome::Unsettled)
             }
             Ok(next) => {
                 *state = Refresh::default();
-                self.install(&current, next);
+                self.install(&top, next);
                 Ok(Outcome::Changed)
             }
             // The disk or the network may be better in a moment.
@@ -111,11 +116,11 @@ impl Volume {
             Err(_) if !state.rested(there) => Ok(Outcome::Unsettled),
             Err(error) => {
                 *state = Refresh { unsettled: None, refused: Some(there) };
-                if there.file == accepted.file {
+                if there.stamp.file == accepted.stamp.file && !source.is_folder() {
                     current.gone.store(true, Ordering::Release);
-                    self.drop_pages(&current);
+                    self.drop_pages(current);
                 }
-                self.note(&current, "source-unreadable", &format!("the new state is not shown: {error}"));
+                self.note(current, "source-unreadable", &format!("the new state is not shown: {error}"));
                 Ok(Outcome::Refused)
             }
         }
@@ -146,15 +151,31 @@ impl Volume {
         format::open(Source::open(location)?, options)
     }
 
+    /// Another state of the same source, after the one that `part` is of was found to be the wrong choice.
+    pub(super) fn choose_again(&self, part: &Part) -> Result<Arc<Part>> {
+        let mut state = self.refreshing.lock();
+        let top = self.top();
+        // Somebody else has been here.
+        if top.revision.epoch == part.revision.epoch {
+            let next = self.load(&top.revision)?;
+            *state = Refresh::default();
+            self.install(&top, next);
+        }
+        Ok(self.top())
+    }
+
     fn note(&self, revision: &Revision, code: &'static str, message: &str) {
         let remedy = "put the project back, or unmount";
         revision.container.findings().add(Finding::new(Severity::Warning, code, "", message, remedy));
     }
 
     /// Makes `next` the revision that look-ups see, and tells the kernel what to forget.
-    fn install(&self, current: &Arc<Revision>, next: Arc<dyn Container>) {
+    fn install(&self, top: &Arc<Part>, next: Arc<dyn Container>) {
+        let current = &top.revision;
         let path = next.source().path();
-        if current.container.source().stamp().file == next.source().stamp().file {
+        if next.source().is_folder() {
+            log::info!("{}: changed; a new revision is shown", path.display());
+        } else if current.container.source().stamp().file == next.source().stamp().file {
             self.judge(next.as_ref());
             match current.gone.load(Ordering::Acquire) {
                 false => log::info!("{}: appended to; a new revision is shown", path.display()),
@@ -165,25 +186,26 @@ impl Volume {
         } else {
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
-        let revision = Revision::new(current.epoch + 1, next);
-        self.revisions.write().push(revision.clone());
+        let next = Part::top(Revision::new(current.epoch + 1, next));
+        self.revisions.write().push(next.clone());
         current.replaced.store(true, Ordering::Release);
-        self.hand_over(&revision);
+        self.hand_over(&next);
     }
 
     /// Which of the revisions that were read from this very file can still be read from it.
     fn judge(&self, next: &dyn Container) {
-        let stamp = next.source().stamp();
-        for revision in self.revisions.read().iter() {
+        let state = next.source().state();
+        for revision in self.revisions.read().iter().map(|top| &top.revision) {
             let old = revision.container.source();
-            if old.stamp().file != stamp.file {
+            // The files of a folder are looked at one by one.
+            if old.stamp().file != state.stamp.file || old.state() == state || old.is_folder() {
                 continue;
             }
             // The same size under another time is a rewrite, however much its directory looks like before.
-            if stamp.size > old.size() && next.continues(revision.container.as_ref()) {
+            if state.stamp.size > old.size() && next.continues(revision.container.as_ref()) {
                 revision.container.forget_decoded();
-                self.contents.retain(|(epoch, _)| *epoch != revision.epoch);
-                old.accept(stamp);
+                self.contents.retain(|(epoch, ..)| *epoch != revision.epoch);
+                old.accept(state);
             } else {
                 revision.gone.store(true, Ordering::Release);
             }
@@ -191,29 +213,32 @@ impl Volume {
     }
 
     /// Moves the numbers that mean the same in the new revision, and has the kernel look the others up again.
-    fn hand_over(&self, new: &Arc<Revision>) {
+    fn hand_over(&self, new: &Arc<Part>) {
         let mut forget = vec![Invalidation::Inode(super::ROOT), Invalidation::Inode(super::control::STATUS)];
+        let mut parts = HashMap::new();
         for (ino, place) in self.known.list() {
-            let old = &place.revision;
-            if old.epoch == new.epoch {
+            let old = &place.part;
+            if old.revision.epoch == new.revision.epoch {
                 continue;
             }
-            let tree = old.container.tree();
-            let there = same_path(tree, place.node, new.container.tree());
-            let gone = old.gone.load(Ordering::Acquire);
+            let tree = old.tree();
+            let part = counterpart(&mut parts, old, new);
+            let there =
+                part.as_ref().and_then(|part| Some((part, same_path(tree, place.node, part.tree())?)));
+            let gone = old.revision.gone.load(Ordering::Acquire);
             let directory = tree.node(place.node).kind == Kind::Directory;
-            let same = there.filter(|id| new.container.tree().node(*id).ino == ino);
-            if let Some(node) = same.filter(|_| directory || !gone) {
-                self.known.move_to(ino, Place { revision: new.clone(), node });
-                let other_mode = tree.node(place.node).mode != new.container.tree().node(node).mode;
+            let same = there.filter(|(part, id)| part.number(*id) == ino);
+            if let Some((part, node)) = same.filter(|_| directory || !gone) {
+                self.known.move_to(ino, Place { part: part.clone(), node });
+                let other_mode = tree.node(place.node).mode != part.tree().node(node).mode;
                 if directory || other_mode {
                     forget.push(Invalidation::Inode(ino));
                 }
                 continue;
             }
-            let parent = tree.node(place.node).parent();
-            let parent = if parent == Tree::ROOT { super::ROOT } else { tree.node(parent).ino };
-            forget.push(Invalidation::Name(parent, tree.name(place.node).to_vec()));
+            if let Some(parent) = old.parent_number(place.node) {
+                forget.push(Invalidation::Name(parent, tree.name(place.node).to_vec()));
+            }
             if gone {
                 forget.push(Invalidation::Inode(ino));
             }
@@ -224,7 +249,7 @@ impl Volume {
     /// The bytes of a revision are gone: pages of it must not be read either.
     fn drop_pages(&self, revision: &Revision) {
         let of = |(ino, place): (u64, Place)| {
-            (place.revision.epoch == revision.epoch).then_some(Invalidation::Inode(ino))
+            (place.part.revision.epoch == revision.epoch).then_some(Invalidation::Inode(ino))
         };
         self.send(self.known.list().into_iter().filter_map(of).collect());
     }
@@ -242,9 +267,9 @@ impl Volume {
 
 impl Refresh {
     /// Whether the file has been at this stamp for long enough.
-    fn rested(&mut self, there: Stamp) -> bool {
+    fn rested(&mut self, there: State) -> bool {
         match self.unsettled {
-            Some((stamp, since)) if stamp == there => since.elapsed() >= REST,
+            Some((seen, since)) if seen == there => since.elapsed() >= REST,
             _ => {
                 self.unsettled = Some((there, Instant::now()));
                 false
@@ -256,4 +281,29 @@ impl Refresh {
 /// The node of another tree that has the same path.
 fn same_path(tree: &Tree, id: NodeId, other: &Tree) -> Option<NodeId> {
     other.find(&tree.path(id))
+}
+
+/// The part of the new revision that shows what `old` shows: where the same branch hangs behind the same door, and is
+/// there already. To open one for the sake of numbers that nobody may ask for again would cost more than it saves.
+fn counterpart(
+    parts: &mut HashMap<(u32, u64), Option<Arc<Part>>>,
+    old: &Arc<Part>,
+    new: &Arc<Part>,
+) -> Option<Arc<Part>> {
+    let key = (old.revision.epoch, old.root);
+    if let Some(known) = parts.get(&key) {
+        return known.clone();
+    }
+    let found = match &old.above {
+        None if old.root == super::ROOT => Some(new.clone()),
+        // What hangs in the control folder is asked for anew.
+        None => None,
+        Some((above, door)) => counterpart(parts, above, new).and_then(|part| {
+            let node = same_path(above.tree(), *door, part.tree())?;
+            let branch = part.branch.open_door(node)?;
+            Arc::ptr_eq(&branch, &old.branch).then(|| part.hang(node, branch))
+        }),
+    };
+    parts.insert(key, found.clone());
+    found
 }

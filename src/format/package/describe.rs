@@ -2,7 +2,7 @@
 
 use super::document::Document;
 use super::{Package, kind};
-use crate::format::{Container, Dataset, Description};
+use crate::format::{Dataset, Description};
 use crate::tree::{Kind, NodeId, Tree};
 
 /// Largest `dataset.json` that is read for its name.
@@ -100,7 +100,7 @@ fn events(package: &Package) -> u64 {
             }
         }
     };
-    match super::whole::decode_all(&packed, package.source(), &package.findings, count) {
+    match crate::packed::decode_all(&packed, &package.findings, count) {
         Ok(()) => lines + u64::from(open),
         Err(_) => 0,
     }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::decode::method;
 use super::directory::{self, Directory};
+use super::method;
 use super::names;
 use super::record::{Central, Flags, LOCAL_LEN};
 use super::times;
@@ -265,7 +265,7 @@ impl<'a> Loader<'a> {
             Some(Refusal::OutOfBounds)
         } else if record.flags.encrypted() || record.method == method::AES {
             Some(Refusal::Encrypted)
-        } else if !method::supported(record.method) {
+        } else if method::supported(record.method).is_none() {
             Some(Refusal::Method)
         } else if record.method == method::STORED && record.packed != record.size {
             Some(Refusal::StoredSizes)

@@ -4,9 +4,6 @@
 //!   directory  finds the end record and the central directory      record, names, times   parse bytes
 //!   load       makes entries and a tree of it                      salvage                when it is lost
 //!   kind       which kind of project it is                         links                  which links are safe
-//!   stream     reads packed entries anywhere                       decode, methods        the decoders
-//!   pool       decoders and pieces that all entries share          whole, coverage        front to back, and checked
-//!   index      where decoding can begin in the middle              inflate, ahead         the one that can
 //!   verify     checks every byte                                   describe, sample       tell what is in it
 //! ```
 //!
@@ -14,50 +11,38 @@
 //! data, and is compared with it. The last record of a name counts. Nothing is inflated at open, and no size
 //! in the file decides how much memory is taken.
 
-mod ahead;
-mod coverage;
-mod decode;
 mod describe;
 mod directory;
 mod document;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod index;
-mod inflate;
 mod kind;
 mod links;
 mod load;
-#[cfg(feature = "methods")]
-mod methods;
+mod method;
 mod names;
-mod pool;
 mod record;
 mod salvage;
 pub mod sample;
-mod stream;
 mod times;
 mod verify;
-mod whole;
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
-use self::decode::method;
 use self::document::Document;
-use self::load::{Entry, Loaded, Loader};
-use self::pool::Decoding;
+use self::load::{Entry, Loaded, Loader, Refusal};
 use self::record::{LOCAL_LEN, Local};
-use self::stream::Reading;
-use self::whole::Packed;
 use super::{Container, Description, OpenOptions};
 use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
+use crate::packed::{self, Check, Decoding, Packed};
 use crate::store::Source;
-use crate::tree::{Cache, Content, Kind, NodeId, Tree};
+use crate::tree::{Branch, Cache, Content, Kind, NodeId, Tree};
 
 /// Entries up to this size are decoded whole and checked before their first byte is given out.
 const SMALL: u64 = 256 * 1024;
@@ -90,13 +75,22 @@ pub struct Package {
     decoding: Mutex<Arc<Decoding>>,
     /// Stored entries whose checksum was found right, under `check`.
     checked: Mutex<HashSet<u32>>,
+    /// What its views refer to.
+    itself: Weak<Package>,
+    /// The views, once somebody has looked.
+    view: OnceLock<Arc<dyn Branch>>,
+    /// One at a time opens them.
+    viewing: Mutex<()>,
 }
 
 /// Opens a project in a ZIP file.
 pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
     let mut package = Package::read(source, options)?;
     package.recognise()?;
-    Ok(Arc::new(package))
+    Ok(Arc::new_cyclic(|itself: &Weak<Package>| {
+        package.itself = itself.clone();
+        package
+    }))
 }
 
 impl Package {
@@ -177,6 +171,9 @@ impl Package {
             options,
             small: Cache::new(SMALL_CACHE),
             checked: Mutex::default(),
+            itself: Weak::new(),
+            view: OnceLock::new(),
+            viewing: Mutex::default(),
         };
         package.settle_links()?;
         Ok(package)
@@ -214,6 +211,25 @@ impl Package {
             self.tree = tree.with_kinds(|_, id| plain.contains(&id).then_some(Kind::File));
         }
         Ok(())
+    }
+
+    /// The views, which hang behind a door.
+    fn view(&self, door: NodeId) -> Result<Arc<dyn Branch>> {
+        let _viewing = self.viewing.lock();
+        if let Some(view) = self.view.get() {
+            return Ok(view.clone());
+        }
+        let node = self.tree.node(door);
+        let (itself, time): (Weak<dyn Branch>, _) = (self.itself.clone(), node.time());
+        let here = *blake3::hash(format!("{:?}", self.source.stamp()).as_bytes()).as_bytes();
+        let mut shown = blake3::Hasher::new();
+        for id in self.tree.ids() {
+            shown.update(&self.tree.node(id).ino.to_le_bytes());
+        }
+        let identity = browse::Identity { here, shown: *shown.finalize().as_bytes() };
+        let what = browse::What { identity, time, newest: time, root: node.ino };
+        let made = browse::package_view(itself, what, self.options.cache.clone(), self.findings.clone())?;
+        Ok(self.view.get_or_init(|| made).clone())
     }
 
     /// Decides which kind of project this is.
@@ -379,21 +395,20 @@ impl Package {
 
     fn packed(&self, id: NodeId) -> Result<Packed> {
         let (number, entry) = self.entry(id)?;
-        Ok(Packed {
-            entry: number,
-            name: self.tree.shown(id),
-            method: entry.method,
-            range: self.locate(id)?,
-            size: self.tree.node(id).size(),
-            crc: entry.crc,
-        })
+        let content = Content::Range(self.source.clone(), self.locate(id)?);
+        let name = self.tree.shown(id);
+        let Some(method) = method::supported(entry.method) else {
+            return Err(Refusal::Method.error(&name, entry.method));
+        };
+        let (size, check) = (self.tree.node(id).size(), Check::Crc32(entry.crc));
+        Ok(Packed { entry: number, name, method, content, size, check, identity: None })
     }
 
     /// Decodes a whole entry and checks it. The memory it takes is what it gives, not what it declares.
     fn read_whole(&self, id: NodeId) -> Result<Arc<[u8]>> {
         let packed = self.packed(id)?;
         let mut bytes = Vec::with_capacity(packed.size.min(SMALL) as usize);
-        whole::decode_all(&packed, &self.source, &self.findings, |piece| bytes.extend_from_slice(piece))?;
+        packed::decode_all(&packed, &self.findings, |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes.into())
     }
 
@@ -409,16 +424,13 @@ impl Package {
         if self.checked.lock().contains(&packed.entry) {
             return Ok(());
         }
-        whole::decode_all(packed, &self.source, &self.findings, |_| ())?;
+        packed::decode_all(packed, &self.findings, |_| ())?;
         self.checked.lock().insert(packed.entry);
         Ok(())
     }
 
     /// What an entry's bytes are made of.
     fn content(&self, id: NodeId) -> Result<Content> {
-        if let Some(number) = self.tree.node(id).derived() {
-            return Ok(browse::open(number));
-        }
         let (number, entry) = self.entry(id)?;
         if entry.method != method::STORED && self.tree.node(id).size() <= SMALL {
             if let Some(bytes) = self.small.get(&number) {
@@ -435,8 +447,7 @@ impl Package {
             return Ok(Content::Range(self.source.clone(), self.locate(id)?));
         }
         let packed = self.packed(id)?;
-        let stream = Reading::new(packed, self.source.clone(), self.decoding.lock().clone());
-        Ok(Content::Coded(Arc::new(stream)))
+        Ok(packed::open(packed, self.decoding.lock().clone()))
     }
 
     /// A small stored entry is read with its header, in one go; whoever opens such a file reads it.
@@ -469,6 +480,42 @@ impl Package {
     }
 }
 
+impl Branch for Package {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, id: NodeId) -> Result<Content> {
+        self.content(id).inspect_err(|e| self.note(e))
+    }
+
+    fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
+        self.tree.node(node).door()?;
+        Some(self.view(node))
+    }
+
+    fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
+        self.tree.node(node).door()?;
+        self.view.get().cloned()
+    }
+
+    fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
+        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
+        let mut list = vec![
+            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
+            ("user.vaso.method", method::name(entry.method)),
+        ];
+        if let Ok(range) = self.locate(id) {
+            list.push(("user.vaso.offset", range.start.to_string()));
+        }
+        list.push(("user.vaso.packed_size", entry.packed.to_string()));
+        if let Some(digest) = self.recorded_sha256(id) {
+            list.push(("user.vaso.sha256", digest.to_string()));
+        }
+        list
+    }
+}
+
 impl Container for Package {
     fn source(&self) -> &Arc<Source> {
         &self.source
@@ -476,14 +523,6 @@ impl Container for Package {
 
     fn kind(&self) -> &'static str {
         self.kind.word()
-    }
-
-    fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
-    fn open(&self, id: NodeId) -> Result<Content> {
-        self.content(id).inspect_err(|e| self.note(e))
     }
 
     fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
@@ -502,24 +541,12 @@ impl Container for Package {
         !self.salvaged
     }
 
-    fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
-        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
-        let mut list = vec![
-            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
-            ("user.vaso.method", method::name(entry.method)),
-        ];
-        if let Ok(range) = self.locate(id) {
-            list.push(("user.vaso.offset", range.start.to_string()));
-        }
-        list.push(("user.vaso.packed_size", entry.packed.to_string()));
-        if let Some(digest) = self.recorded_sha256(id) {
-            list.push(("user.vaso.sha256", digest.to_string()));
-        }
-        list
-    }
-
     fn findings(&self) -> &Findings {
         &self.findings
+    }
+
+    fn shared_findings(&self) -> Arc<Findings> {
+        self.findings.clone()
     }
 
     fn describe(&self) -> Description {

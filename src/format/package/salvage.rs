@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
-use super::decode::{self, method};
 use super::load::{Loaded, Loader};
-use super::names;
 use super::record::{Central, LOCAL, LOCAL_LEN, Local, descriptor_fits};
+use super::{method, names};
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
-use crate::store::{Source, SourceReader};
+use crate::packed::{Input, Method, decoder};
+use crate::store::Source;
+use crate::tree::Content;
 
 /// Bytes looked at in one piece.
 const PIECE: u64 = 1 << 20;
@@ -172,23 +173,24 @@ impl Whole {
 fn whole(source: &Arc<Source>, header: u64, local: &Local<'_>, effort: &mut Effort) -> Result<Option<Whole>> {
     let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
     let file_end = source.size();
-    if start > file_end || local.flags.encrypted() || !method::supported(local.method) {
+    let Some(method) = method::supported(local.method) else { return Ok(None) };
+    if start > file_end || local.flags.encrypted() {
         return Ok(None);
     }
     if local.knows_sizes() {
         let Some(end) = start.checked_add(local.packed).filter(|end| *end <= file_end) else {
             return Ok(None);
         };
-        let decoded = decode(source, local.method, start..end, Some(local.size), effort)?;
+        let decoded = decode(source, method, start..end, Some(local.size), effort)?;
         let right = decoded.is_some_and(|d| d.size == local.size && d.crc == local.crc);
         let Local { packed, size, crc, .. } = *local;
         return Ok(right.then_some(Whole { end, packed, size, crc }));
     }
     // Sizes follow the data. A deflate stream knows its own end; stored bytes do not.
-    if local.method == method::STORED {
+    if method == Method::Stored {
         return Ok(None);
     }
-    let Some(decoded) = decode(source, local.method, start..file_end, None, effort)? else { return Ok(None) };
+    let Some(decoded) = decode(source, method, start..file_end, None, effort)? else { return Ok(None) };
     let end = file_end - decoded.unused;
     let packed = end - start;
     let tail = source.read_range(end..file_end.min(end + 24))?;
@@ -205,13 +207,13 @@ struct Decoded {
 /// Decodes to the end, or to one byte more than `size`; `None` when the stream is damaged.
 fn decode(
     source: &Arc<Source>,
-    method: u16,
+    method: Method,
     range: std::ops::Range<u64>,
     size: Option<u64>,
     effort: &mut Effort,
 ) -> Result<Option<Decoded>> {
-    let input = SourceReader::new(source.clone(), range);
-    let Ok(mut decoder) = decode::decoder(method, input, size.unwrap_or(u64::MAX)) else { return Ok(None) };
+    let input = Input::new(Content::Range(source.clone(), range), 0);
+    let Ok(mut decoder) = decoder(method, input, size.unwrap_or(u64::MAX)) else { return Ok(None) };
     let mut buf = vec![0u8; 64 * 1024];
     let mut crc = crc32fast::Hasher::new();
     let mut made = 0u64;
@@ -252,7 +254,7 @@ mod tests {
         // 20 MB with 400 headers took half a minute, and larger ones hours.
         let source = fuzzing::source(&[0, 0, 0, 0xff, 0xff].repeat(100_000));
         let mut effort = Effort(1_000_000);
-        let decoded = decode(&source, method::DEFLATE, 0..500_000, None, &mut effort).unwrap();
+        let decoded = decode(&source, Method::Deflate, 0..500_000, None, &mut effort).unwrap();
         assert!(decoded.is_none());
         assert_eq!(effort.0, 500_000);
     }

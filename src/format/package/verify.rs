@@ -10,10 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use super::Package;
 use super::document::Reference;
-use super::{Package, whole};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
+use crate::packed;
 use crate::tree::{Kind, NodeId};
 
 /// Reads everything. Findings go to the package's list; an error means that the source itself failed.
@@ -70,10 +71,10 @@ impl Drop for Out<'_> {
 
 /// One entry. What is wrong with it is a finding; only a source that fails altogether is an error.
 fn check(package: &Package, id: NodeId) -> Result<()> {
-    let outcome = package.packed(id).and_then(|packed| {
+    let outcome = package.packed(id).and_then(|entry| {
         let digest = package.recorded_sha256(id);
         let mut sha256 = digest.map(|_| Sha256::new());
-        whole::decode_all(&packed, &package.source, &package.findings, |piece| {
+        packed::decode_all(&entry, &package.findings, |piece| {
             if let Some(sha256) = &mut sha256 {
                 sha256.update(piece);
             }

@@ -11,7 +11,7 @@ use crate::format::package::kind::{self, SCHEMA, Signs};
 use crate::format::package::record::LOCAL_LEN;
 use crate::format::package::{Package, describe, verify};
 use crate::format::{Container, OpenOptions};
-use crate::tree::{Builder, Content, Kind, Leaf, NodeId, SafePath, Time};
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time};
 
 /// What decides the kind, and something that does not.
 const SIGNS: [&str; 6] =
@@ -127,12 +127,12 @@ pub fn package(data: &[u8]) {
         let list = package.attributes(id);
         assert!(list.is_sorted_by_key(|(name, _)| *name));
         if package.tree.node(id).derived().is_some() {
-            assert!(matches!(Container::open(&package, id), Ok(Content::Bytes(_))));
+            assert!(matches!(Branch::open(&package, id), Ok(Content::Bytes(_))));
             continue;
         }
         if package.entry(id).is_err() {
             assert_eq!(package.tree.node(id).kind, Kind::Directory);
-            assert!(matches!(Container::open(&package, id), Err(Error::IsADirectory(_))));
+            assert!(matches!(Branch::open(&package, id), Err(Error::IsADirectory(_))));
             continue;
         }
         let size = package.tree.node(id).size();
@@ -180,7 +180,7 @@ fn entry_whole(package: &Package, id: NodeId, hash: u32) {
         assert_eq!(bytes.len() as u64, size, "a size that was not the one it was listed with");
     }
     for forwards in [hash & 2 != 0, hash & 2 == 0] {
-        let content = match Container::open(package, id) {
+        let content = match Branch::open(package, id) {
             Ok(content) => content,
             Err(error) => {
                 let refused = matches!(error, Error::Damaged { .. } | Error::Unsupported { .. });
@@ -254,7 +254,7 @@ fn some_places(content: &Content, whole: &[u8], hash: u32) {
 
 /// An entry that says it is long: its first piece, and where that costs little, its end.
 fn entry_in_part(package: &Package, id: NodeId) {
-    let Ok(content) = Container::open(package, id) else { return };
+    let Ok(content) = Branch::open(package, id) else { return };
     let size = content.size();
     let mut places = vec![0];
     // Deflate packs a thousandfold at most, so that the end of a short stream is near.

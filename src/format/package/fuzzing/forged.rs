@@ -13,14 +13,13 @@ use super::headers::deflate;
 use super::scratch::{self, Folder, STILL, Said};
 use crate::error::Error;
 use crate::finding::Findings;
-use crate::format::package::decode::method;
+use crate::format::OpenOptions;
 use crate::format::package::directory::find_ends;
-use crate::format::package::inflate::{Inflater, Mark};
 use crate::format::package::load::{Loaded, Loader};
-use crate::format::package::{Package, SMALL, index};
-use crate::format::{Container, OpenOptions};
+use crate::format::package::{Package, SMALL, method};
+use crate::packed::{Inflater, Mark, RECORD, record};
 use crate::store::{CacheFolder, Source};
-use crate::tree::Content;
+use crate::tree::{Branch, Content};
 
 /// More records than this say nothing new.
 const MOST: usize = 12;
@@ -65,8 +64,8 @@ pub fn index(data: &[u8]) {
     let cache = Arc::new(CacheFolder::open(folder.path(), 1 << 24).expect("a new folder is ours"));
     let package = scene.package(cache.clone());
     let id = package.tree.find(NAME).expect("it has one entry");
-    let key = package.packed(id).expect("its header is in order").key(&scene.source.stamp());
-    cache.records(key, index::RECORD).expect("a new folder takes a file");
+    let key = package.packed(id).expect("its header is in order").key().expect("it lies in a file");
+    cache.records(key, RECORD).expect("a new folder takes a file");
     let path = fs::read_dir(folder.path()).expect("it was just made").next().expect("it has one file");
     let path = path.expect("it can be listed").path();
     let mut bytes = fs::read(&path).expect("it was just written");
@@ -77,7 +76,7 @@ pub fn index(data: &[u8]) {
         forge(&mut input, scene, right_sums, &mut bytes);
     }
     put(&path, bytes, file, seed);
-    let content = Container::open(&package, id).expect("what is wrong is told when it is read");
+    let content = Branch::open(&package, id).expect("what is wrong is told when it is read");
     assert!(matches!(content, Content::Coded(_)));
     let complete = read(&content, order, &scene.right);
     if scene.healthy && !right_sums {
@@ -91,16 +90,16 @@ fn forge(input: &mut Input<'_>, scene: &Scene, right_sum: bool, bytes: &mut Vec<
     let how = input.byte();
     let mut pick = || &scene.marks[usize::from(input.byte()) % scene.marks.len()];
     let (mark, window) = pick();
-    let honest = index::record(*mark, window);
+    let honest = record(*mark, window);
     let mut forged = match how & 4 {
         0 => honest.clone(),
-        _ => index::record(*mark, &pick().1),
+        _ => record(*mark, &pick().1),
     };
     for _ in 0..how >> 5 {
         match how & 3 {
             0 => {}
             1 => forged[usize::from(input.byte() % 20)] ^= input.byte(),
-            2 => forged[input.number() % index::RECORD] ^= input.byte(),
+            2 => forged[input.number() % RECORD] ^= input.byte(),
             // A place within the entry, which random bytes would hardly ever give.
             _ => {
                 let out = (input.number() as u64) << 8 | u64::from(input.byte());

@@ -1,9 +1,9 @@
-//! What all packed entries of a package share: decoders that wait where they were left, decoded pieces, indexes.
+//! What all packed streams of a project share: decoders that wait where they were left, decoded pieces, indexes.
 //!
-//! A [`Cursor`] is a decoder somewhere in an entry. Whoever needs a place takes the nearest one before it, and
+//! A [`Cursor`] is a decoder somewhere in a stream. Whoever needs a place takes the nearest one before it, and
 //! brings it back; nobody queues behind another reader, unless that one is about to pass the very place.
 //!
-//! Memory: [`IDLE`] cursors and [`PIECES`] bytes of decoded pieces for a whole package, however many entries
+//! Memory: [`IDLE`] cursors and [`PIECES`] bytes of decoded pieces for a whole project, however many streams
 //! are open and whatever they declare.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::ahead::Ahead;
 use super::coverage::Coverage;
-use super::decode::{Decoder, method};
+use super::decode::Decoder;
 use super::index::Index;
 use super::stream::Stream;
 use super::whole::Packed;
@@ -24,9 +24,9 @@ use crate::tree::Cache;
 
 /// Decoded bytes are kept in pieces of this size: what the kernel asks for at once.
 pub const PIECE: u64 = 128 * 1024;
-/// Decoded bytes that are kept for all entries together.
+/// Decoded bytes that are kept for all streams together.
 const PIECES: usize = 16 << 20;
-/// Idle cursors that are kept for all entries together; each takes about 150 KiB.
+/// Idle cursors that are kept for all streams together; each takes about 150 KiB.
 const IDLE: usize = 48;
 /// A place that another cursor will pass this soon is worth waiting for.
 pub const NEAR: u64 = 12 * PIECE;
@@ -37,7 +37,8 @@ const SPARE: usize = 16;
 /// Indexes that are kept open.
 const INDEXES: usize = 64;
 
-/// What all packed entries of a package share.
+/// What all packed streams of a project share. They are told apart by their numbers, which the project gives, or by
+/// what each is known by ([`Decoding::number`]); not by both in one project.
 #[derive(Debug)]
 pub struct Decoding {
     pub(super) pool: Mutex<Pool>,
@@ -46,6 +47,7 @@ pub struct Decoding {
     pub(super) pieces: Cache<(u32, u64), Arc<[u8]>>,
     /// Pieces that nobody has any more, to be decoded into.
     spare: Mutex<Vec<Arc<[u8]>>>,
+    numbers: Mutex<HashMap<[u8; 32], u32>>,
     indexes: Cache<u32, Arc<Index>>,
     opening: Mutex<()>,
     folder: Option<Arc<CacheFolder>>,
@@ -59,9 +61,9 @@ pub struct Pool {
     idle: VecDeque<Cursor>,
     /// The cursors that are being used.
     busy: Vec<Busy>,
-    /// Entries that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
+    /// Streams that were decoded to their end, and from where on they cannot be trusted; the size if nowhere.
     pub(super) bad_from: HashMap<u32, u64>,
-    /// What was decoded of each entry.
+    /// What was decoded of each stream.
     pub(super) coverage: HashMap<u32, Coverage>,
 }
 
@@ -75,7 +77,7 @@ struct Busy {
     heavy: bool,
 }
 
-/// A decoder at a multiple of [`PIECE`], or at the end, of one entry.
+/// A decoder at a multiple of [`PIECE`], or at the end, of one stream.
 #[derive(Debug)]
 pub struct Cursor {
     pub(super) entry: u32,
@@ -92,6 +94,7 @@ impl Decoding {
             moved: Condvar::new(),
             pieces: Cache::new(PIECES),
             spare: Mutex::default(),
+            numbers: Mutex::default(),
             // Without a folder an index takes memory, else a file descriptor.
             indexes: Cache::new(if folder.is_some() { INDEXES } else { 12 }),
             opening: Mutex::default(),
@@ -99,6 +102,13 @@ impl Decoding {
             ahead: Ahead::default(),
             findings,
         })
+    }
+
+    /// The number of the stream that is known by `identity`.
+    pub(super) fn number(&self, identity: [u8; 32]) -> u32 {
+        let mut numbers = self.numbers.lock();
+        let next = numbers.len() as u32;
+        *numbers.entry(identity).or_insert(next)
     }
 
     /// A piece of `len` bytes to be decoded into.
@@ -119,8 +129,8 @@ impl Decoding {
 
     /// The index of a stream that has one.
     pub(super) fn index(&self, stream: &Stream) -> Option<Arc<Index>> {
-        let Packed { entry, method, size, ref range, .. } = stream.packed;
-        if method != method::DEFLATE {
+        let Packed { entry, method, size, ref content, .. } = stream.packed;
+        if !method.has_index() {
             return None;
         }
         if let Some(index) = self.indexes.get(&entry) {
@@ -131,8 +141,8 @@ impl Decoding {
         if let Some(index) = self.indexes.get(&entry) {
             return Some(index);
         }
-        let key = stream.packed.key(&stream.source.stamp());
-        let index = Arc::new(Index::open(self.folder.as_deref(), key, range.end - range.start, size));
+        let place = self.folder.as_deref().zip(stream.packed.key());
+        let index = Arc::new(Index::open(place, content.size(), size));
         self.indexes.insert(entry, index.clone(), 1);
         Some(index)
     }
@@ -141,7 +151,7 @@ impl Decoding {
     /// get there. `None` when somebody else has decoded the piece in the meantime.
     pub(super) fn cursor(&self, stream: &Stream, target: u64, until: u64) -> Result<Option<Working<'_>>> {
         let Packed { entry, method, .. } = stream.packed;
-        let heavy = method::is_heavy(method);
+        let heavy = method.is_heavy();
         let before = |position: u64| position <= target;
         let index = self.index(stream);
         let mut pool = self.pool.lock();

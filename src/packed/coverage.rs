@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crc32fast::Hasher;
+use super::sum::Sum;
 
 /// More parts than this, with holes between them, are not kept apart: the last ones are forgotten, so that a
 /// reader in order still comes to the end with all of them.
@@ -18,6 +18,8 @@ pub struct Coverage {
     parts: BTreeMap<u64, Part>,
     /// The checksum of each piece that was decoded: some twenty bytes for 128 KiB.
     sums: HashMap<u64, u32>,
+    /// The checksum that stands behind the stream, once its end was decoded.
+    pub trailer: Option<u32>,
     /// Somebody has got the last page before the whole was checked.
     pub end_given: bool,
 }
@@ -25,13 +27,13 @@ pub struct Coverage {
 #[derive(Debug, Clone)]
 struct Part {
     end: u64,
-    crc: Hasher,
+    sum: Sum,
 }
 
 impl Coverage {
     /// Whether a piece is what it was when it was decoded before, if it was.
-    pub fn agrees(&mut self, piece: u64, crc: &Hasher) -> bool {
-        let sum = crc.clone().finalize();
+    pub fn agrees(&mut self, piece: u64, sum: &Sum) -> bool {
+        let sum = sum.value();
         match self.sums.get(&piece) {
             Some(before) => *before == sum,
             None => {
@@ -43,23 +45,23 @@ impl Coverage {
         }
     }
 
-    /// Adds `len` bytes from `start` on, whose checksum is `crc`, unless they are there.
-    pub fn add(&mut self, start: u64, len: u64, crc: Hasher) {
+    /// Adds `len` bytes from `start` on, whose checksum is `sum`, unless they are there.
+    pub fn add(&mut self, start: u64, len: u64, sum: Sum) {
         let end = start + len;
         let before = self.parts.range(..=start).next_back().map(|(at, part)| (*at, part.end));
         let overlaps = before.is_some_and(|(_, before_end)| before_end > start);
         if len == 0 || overlaps || self.parts.range(start..end).next().is_some() {
             return;
         }
-        let mut part = Part { end, crc };
+        let mut part = Part { end, sum };
         let mut at = start;
         if let Some((before, _)) = before.filter(|(_, before_end)| *before_end == start) {
             let mut first = self.parts.remove(&before).expect("it was just found");
-            first.crc.combine(&part.crc);
-            (at, part) = (before, Part { end, crc: first.crc });
+            first.sum.combine(&part.sum);
+            (at, part) = (before, Part { end, sum: first.sum });
         }
         if let Some(after) = self.parts.remove(&end) {
-            part.crc.combine(&after.crc);
+            part.sum.combine(&after.sum);
             part.end = after.end;
         }
         self.parts.insert(at, part);
@@ -93,18 +95,19 @@ impl Coverage {
     /// The checksum of the first `size` bytes, once all of them were added.
     pub fn whole(&self, size: u64) -> Option<u32> {
         let first = self.parts.get(&0)?;
-        (first.end == size).then(|| first.crc.clone().finalize())
+        (first.end == size).then(|| first.sum.value())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sum::Check;
     use super::*;
 
     fn add(coverage: &mut Coverage, data: &[u8], start: usize, end: usize) {
-        let mut crc = Hasher::new();
-        crc.update(&data[start..end]);
-        coverage.add(start as u64, (end - start) as u64, crc);
+        let mut sum = Sum::new(Check::Crc32(0));
+        sum.update(&data[start..end]);
+        coverage.add(start as u64, (end - start) as u64, sum);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Reading a packed entry at any place, by several threads, in bounded memory.
+//! Reading a packed stream at any place, by several threads, in bounded memory.
 //!
-//! A read takes a cursor out of the [`super::pool`], or begins at a mark of the entry's [`super::index`], or at the
+//! A read takes a cursor out of the [`super::pool`], or begins at a mark of the stream's [`super::index`], or at the
 //! front, and decodes piece by piece; what it passes on its way is kept for the reads that come with it (the
 //! kernel reads ahead in several requests at once, in any order). Marks are made on the way. Who reads in order
 //! has the next pieces decoded by other threads ([`super::ahead`]), and what was read whole is not kept: the
@@ -8,47 +8,45 @@
 //!
 //! The checksum of the whole is put together from the pieces, in whatever order they were decoded. If it is
 //! wrong, the last page is not given out any more; if somebody has it already, because the end was read before
-//! the rest, it is the piece that completes the whole. So nobody gets all of a damaged entry without an error.
+//! the rest, it is the piece that completes the whole. So nobody gets all of a damaged stream without an error.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::ahead::{Flow, LEAD};
-use super::decode::{self, Inflate, method};
+use super::decode::{Decoder, Inflate};
 use super::index::Index;
+use super::input::Input;
 use super::pool::{Cursor, Decoding, NEAR, PIECE, Working};
-use super::whole::{self, Packed, check_crc, ends_early, fill, note_unused, too_long};
+use super::sum::{Check, Sum};
+use super::whole::{self, Packed, ends_early, fill, note_unused, too_long};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::store::{Source, SourceReader};
 use crate::tree::{Coded, Then};
 
 /// The kernel's page: the smallest read that it repeats by itself when a larger one failed.
 const PAGE: u64 = 4096;
 
-/// One packed entry.
+/// One packed stream.
 #[derive(Debug)]
 pub struct Stream {
     pub(super) packed: Packed,
-    pub(super) source: Arc<Source>,
     shared: Arc<Decoding>,
 }
 
 impl Stream {
     /// A cursor as near before `target` as the index allows, at the start of a piece.
     pub(super) fn enter(&self, target: u64, index: Option<Arc<Index>>) -> Result<Cursor> {
-        let Packed { entry, method, size, ref range, .. } = self.packed;
-        let heavy = method::is_heavy(method);
-        let reader = |start| SourceReader::new(self.source.clone(), start..range.end);
+        let Packed { entry, method, ref content, .. } = self.packed;
+        let heavy = method.is_heavy();
         let Some(index) = index else {
-            let decoder = decode::decoder(method, reader(range.start), size).map_err(|e| self.refuse(e))?;
-            return Ok(Cursor { entry, heavy, position: 0, decoder });
+            return Ok(Cursor { entry, heavy, position: 0, decoder: self.packed.decoder()? });
         };
         if let Some(from) = index.checkpoint(target) {
-            let input = reader(range.start + from.mark.input - 1);
+            let input = Input::new(content.clone(), from.mark.input - 1);
             let inflate =
-                Inflate::resume(input, range.end - range.start, &from).map_err(|e| self.refuse(e))?;
+                Inflate::resume(method, input, content.size(), &from).map_err(|e| self.refuse(e))?;
             let mut decoder = Box::new(inflate.marking(index.clone()));
             let position = from.mark.out.next_multiple_of(PIECE);
             // Up to the next piece nobody gets to see the bytes.
@@ -61,7 +59,8 @@ impl Stream {
                 Some(other) => return Err(other),
             }
         }
-        let decoder = Box::new(Inflate::new(reader(range.start)).marking(index));
+        let inflate = Inflate::new(method, Input::new(content.clone(), 0));
+        let decoder = Box::new(inflate.marking(index));
         Ok(Cursor { entry, heavy, position: 0, decoder })
     }
 
@@ -154,9 +153,10 @@ impl Stream {
                 };
                 self.condemn(cursor.position, reason);
             } else {
-                self.cover(at, bytes);
-                if cursor.position == self.packed.size {
-                    self.judge(cursor)?;
+                let end = (cursor.position == self.packed.size).then(|| self.end(cursor.decoder.as_mut()));
+                self.cover(at, bytes, cursor.decoder.trailer());
+                if let Some(end) = end {
+                    self.judge(end)?;
                 }
             }
             let key = (self.packed.entry, at / PIECE);
@@ -180,15 +180,16 @@ impl Stream {
         self.packed.size.saturating_sub(1) / PAGE * PAGE
     }
 
-    /// Counts decoded bytes in, and checks the checksum when they were the last that were missing.
-    fn cover(&self, start: u64, piece: &[u8]) {
-        let Packed { entry, size, .. } = self.packed;
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(piece);
+    /// Counts decoded bytes in, and checks the checksum when they were the last that were missing. The `trailer` is
+    /// the one that stands behind the stream, for whoever has come to it.
+    fn cover(&self, start: u64, piece: &[u8], trailer: Option<u32>) {
+        let Packed { entry, size, check, .. } = self.packed;
+        let mut sum = Sum::new(check);
+        sum.update(piece);
         let mut pool = self.shared.pool.lock();
         let judged = pool.bad_from.contains_key(&entry);
         let coverage = pool.coverage.entry(entry).or_default();
-        if !coverage.agrees(start / PIECE, &crc) {
+        if !coverage.agrees(start / PIECE, &sum) {
             drop(pool);
             // A mark was not what it seemed; which of the two was right, nobody knows.
             let what =
@@ -198,11 +199,16 @@ impl Stream {
         if judged {
             return;
         }
-        coverage.add(start, piece.len() as u64, crc);
+        coverage.add(start, piece.len() as u64, sum);
+        coverage.trailer = coverage.trailer.or(trailer);
         let Some(found) = coverage.whole(size) else { return };
+        if check == Check::Adler32 && coverage.trailer.is_none() {
+            // There is no proper end; whoever decodes up to it says so before the end is given out.
+            return;
+        }
+        let outcome = self.packed.judge(found, coverage.trailer);
         coverage.settle();
         let from = if coverage.end_given { start.min(self.last_page()) } else { self.last_page() };
-        let outcome = check_crc(&self.packed, found);
         if outcome.is_ok() {
             pool.bad_from.insert(entry, size);
         }
@@ -230,16 +236,19 @@ impl Stream {
         }
     }
 
-    /// At the declared size: the stream has to end here.
-    fn judge(&self, cursor: &mut Cursor) -> Result<()> {
-        let outcome = match cursor.decoder.decode(&mut [0u8; 1]) {
-            Ok(0) => Ok(()),
+    /// At the declared size: the stream has to end here. Says how many packed bytes are left over.
+    fn end(&self, decoder: &mut dyn Decoder) -> Result<u64> {
+        match decoder.decode(&mut [0u8; 1]) {
+            Ok(0) => Ok(decoder.unused()),
             Ok(_) => Err(too_long(&self.packed)),
             Err(e) => Err(self.refuse(e)),
-        };
-        match outcome {
-            Ok(()) => {
-                note_unused(&self.shared.findings, &self.packed.name, cursor.decoder.unused());
+        }
+    }
+
+    fn judge(&self, end: Result<u64>) -> Result<()> {
+        match end {
+            Ok(unused) => {
+                note_unused(&self.shared.findings, &self.packed.name, unused);
                 Ok(())
             }
             Err(damaged @ Error::Damaged { .. }) => {
@@ -250,7 +259,7 @@ impl Stream {
         }
     }
 
-    /// From `offset` on, no byte of this entry is given out any more.
+    /// From `offset` on, no byte of this stream is given out any more.
     fn condemn(&self, offset: u64, why: Error) {
         let mut pool = self.shared.pool.lock();
         let bad = pool.bad_from.entry(self.packed.entry).or_insert(offset);
@@ -299,7 +308,7 @@ impl Stream {
     }
 }
 
-/// A packed entry that is being read.
+/// A packed stream that is being read.
 #[derive(Debug)]
 pub struct Reading {
     stream: Arc<Stream>,
@@ -307,15 +316,15 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads `packed`, whose range lies in `source`.
-    pub fn new(packed: Packed, source: Arc<Source>, shared: Arc<Decoding>) -> Reading {
-        Reading { stream: Arc::new(Stream { packed, source, shared }), flow: Arc::default() }
+    /// Reads `packed`.
+    pub fn new(packed: Packed, shared: Arc<Decoding>) -> Reading {
+        Reading { stream: Arc::new(Stream { packed, shared }), flow: Arc::default() }
     }
 
     /// Takes note of what is read, for what is read next.
     fn read_ahead(&self, piece: u64) {
         let stream = &self.stream;
-        if !method::is_heavy(stream.packed.method) {
+        if !stream.packed.method.is_heavy() {
             stream.shared.ahead.read(stream, &self.flow, piece, stream.index().as_deref());
         }
     }
@@ -324,6 +333,10 @@ impl Reading {
 impl Coded for Reading {
     fn size(&self) -> u64 {
         self.stream.packed.size
+    }
+
+    fn check(&self) -> Result<()> {
+        self.stream.packed.content.check()
     }
 
     fn is_ready(&self, offset: u64, len: usize) -> bool {
@@ -342,7 +355,7 @@ impl Coded for Reading {
         let end = offset + buf.len() as u64;
         stream.verdict(end)?;
         // A source that changed under decoded pieces must not be read from memory either.
-        stream.source.check()?;
+        self.check()?;
         let mut at = offset;
         while at < end {
             let start = at / PIECE * PIECE;

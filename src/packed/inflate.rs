@@ -128,6 +128,22 @@ impl Inflater {
     }
 }
 
+/// The Adler-32 of what `sum` is of, and of `bytes` behind it; 1 is that of nothing.
+pub fn adler32(sum: u32, bytes: &[u8]) -> u32 {
+    let mut sum = sum.into();
+    for bytes in bytes.chunks(1 << 30) {
+        // SAFETY: pointer and length are those of a slice, which is only read.
+        sum = unsafe { zlib::adler32(sum, bytes.as_ptr(), bytes.len() as u32) };
+    }
+    sum as u32
+}
+
+/// The Adler-32 of two rows of bytes, one behind the other; `len` is the length of the second.
+pub fn adler32_combine(first: u32, second: u32, len: u64) -> u32 {
+    // What matters of the length is its remainder; so no number is too large.
+    zlib::adler32_combine64(first.into(), second.into(), (len % 65_521) as _) as u32
+}
+
 impl Drop for Inflater {
     fn drop(&mut self) {
         // SAFETY: the stream was initialised by `new`, and is not used after this.

@@ -4,23 +4,23 @@
 
 use std::io::{self, Read};
 
-use super::decode::{Decoder, method};
-use crate::store::SourceReader;
+use super::decode::{Decoder, Method};
+use super::input::Input;
 
 /// The largest window that a stream may ask for.
 const WINDOW: u64 = 128 << 20;
 
 /// The decoder of one of these methods.
-pub fn decoder(method: u16, mut input: SourceReader, size: u64) -> io::Result<Box<dyn Decoder>> {
+pub fn decoder(method: Method, mut input: Input, size: u64) -> io::Result<Box<dyn Decoder>> {
     let reader: Box<dyn Read + Send> = match method {
-        method::BZIP2 => Box::new(bzip2::bufread::BzDecoder::new(input)),
-        method::DEFLATE64 => Box::new(deflate64::Deflate64Decoder::with_buffer(input)),
+        Method::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(input)),
+        Method::Deflate64 => Box::new(deflate64::Deflate64Decoder::with_buffer(input)),
         // The decoder's own default bounds the window to the same 128 MiB.
-        method::ZSTD => Box::new(ruzstd::decoding::StreamingDecoder::new(input).map_err(zstd_error)?),
-        method::XZ => {
+        Method::Zstd => Box::new(ruzstd::decoding::StreamingDecoder::new(input).map_err(zstd_error)?),
+        Method::Xz => {
             Box::new(lzma_rust2::XzReader::new_mem_limit(input, false, (WINDOW >> 10) as u32 + 1024))
         }
-        method::LZMA => {
+        Method::Lzma => {
             // ZIP's head: version, length of the properties, the properties.
             let mut head = [0u8; 9];
             input.read_exact(&mut head)?;
@@ -33,7 +33,7 @@ pub fn decoder(method: u16, mut input: SourceReader, size: u64) -> io::Result<Bo
             }
             Box::new(lzma_rust2::LzmaReader::new_with_props(input, size, head[4], window, None)?)
         }
-        other => return Err(io::Error::new(io::ErrorKind::Unsupported, method::name(other))),
+        other => return Err(io::Error::new(io::ErrorKind::Unsupported, other.word())),
     };
     Ok(Box::new(Foreign { reader }))
 }

@@ -2,10 +2,10 @@
 //!
 //! Marks are made while a stream is decoded for whoever reads it, and kept at once: half a pass leaves half an
 //! index. They lie in a cache folder, where another mount finds them, or in bounded memory. A mark that
-//! contradicts the entry is ignored, and so is one whose record is damaged; then decoding begins further in front.
+//! contradicts the stream is ignored, and so is one whose record is damaged; then decoding begins further in front.
 //!
-//! An index belongs to one entry of one state of one file: marks of a damaged copy would give wrong bytes of
-//! the healthy one, whose directory says the same. And when an entry is found to be damaged, its index goes.
+//! An index belongs to one stream of one state of one file: marks of a damaged copy would give wrong bytes of
+//! the healthy one, whose directory says the same. And when a stream is found to be damaged, its index goes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,8 +61,9 @@ enum Window {
 }
 
 impl Index {
-    /// The index that lies under `key`, for a stream of `packed` and `size` bytes; empty if there is none.
-    pub fn open(folder: Option<&CacheFolder>, key: [u8; 32], packed: u64, size: u64) -> Index {
+    /// The index that lies in a folder under a key, for a stream of `packed` and `size` bytes; empty if there is
+    /// none, and in memory without a folder.
+    pub fn open(place: Option<(&CacheFolder, [u8; 32])>, packed: u64, size: u64) -> Index {
         let mut index = Index {
             marks: Mutex::default(),
             file: None,
@@ -70,7 +71,7 @@ impl Index {
             added: AtomicU64::new(0),
             most: size / SPACING * 2 + 16,
         };
-        let Some(folder) = folder else { return index };
+        let Some((folder, key)) = place else { return index };
         let read = folder.records(key, RECORD).and_then(|file| {
             let mut marks = BTreeMap::new();
             for record in 0..file.count()? {

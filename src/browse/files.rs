@@ -1,0 +1,107 @@
+//! The rendered files of one project that are open, so that all who read one share its marks.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::csv::Csv;
+use super::form::Form;
+use super::npy::Npy;
+use super::rendered::{Identity, Rendered, Shared};
+use crate::error::Result;
+use crate::finding::Findings;
+use crate::packed::Decoding;
+use crate::tree::{Cache, Coded, Table};
+
+/// Files that are open at once; the marks of one may take some megabytes.
+const OPEN: usize = 512;
+
+/// How a table is to be written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// Lines of text.
+    Csv,
+    /// Rows of doubles.
+    Npy,
+}
+
+/// One file that is open, or about to be. The lock is held while its size is found out: whoever asks for the same
+/// file waits, and nobody renders it twice.
+type Slot = Arc<Mutex<Option<Arc<Rendered>>>>;
+
+/// The rendered files of a project.
+#[derive(Debug)]
+pub struct Files {
+    shared: Arc<Shared>,
+    open: Cache<String, Slot>,
+    /// Held while a slot is looked for.
+    making: Mutex<()>,
+}
+
+impl Files {
+    /// Of one project; nothing is rendered yet.
+    pub fn new(shared: Shared) -> Files {
+        Files { shared: Arc::new(shared), open: Cache::new(OPEN), making: Mutex::new(()) }
+    }
+
+    /// The file at `path`, which is what `table` becomes.
+    pub fn open(&self, path: &str, table: &Arc<dyn Table>, how: As) -> Result<Arc<Rendered>> {
+        let slot = self.slot(path);
+        let mut slot = slot.lock();
+        if let Some(rendered) = &*slot {
+            return Ok(rendered.clone());
+        }
+        let form: Box<dyn Form> = match how {
+            As::Csv => Box::new(Csv::new(table.columns())),
+            As::Npy => Box::new(Npy::new(path, table.columns())?),
+        };
+        let rendered = Rendered::new(path.to_string(), table.clone(), form, self.shared.clone())?;
+        Ok(slot.insert(Arc::new(rendered)).clone())
+    }
+
+    fn slot(&self, path: &str) -> Slot {
+        let _making = self.making.lock();
+        let path = path.to_string();
+        match self.open.get(&path) {
+            Some(slot) => slot,
+            None => {
+                let slot = Slot::default();
+                self.open.insert(path, slot.clone(), 1);
+                slot
+            }
+        }
+    }
+
+    /// The size of the file at `path`, if it is known.
+    pub fn known_size(&self, path: &str) -> Option<u64> {
+        self.shared.size(path)
+    }
+
+    /// The size of the file at `path`, which is rendered for it if nobody knows.
+    pub fn size(&self, path: &str, table: &Arc<dyn Table>, how: As) -> Result<u64> {
+        match self.known_size(path) {
+            Some(size) => Ok(size),
+            None => Ok(self.open(path, table, how)?.size()),
+        }
+    }
+
+    /// What the packed streams of the project share.
+    pub fn decoding(&self) -> &Arc<Decoding> {
+        self.shared.decoding()
+    }
+
+    /// Where findings go.
+    pub fn findings(&self) -> &Findings {
+        self.shared.findings()
+    }
+
+    /// The same, for whoever keeps them.
+    pub fn shared_findings(&self) -> Arc<Findings> {
+        self.shared.shared_findings()
+    }
+
+    /// What tells this project from all others.
+    pub fn identity(&self) -> &Identity {
+        self.shared.identity()
+    }
+}

@@ -1,0 +1,353 @@
+//! The views of a package.
+//!
+//! ```text
+//!   <dataset>/channels.csv     as it is stored; from the Parquet, where there is no CSV
+//!   <dataset>/channels.npy     from the Parquet
+//!   <dataset>/events.csv       the dataset's own out of events/events.jsonl
+//!   <dataset>/metadata.json    the dataset's documents, word for word
+//!   <dataset>/assets/<name>    embedded files that refs.json names
+//!   project.json               the manifest and the project's document
+//!   CACHEDIR.TAG
+//! ```
+//!
+//! An asset is called what `rel_hint` says, else what its role is. Files that are only referenced lie outside of the
+//! project, where they differ from machine to machine; `metadata.json` names them. Everything bears the time of the
+//! state that is shown.
+//!
+//! The package is asked for its tree and its files like by anybody else, and is not kept alive. To open the views one
+//! document of each dataset is read, and of a dataset whatever it has when somebody looks into its folder.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use super::files::{As, Files};
+use super::json::{self, Document};
+use super::lines::Lines;
+use super::names::{Names, last_component};
+use super::rendered::Shared;
+use super::shelf::{Shelf, Shelved, below};
+use super::{NEWER, TAG, TAG_NAME};
+use crate::error::{Error, Result};
+use crate::finding::Findings;
+use crate::store::CacheFolder;
+use crate::tree::{Branch, Cache, Content, Kind, Leaf, NodeId, Table, Time, Tree};
+
+/// A document that is larger is none.
+const MAX_DOCUMENT: u64 = 4 << 20;
+/// Folders of datasets that are kept.
+const KEPT: usize = 4096;
+/// The documents of a dataset, in the order in which they are shown.
+const DOCUMENTS: [&str; 5] = ["dataset", "timebase", "qc", "rois", "refs"];
+
+/// The package that is shown. It holds its views, so they do not hold it.
+#[derive(Debug, Clone)]
+struct Stored(Weak<dyn Branch>);
+
+impl Stored {
+    fn get(&self) -> Result<Arc<dyn Branch>> {
+        self.0.upgrade().ok_or_else(|| Error::Busy("the package was closed".into()))
+    }
+
+    /// A file by its path, if it is there.
+    fn file(&self, path: &str) -> Result<Option<(NodeId, u64)>> {
+        let package = self.get()?;
+        let tree = package.tree();
+        let found = tree.find(path.as_bytes()).filter(|id| tree.node(*id).kind == Kind::File);
+        Ok(found.map(|id| (id, tree.node(id).size())))
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        self.get()?.open(node)
+    }
+
+    /// A document as text, if it is there.
+    fn document(&self, path: &str) -> Result<Option<String>> {
+        let Some((node, size)) = self.file(path)? else { return Ok(None) };
+        if size > MAX_DOCUMENT {
+            let what = "it is larger than a document may be".to_string();
+            return Err(Error::Unsupported { entry: path.to_string(), what });
+        }
+        let mut bytes = vec![0; size as usize];
+        let n = self.open(node)?.read_at(0, &mut bytes)?;
+        bytes.truncate(n);
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
+
+/// The views of `package`, which are a function of it and of `what`.
+pub fn package_view(
+    package: Weak<dyn Branch>,
+    what: super::What,
+    cache: Option<Arc<CacheFolder>>,
+    findings: Arc<Findings>,
+) -> Result<Arc<dyn Branch>> {
+    let super::What { identity, time, newest, root } = what;
+    let (stored, files) = (Stored(package), Arc::new(Files::new(Shared::new(identity, cache, findings))));
+    let mut shelf = Shelf::new(files.clone(), "browse".into(), time, root);
+    let mut names = Names::with(&[TAG_NAME, "project.json"]);
+    let mut datasets = Vec::new();
+    for folder in folders(stored.get()?.tree()) {
+        let path = format!("datasets/{folder}/dataset.json");
+        let about = shelf.part(&path, stored.document(&path))?.flatten();
+        let name = about.as_deref().and_then(|about| text(about, "name")).filter(|name| !name.is_empty());
+        let name = names.give(&name.unwrap_or_else(|| folder.clone()));
+        shelf.door(&name, datasets.len() as u32)?;
+        datasets.push(folder);
+    }
+    let project = of_project(&shelf, &stored)?;
+    shelf.file("project.json", project.len() as u64, What::Bytes(project.into()))?;
+    let newest = newest.max(time);
+    let tagged = Time { seconds: newest.seconds.saturating_add(NEWER), ..newest };
+    shelf.file_of_time(TAG_NAME, TAG.len() as u64, tagged, What::Bytes(TAG.into()))?;
+    let (shelved, opened) = (shelf.finish(), Cache::new(KEPT));
+    Ok(Arc::new(View { stored, files, time, datasets, shelved, opened }))
+}
+
+/// The folders of datasets, in the order of their names.
+fn folders(tree: &Tree) -> Vec<String> {
+    let datasets = tree.find(b"datasets").into_iter().flat_map(|datasets| tree.children(datasets));
+    let is_dataset = |id: &NodeId| tree.child(*id, b"dataset.json").is_some();
+    datasets.filter(is_dataset).filter_map(|id| String::from_utf8(tree.name(id).to_vec()).ok()).collect()
+}
+
+/// A text in a document.
+fn text(document: &str, key: &str) -> Option<String> {
+    json::entries(document)?
+        .into_iter()
+        .find(|(name, _)| name == key)
+        .and_then(|(_, value)| json::said(value))
+}
+
+fn of_project(shelf: &Shelf<What>, stored: &Stored) -> Result<Vec<u8>> {
+    let mut document = Document::default();
+    document.begin('{');
+    for (key, path) in [("manifest", "manifest.json"), ("project", "project/project.json")] {
+        if let Some(text) = shelf.part(path, stored.document(path))?.flatten() {
+            document.key(key).stored(&text);
+        }
+    }
+    document.end('}');
+    Ok(document.finish())
+}
+
+/// The views of a package.
+#[derive(Debug)]
+struct View {
+    stored: Stored,
+    files: Arc<Files>,
+    time: Time,
+    /// The names of the datasets' folders.
+    datasets: Vec<String>,
+    shelved: Shelved<What>,
+    opened: Cache<u32, Arc<dyn Branch>>,
+}
+
+/// What a file is.
+#[derive(Debug)]
+enum What {
+    Bytes(Arc<[u8]>),
+    Stored(NodeId),
+    Channels(NodeId, As),
+    Events,
+}
+
+/// The folder of a dataset.
+#[derive(Debug)]
+struct Folder {
+    stored: Stored,
+    files: Arc<Files>,
+    id: String,
+    shelved: Shelved<What>,
+}
+
+impl Folder {
+    fn new(view: &View, folder: &str, path: String, ino: u64) -> Result<Folder> {
+        let (stored, files) = (view.stored.clone(), view.files.clone());
+        let mut shelf = Shelf::new(files.clone(), path, view.time, ino);
+        let file = |name: &str| stored.file(&format!("datasets/{folder}/{name}"));
+        let (csv, parquet) = (file("channels.csv")?, file("channels.parquet")?);
+        let parquet = parquet.filter(|_| cfg!(feature = "parquet"));
+        match (csv, parquet) {
+            (Some((node, size)), _) => shelf.file("channels.csv", size, What::Stored(node))?,
+            (None, Some((node, _))) => {
+                shelf.file("channels.csv", Leaf::LATE, What::Channels(node, As::Csv))?
+            }
+            (None, None) => {}
+        }
+        if let Some((node, _)) = parquet {
+            shelf.file("channels.npy", Leaf::LATE, What::Channels(node, As::Npy))?;
+        }
+        if stored.file(EVENTS)?.is_some() {
+            shelf.file("events.csv", Leaf::LATE, What::Events)?;
+        }
+        let mut documents = Vec::new();
+        for name in DOCUMENTS {
+            let path = format!("datasets/{folder}/{name}.json");
+            documents.extend(shelf.part(&path, stored.document(&path))?.flatten().map(|text| (name, text)));
+        }
+        let about =
+            |name: &str| documents.iter().find(|(key, _)| *key == name).map(|(_, text)| text.as_str());
+        let id =
+            about("dataset").and_then(|text| self::text(text, "id")).unwrap_or_else(|| folder.to_string());
+        let assets = add_assets(&mut shelf, &stored, folder, about("refs").unwrap_or("[]"))?;
+        let metadata = of_dataset(&documents, &assets);
+        shelf.file("metadata.json", metadata.len() as u64, What::Bytes(metadata.into()))?;
+        Ok(Folder { stored, files, id, shelved: shelf.finish() })
+    }
+
+    /// The table of a file that is rendered.
+    fn rendered(&self, what: &What, path: &str) -> Result<Option<(Arc<dyn Table>, As)>> {
+        Ok(match what {
+            What::Channels(node, how) => {
+                Some((channels(self.stored.open(*node)?, path, self.files.findings())?, *how))
+            }
+            What::Events => {
+                let (node, _) = self.stored.file(EVENTS)?.ok_or_else(|| Error::NotFound(EVENTS.into()))?;
+                let findings = self.files.shared_findings();
+                let lines = Lines::new(self.stored.open(node)?, EVENTS, &self.id, findings);
+                Some((Arc::new(lines), As::Csv))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// All events of a package.
+const EVENTS: &str = "events/events.jsonl";
+
+#[cfg(feature = "parquet")]
+fn channels(content: Content, path: &str, findings: &Findings) -> Result<Arc<dyn Table>> {
+    super::parquet::table(content, path, findings)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn channels(_: Content, path: &str, _: &Findings) -> Result<Arc<dyn Table>> {
+    Err(Error::Unsupported { entry: path.to_string(), what: "this program was built without Parquet".into() })
+}
+
+/// Puts the embedded files of a dataset onto the shelf, and gives each reference with the path of its file.
+fn add_assets<'a>(
+    shelf: &mut Shelf<What>,
+    stored: &Stored,
+    folder: &str,
+    references: &'a str,
+) -> Result<Vec<(&'a str, Option<String>)>> {
+    let (mut names, mut assets) = (Names::default(), Vec::new());
+    for reference in json::items(references).into_iter().flatten() {
+        let entries: HashMap<String, &str> =
+            json::entries(reference).unwrap_or_default().into_iter().collect();
+        let said =
+            |key: &str| entries.get(key).and_then(|value| json::said(value)).filter(|text| !text.is_empty());
+        let digest = said("uri").and_then(|uri| uri.strip_prefix("vaso://blobs/").map(str::to_string));
+        let blob = match digest
+            .filter(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            Some(digest) => blob(stored, folder, &digest)?,
+            None => None,
+        };
+        let path = blob.map(|(node, size)| {
+            let hint = said("rel_hint").map(|hint| last_component(&hint).to_string());
+            let name = hint.filter(|name| !name.is_empty()).or_else(|| said("role")).unwrap_or_default();
+            let path = below("assets", &mut names, &name);
+            shelf.file(&path, size, What::Stored(node)).map(|()| path)
+        });
+        assets.push((reference, path.transpose()?));
+    }
+    Ok(assets)
+}
+
+/// A blob, in the dataset's own folder, in the shared one, or in that of any other dataset.
+fn blob(stored: &Stored, folder: &str, digest: &str) -> Result<Option<(NodeId, u64)>> {
+    for folder in [folder, "_shared"] {
+        if let Some(found) = stored.file(&format!("datasets/{folder}/blobs/{digest}"))? {
+            return Ok(Some(found));
+        }
+    }
+    let package = stored.get()?;
+    let tree = package.tree();
+    let datasets = tree.find(b"datasets").into_iter().flat_map(|datasets| tree.children(datasets));
+    let blobs = datasets.filter_map(|dataset| tree.child(dataset, b"blobs"));
+    let mut found = blobs.filter_map(|blobs| tree.child(blobs, digest.as_bytes()));
+    Ok(found.find(|id| tree.node(*id).kind == Kind::File).map(|id| (id, tree.node(id).size())))
+}
+
+fn of_dataset(documents: &[(&str, String)], assets: &[(&str, Option<String>)]) -> Vec<u8> {
+    let mut document = Document::default();
+    document.begin('{');
+    for (name, text) in documents.iter().filter(|(name, _)| *name != "refs") {
+        document.key(name).stored(text);
+    }
+    document.key("assets").begin('[');
+    for (reference, path) in assets {
+        document.begin('{');
+        document.key("file").maybe(path.as_deref());
+        document.key("reference").stored(reference);
+        document.end('}');
+    }
+    document.end(']');
+    document.end('}');
+    document.finish()
+}
+
+impl Branch for View {
+    fn tree(&self) -> &Tree {
+        &self.shelved.tree
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        match self.shelved.what(node)? {
+            What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
+            _ => unreachable!("there are only documents at the top"),
+        }
+    }
+
+    fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
+        let it = self.tree().node(node);
+        let door = it.door()?;
+        if let Some(folder) = self.opened.get(&door) {
+            return Some(Ok(folder));
+        }
+        let dataset = self.datasets.get(door as usize)?;
+        let made = Folder::new(self, dataset, self.shelved.path(node), it.ino).map(|folder| {
+            let folder: Arc<dyn Branch> = Arc::new(folder);
+            self.opened.insert(door, folder.clone(), 1);
+            folder
+        });
+        Some(made)
+    }
+
+    fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
+        self.opened.get(&self.tree().node(node).door()?)
+    }
+}
+
+impl Branch for Folder {
+    fn tree(&self) -> &Tree {
+        &self.shelved.tree
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
+        match (what, self.rendered(what, &path)?) {
+            (_, Some((table, how))) => Ok(Content::Coded(self.files.open(&path, &table, how)?)),
+            (What::Bytes(bytes), _) => Ok(Content::Bytes(bytes.clone())),
+            (What::Stored(node), _) => self.stored.open(*node),
+            (What::Channels(..) | What::Events, None) => unreachable!("these are rendered"),
+        }
+    }
+
+    fn late_size(&self, node: NodeId) -> Result<u64> {
+        let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
+        match self.files.known_size(&path) {
+            Some(size) => Ok(size),
+            None => match self.rendered(what, &path)? {
+                Some((table, how)) => self.files.size(&path, &table, how),
+                None => Ok(self.open(node)?.size()),
+            },
+        }
+    }
+
+    fn known_size(&self, node: NodeId) -> Option<u64> {
+        self.files.known_size(&self.shelved.path(node))
+    }
+}

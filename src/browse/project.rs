@@ -1,0 +1,185 @@
+//! The views of a project that is a database.
+//!
+//! ```text
+//!   <experiment>/<sample>/     what sample.rs makes of it, when somebody looks
+//!   attachments/               files of the project as a whole
+//!   orphans/dataset-<id>/      rows whose dataset does not exist
+//!   project.json               the table `meta`
+//!   experiments.json           experiments and samples, in the project's order, with the names they have here
+//!   CACHEDIR.TAG
+//! ```
+//!
+//! A sample in a subfolder stands with the others of its experiment; the documents name the subfolder. Everything
+//! bears the time of the state that is shown, which its caller knows, but for the tag, which is two seconds newer than
+//! all else in the project.
+//!
+//! To open it the rows of `dataset` and `meta` are read, and the numbers of datasets that rows belong to; nothing
+//! else.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::asset;
+use super::files::Files;
+use super::json;
+use super::metadata::{self, Experiment};
+use super::names::Names;
+use super::rendered::Shared;
+use super::sample::{Folder, Spot, named};
+use super::shelf::{Shelf, Shelved};
+use super::{NEWER, TAG, TAG_NAME};
+use crate::database::{Database, Sample};
+use crate::error::Result;
+use crate::finding::Findings;
+use crate::store::CacheFolder;
+use crate::tree::{Branch, Cache, Content, Leaf, NodeId, Time, Tree};
+
+/// Where views stand, as findings and errors name it.
+const TOP: &str = "browse";
+/// The names at the top that no experiment gets.
+const OWN: [&str; 5] = [TAG_NAME, "project.json", "experiments.json", "attachments", "orphans"];
+/// Folders of samples that are kept.
+const KEPT: usize = 4096;
+
+/// The views of a database.
+#[derive(Debug)]
+struct View {
+    database: Arc<Database>,
+    files: Arc<Files>,
+    time: Time,
+    /// All that are not of the project, then those that do not exist.
+    samples: Vec<Sample>,
+    shelved: Shelved<What>,
+    folders: Cache<u32, Arc<dyn Branch>>,
+}
+
+#[derive(Debug)]
+enum What {
+    Bytes(Arc<[u8]>),
+    Asset(i64),
+}
+
+/// The views of `database`, which are a function of it and of `what`.
+pub fn database_view(
+    database: Arc<Database>,
+    what: super::What,
+    cache: Option<Arc<CacheFolder>>,
+    findings: Arc<Findings>,
+) -> Result<Arc<dyn Branch>> {
+    let super::What { identity, time, newest, root } = what;
+    let files = Arc::new(Files::new(Shared::new(identity, cache, findings)));
+    let mut shelf = Shelf::new(files.clone(), TOP.into(), time, root);
+    let (of_project, mut samples): (Vec<Sample>, Vec<Sample>) =
+        database.samples(files.findings())?.into_iter().partition(|sample| sample.of_project);
+    let meta = shelf.part("project.json", database.meta())?.unwrap_or_default();
+    let mut experiments = experiments(&meta, &samples);
+    name_all(&mut experiments, &samples);
+    for experiment in &experiments {
+        shelf.directory(&experiment.folder)?;
+        for (place, folder) in &experiment.samples {
+            shelf.door(&format!("{}/{folder}", experiment.folder), *place as u32)?;
+        }
+    }
+    let document = |bytes: Vec<u8>| (bytes.len() as u64, What::Bytes(bytes.into()));
+    let (size, what) = document(metadata::of_experiments(&experiments, &samples));
+    shelf.file("experiments.json", size, what)?;
+    let (size, what) = document(metadata::of_project(database.user_version(), &meta));
+    shelf.file("project.json", size, what)?;
+    add_attachments(&mut shelf, &database, &of_project)?;
+    for (id, _) in shelf.part("orphans", database.orphans())?.unwrap_or_default() {
+        let name = format!("dataset-{id}");
+        shelf.door(&format!("orphans/{name}"), samples.len() as u32)?;
+        samples.push(Sample { id, name, ..Sample::default() });
+    }
+    let tagged = Time { seconds: newest.max(time).seconds.saturating_add(NEWER), ..newest.max(time) };
+    shelf.file_of_time(TAG_NAME, TAG.len() as u64, tagged, What::Bytes(TAG.into()))?;
+    let (shelved, folders) = (shelf.finish(), Cache::new(KEPT));
+    Ok(Arc::new(View { database, files, time, samples, shelved, folders }))
+}
+
+/// The experiments in the project's order: as it lists them, then those of samples, then those that only have a name.
+fn experiments(meta: &std::collections::BTreeMap<String, String>, samples: &[Sample]) -> Vec<Experiment> {
+    let text = |key: &str| meta.get(key).map_or("", String::as_str);
+    let about = json::entries(text("experiments_meta")).unwrap_or_default();
+    let order: Vec<String> =
+        json::items(text("experiment_order")).into_iter().flatten().filter_map(json::said).collect();
+    let names = about.iter().map(|(name, _)| name.as_str());
+    let known: HashSet<&str> = names.chain(samples.iter().map(|sample| sample.experiment.as_str())).collect();
+    let mut experiments: Vec<Experiment> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let listed = order.into_iter().filter(|name| known.contains(name.as_str()));
+    let all = listed.chain(samples.iter().map(|sample| sample.experiment.clone()));
+    for name in all.chain(about.iter().map(|(name, _)| name.clone())) {
+        places.entry(name.clone()).or_insert_with(|| {
+            experiments.push(Experiment { name, ..Experiment::default() });
+            experiments.len() - 1
+        });
+    }
+    for (name, meta) in about {
+        experiments[places[&name]].meta = Some(meta.to_string());
+    }
+    for (place, sample) in samples.iter().enumerate() {
+        experiments[places[&sample.experiment]].samples.push((place, String::new()));
+    }
+    experiments
+}
+
+/// Gives every experiment and every sample the name of its directory.
+fn name_all(experiments: &mut [Experiment], samples: &[Sample]) {
+    let mut names = Names::with(&OWN);
+    for experiment in experiments {
+        experiment.folder = names.give(&experiment.name);
+        let mut names = Names::default();
+        for (place, folder) in &mut experiment.samples {
+            *folder = names.give(&samples[*place].name);
+        }
+    }
+}
+
+/// The files of the project as a whole.
+fn add_attachments(shelf: &mut Shelf<What>, database: &Arc<Database>, of_project: &[Sample]) -> Result<()> {
+    let mut names = Names::default();
+    for sample in of_project {
+        for asset in
+            shelf.part("attachments", named(database, sample, "attachments", &mut names))?.unwrap_or_default()
+        {
+            if let Some(path) = &asset.path {
+                let size = asset.info.size_bytes.unwrap_or(Leaf::LATE);
+                shelf.file(path, size, What::Asset(asset.info.id))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Branch for View {
+    fn tree(&self) -> &Tree {
+        &self.shelved.tree
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        match self.shelved.what(node)? {
+            What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
+            What::Asset(id) => asset::open(&self.database, &self.files, *id, &self.shelved.path(node)),
+        }
+    }
+
+    fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
+        let door = self.tree().node(node).door()?;
+        if let Some(folder) = self.folders.get(&door) {
+            return Some(Ok(folder));
+        }
+        let sample = self.samples.get(door as usize)?;
+        let spot = Spot { path: self.shelved.path(node), ino: self.tree().node(node).ino, time: self.time };
+        let made = Folder::new(&self.database, &self.files, sample, spot).map(|folder| {
+            let folder: Arc<dyn Branch> = Arc::new(folder);
+            self.folders.insert(door, folder.clone(), 1);
+            folder
+        });
+        Some(made)
+    }
+
+    fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
+        self.folders.get(&self.tree().node(node).door()?)
+    }
+}

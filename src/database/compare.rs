@@ -1,0 +1,420 @@
+//! What changed between two databases of one project.
+//!
+//! The numbers of datasets and events change at every save, so nothing is matched by them: samples are matched by
+//! experiment and name, twins by their order, events by what they say. Only columns that both databases have are
+//! compared; that a newer layout has more of them is no change.
+//!
+//! Memory: what is said of samples, and a few words for each event of one sample at a time. Traces stream.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Database, Sample};
+use crate::error::Result;
+use crate::finding::Findings;
+use crate::tree::{Cell, Place, Table};
+
+/// Samples with more events have them counted, and not matched.
+const MATCHED: u64 = 100_000;
+
+/// Rows of a stretch.
+const STRETCH: u64 = 1 << 16;
+
+/// A number before and after.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// In the first database.
+    pub before: u64,
+    /// In the second one.
+    pub after: u64,
+}
+
+/// What changed between two databases.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Difference {
+    /// Keys of `meta` that were added, removed or changed.
+    pub meta: Vec<String>,
+    /// Samples that only the second one has.
+    pub added: Vec<SampleName>,
+    /// Samples that only the first one has.
+    pub removed: Vec<SampleName>,
+    /// Samples that both have, and that differ.
+    pub edited: Vec<SampleChange>,
+}
+
+/// What a sample is known by from save to save.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SampleName {
+    /// Its experiment.
+    pub experiment: String,
+    /// Its name.
+    pub name: String,
+    /// Which of those that are called so; the first is 1.
+    pub twin: u32,
+}
+
+/// What changed in a sample.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SampleChange {
+    /// The sample.
+    pub sample: SampleName,
+    /// What differs of what is said about it: columns of `dataset`, keys of `extra_json`, `asset ROLE`,
+    /// `result KIND`, `thumbnail`.
+    pub fields: Vec<String>,
+    /// Rows of its trace.
+    pub trace_rows: Counts,
+    /// Whether any value of its trace differs.
+    pub trace_differs: bool,
+    /// Events that are not deleted.
+    pub events: EventChange,
+}
+
+/// What changed in the events of a sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EventChange {
+    /// Only in the second database.
+    pub added: u64,
+    /// Only in the first one.
+    pub removed: u64,
+    /// At the same time in both, and different.
+    pub edited: u64,
+}
+
+/// The tables whose row counts differ, and those whose rows are few and differ though they are as many.
+pub fn changed_tables(before: &Arc<Database>, after: &Arc<Database>) -> Result<BTreeMap<String, Counts>> {
+    let (first, second) = (before.row_counts()?, after.row_counts()?);
+    let count = |counts: &BTreeMap<String, u64>, table: &str| counts.get(table).copied().unwrap_or(0);
+    let mut changed = BTreeMap::new();
+    for table in first.keys().chain(second.keys()) {
+        let counts = Counts { before: count(&first, table), after: count(&second, table) };
+        let differs = counts.before != counts.after
+            || match table.as_str() {
+                "meta" => before.meta()? != after.meta()?,
+                "dataset" => samples_differ(before, after)?,
+                _ => false,
+            };
+        if differs {
+            changed.insert(table.clone(), counts);
+        }
+    }
+    Ok(changed)
+}
+
+fn samples_differ(before: &Database, after: &Database) -> Result<bool> {
+    let (first, second) = (named(before)?, named(after)?);
+    let same_names = first.keys().eq(second.keys());
+    Ok(!same_names || first.iter().any(|(name, sample)| !fields(sample, &second[name]).is_empty()))
+}
+
+/// All that changed.
+pub fn compare(before: &Arc<Database>, after: &Arc<Database>) -> Result<Difference> {
+    let (first, second) = (named(before)?, named(after)?);
+    let mut difference =
+        Difference { meta: changed_keys(&before.meta()?, &after.meta()?), ..Default::default() };
+    difference.removed = first.keys().filter(|name| !second.contains_key(name)).cloned().collect();
+    difference.added = second.keys().filter(|name| !first.contains_key(name)).cloned().collect();
+    for (name, one) in &first {
+        let Some(other) = second.get(name) else { continue };
+        let change = sample_change(before, after, name, one, other)?;
+        let same = SampleChange { sample: name.clone(), trace_rows: change.trace_rows, ..Default::default() };
+        if change != same {
+            difference.edited.push(change);
+        }
+    }
+    Ok(difference)
+}
+
+/// Samples by the names that last.
+fn named(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
+    let mut twins: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut named = BTreeMap::new();
+    for sample in database.samples(&Findings::default())? {
+        let twin = twins.entry((sample.experiment.clone(), sample.name.clone())).or_default();
+        *twin += 1;
+        let name =
+            SampleName { experiment: sample.experiment.clone(), name: sample.name.clone(), twin: *twin };
+        named.insert(name, sample);
+    }
+    Ok(named)
+}
+
+/// The keys whose values differ, or that one has and the other has not.
+fn changed_keys<V: PartialEq>(first: &BTreeMap<String, V>, second: &BTreeMap<String, V>) -> Vec<String> {
+    let keys: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    keys.into_iter().filter(|key| first.get(*key) != second.get(*key)).cloned().collect()
+}
+
+fn sample_change(
+    before: &Arc<Database>,
+    after: &Arc<Database>,
+    name: &SampleName,
+    one: &Sample,
+    other: &Sample,
+) -> Result<SampleChange> {
+    let mut fields = fields(one, other);
+    fields.extend(changed_keys(&parts(before, one.id)?, &parts(after, other.id)?));
+    let traces = (before.trace(one.id)?, after.trace(other.id)?);
+    let rows = |trace: &Option<Arc<dyn Table>>| trace.as_ref().map_or(Ok(0), |trace| trace.rows());
+    let trace_rows = Counts { before: rows(&traces.0)?, after: rows(&traces.1)? };
+    let trace_differs = trace_rows.before != trace_rows.after
+        || match &traces {
+            (Some(first), Some(second)) => {
+                let common = common(&**first, &**second);
+                digest(&**first, &common)? != digest(&**second, &common)?
+            }
+            _ => false,
+        };
+    let events = match (before.events(one.id)?, after.events(other.id)?) {
+        (Some(first), Some(second)) => event_change(&*first, &*second)?,
+        (first, second) => EventChange { removed: rows(&first)?, added: rows(&second)?, edited: 0 },
+    };
+    Ok(SampleChange { sample: name.clone(), fields, trace_rows, trace_differs, events })
+}
+
+/// What differs of what is said about a sample itself.
+fn fields(one: &Sample, other: &Sample) -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut differs = |name: &str, differs: bool| {
+        if differs {
+            fields.push(name.to_string());
+        }
+    };
+    differs("created_utc", one.created_utc != other.created_utc);
+    differs("notes", one.notes != other.notes);
+    differs("fps", one.fps != other.fps);
+    differs("pixel_size_um", one.pixel_size_um != other.pixel_size_um);
+    differs("t0_seconds", one.t0_seconds != other.t0_seconds);
+    match (&one.extra, &other.extra) {
+        (Some(Value::Object(first)), Some(Value::Object(second))) => {
+            let keys: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+            for key in keys {
+                differs(&format!("extra_json.{key}"), first.get(key) != second.get(key));
+            }
+        }
+        _ => differs("extra_json", one.extra_text != other.extra_text),
+    }
+    for (name, value) in &one.other {
+        let there = other.other.iter().find(|(there, _)| there == name);
+        differs(name, there.is_some_and(|(_, there)| there != value));
+    }
+    fields
+}
+
+/// What belongs to a sample, by a name that lasts, each with a digest.
+fn parts(database: &Arc<Database>, id: i64) -> Result<BTreeMap<String, String>> {
+    let mut parts = BTreeMap::new();
+    for reference in database.references(id)? {
+        let info = database.asset_info(reference.asset)?;
+        let digest = info.and_then(|info| info.sha256.or(info.external)).unwrap_or_default();
+        parts.insert(format!("asset {}", reference.role), digest);
+    }
+    let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
+    for result in database.results(id)? {
+        let twin = kinds.entry(result.kind.clone()).or_default();
+        *twin += 1;
+        let payload = database.payload(result.id)?.unwrap_or_default();
+        let suffix = if *twin > 1 { format!(" ({twin})") } else { String::new() };
+        parts.insert(format!("result {}{suffix}", result.kind), blake3::hash(&payload).to_string());
+    }
+    if let Some(picture) = database.thumbnail(id)? {
+        parts.insert("thumbnail".into(), blake3::hash(&picture).to_string());
+    }
+    Ok(parts)
+}
+
+/// The names that both tables have, numbers of rows not among them.
+fn common(first: &dyn Table, second: &dyn Table) -> Vec<String> {
+    let has = |name: &str| second.columns().iter().any(|c| c.name == name);
+    first.columns().iter().filter(|c| c.name != "id" && has(&c.name)).map(|c| c.name.clone()).collect()
+}
+
+fn places(table: &dyn Table, names: &[String]) -> Vec<usize> {
+    let place = |name: &String| table.columns().iter().position(|c| c.name == *name);
+    names.iter().filter_map(place).collect()
+}
+
+/// Calls `each` with every row.
+fn all_rows(table: &dyn Table, mut each: impl FnMut(&[Cell<'_>])) -> Result<()> {
+    let mut from = Place::default();
+    loop {
+        let next = table.read(&from, STRETCH, &mut |cells| {
+            each(cells);
+            Ok(())
+        })?;
+        match next {
+            Some(place) => from = place,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Writes a cell so that different ones are written differently.
+fn write(out: &mut Vec<u8>, cell: Cell<'_>) {
+    let (tag, number, bytes): (u8, [u8; 8], &[u8]) = match cell {
+        Cell::Null => (0, [0; 8], &[]),
+        Cell::Integer(i) => (1, i.to_le_bytes(), &[]),
+        Cell::Real(r) => (2, r.to_le_bytes(), &[]),
+        Cell::Text(t) => (3, (t.len() as u64).to_le_bytes(), t),
+        Cell::Blob(b) => (4, (b.len() as u64).to_le_bytes(), b),
+    };
+    out.push(tag);
+    out.extend_from_slice(&number);
+    out.extend_from_slice(bytes);
+}
+
+fn digest(table: &dyn Table, columns: &[String]) -> Result<blake3::Hash> {
+    let places = places(table, columns);
+    let (mut hasher, mut row) = (blake3::Hasher::new(), Vec::new());
+    all_rows(table, |cells| {
+        row.clear();
+        places.iter().for_each(|place| write(&mut row, cells[*place]));
+        hasher.update(&row);
+    })?;
+    Ok(hasher.finalize())
+}
+
+type Digest = [u8; 32];
+
+/// An event: its time, and all that it says.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Told {
+    time: Digest,
+    all: Digest,
+}
+
+fn told(table: &dyn Table, columns: &[String]) -> Result<Vec<Told>> {
+    let places_of_all = places(table, columns);
+    let time_at = places(table, &["t_seconds".to_string()]);
+    let mut events = Vec::new();
+    let mut text = Vec::new();
+    all_rows(table, |cells| {
+        let mut hash = |places: &[usize]| {
+            text.clear();
+            places.iter().for_each(|place| write(&mut text, cells[*place]));
+            *blake3::hash(&text).as_bytes()
+        };
+        events.push(Told { time: hash(&time_at), all: hash(&places_of_all) });
+    })?;
+    events.sort();
+    Ok(events)
+}
+
+fn event_change(first: &dyn Table, second: &dyn Table) -> Result<EventChange> {
+    let (before, after) = (first.rows()?, second.rows()?);
+    if before.max(after) > MATCHED {
+        let added = after.saturating_sub(before);
+        return Ok(EventChange { added, removed: before.saturating_sub(after), edited: 0 });
+    }
+    let columns = common(first, second);
+    let (mut removed, mut added) = (told(first, &columns)?, told(second, &columns)?);
+    take_pairs(&mut removed, &mut added, |event| (event.time, event.all));
+    let edited = take_pairs(&mut removed, &mut added, |event| event.time);
+    Ok(EventChange { added: added.len() as u64, removed: removed.len() as u64, edited })
+}
+
+/// Takes out what both have under the same key, one for one, and says how many pairs there were. Both are in order.
+fn take_pairs<K: Ord>(first: &mut Vec<Told>, second: &mut Vec<Told>, key: impl Fn(&Told) -> K) -> u64 {
+    let (one, other) = (std::mem::take(first), std::mem::take(second));
+    let (mut one, mut other) = (one.into_iter().peekable(), other.into_iter().peekable());
+    let mut pairs = 0;
+    while let (Some(a), Some(b)) = (one.peek(), other.peek()) {
+        match key(a).cmp(&key(b)) {
+            std::cmp::Ordering::Less => first.extend(one.next()),
+            std::cmp::Ordering::Greater => second.extend(other.next()),
+            std::cmp::Ordering::Equal => {
+                one.next();
+                other.next();
+                pairs += 1;
+            }
+        }
+    }
+    first.extend(one);
+    second.extend(other);
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::project;
+    use super::*;
+
+    const BASE: &str = r#"
+        insert into meta values('project_name', 'p'), ('modified_utc', '1');
+        insert into dataset values(1, 'V', '{"experiment": "WT", "a": 1}'), (2, 'V', '{"experiment": "WT"}'),
+            (3, 'gone', null), (4, 'same', null);
+        insert into trace values(1, 0, 0, 1.5, 37), (1, 1, 1000000, 2.5, 37), (2, 0, 0, 3.5, 37), (4, 0, 0, 1, 1);
+        insert into event(dataset_id, t_seconds, label) values
+            (1, 1, 'a'), (1, 2, 'b'), (1, 2, 'b'), (1, 3, 'c'), (1, 4, 'd'), (4, 1, 'x');
+        insert into asset(id, kind, sha256) values(1, 'tiff', 'aa');
+        insert into ref values(1, 1, 'tiff', null);
+        insert into result values(1, 1, 'tone', '1', null, '{}');"#;
+
+    /// The same with all numbers changed, as a save leaves it.
+    const SAVED: &str = "
+        update dataset set id = id + 100; update trace set dataset_id = dataset_id + 100;
+        update event set id = id + 50, dataset_id = dataset_id + 100; update ref set dataset_id = dataset_id + 100;
+        update result set id = id + 7, dataset_id = dataset_id + 100;";
+
+    #[test]
+    fn a_save_that_changes_nothing_is_no_difference() {
+        let (a, b) = (project(BASE), project(&format!("{BASE}{SAVED}")));
+        assert_eq!(compare(&a, &b).unwrap(), Difference::default());
+        assert!(changed_tables(&a, &b).unwrap().is_empty());
+    }
+
+    #[test]
+    fn everything_that_changed_is_told() {
+        let changes = r#"
+            update meta set value = '2' where key = 'modified_utc'; insert into meta values('new', '');
+            delete from dataset where id = 103; delete from trace where dataset_id = 103;
+            insert into dataset values(200, 'come', '{"experiment": "KO"}'), (201, 'V', '{"experiment": "WT"}');
+            update dataset set extra_json = '{"experiment": "WT", "a": 2}' where id = 101;
+            update trace set inner_diam = 9 where dataset_id = 102;
+            insert into trace values(101, 2, 0, 0, 0);
+            update event set label = 'B' where id = 52;
+            update event set deleted_utc = 'now' where label = 'c';
+            insert into event(dataset_id, t_seconds, label) values (101, 9, 'new'), (101, 9, 'newer');
+            update asset set sha256 = 'bb'; update result set payload_json = '{"x": 1}';"#;
+        let (a, b) = (project(BASE), project(&format!("{BASE}{SAVED}{changes}")));
+        let name = |experiment: &str, name: &str, twin| SampleName {
+            experiment: experiment.into(),
+            name: name.into(),
+            twin,
+        };
+        let expected = Difference {
+            meta: vec!["modified_utc".into(), "new".into()],
+            added: vec![name("KO", "come", 1), name("WT", "V", 3)],
+            removed: vec![name("Default", "gone", 1)],
+            edited: vec![
+                SampleChange {
+                    sample: name("WT", "V", 1),
+                    fields: vec!["extra_json.a".into(), "asset tiff".into(), "result tone".into()],
+                    trace_rows: Counts { before: 2, after: 3 },
+                    trace_differs: true,
+                    events: EventChange { added: 2, removed: 1, edited: 1 },
+                },
+                SampleChange {
+                    sample: name("WT", "V", 2),
+                    trace_rows: Counts { before: 1, after: 1 },
+                    trace_differs: true,
+                    ..Default::default()
+                },
+            ],
+        };
+        assert_eq!(compare(&a, &b).unwrap(), expected);
+        let tables = changed_tables(&a, &b).unwrap();
+        let told: Vec<_> = tables.iter().map(|(t, c)| (t.as_str(), c.before, c.after)).collect();
+        assert_eq!(told, [("dataset", 4, 5), ("event", 6, 8), ("meta", 2, 3), ("trace", 4, 5)]);
+    }
+
+    #[test]
+    fn a_newer_layout_is_no_difference() {
+        let newer = "alter table trace add column frame_number integer; alter table event add column od real;
+            alter table dataset add column trace_checksum text; update event set od = 1;";
+        let (a, b) = (project(BASE), project(&format!("{BASE}{newer}")));
+        assert_eq!(compare(&a, &b).unwrap(), Difference::default());
+    }
+}

@@ -1,0 +1,320 @@
+//! SQLite's files as [`Content`]: a read-only file layer, the one module of this room with unsafe code.
+//!
+//! The layer is registered once in a process. A connection is given its content under a number of its own, which
+//! is taken back as soon as SQLite has opened it: from then on the content belongs to the open file, and goes with
+//! it. There is no other file: no journal, no log, no temporary file; whoever asks for one is refused.
+//!
+//! What it relies on, and keeps:
+//!
+//! * SQLite gives `szOsFile` bytes for a file, which are an [`OpenFile`] from `xOpen` until `xClose`, and calls
+//!   `xClose` once, only when `xOpen` has set `pMethods`;
+//! * buffers that SQLite lends are as long as it says, for as long as the call lasts;
+//! * no panic leaves a function that C calls.
+
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, ffi};
+
+use crate::error::Error;
+use crate::tree::Content;
+
+const NAME: &CStr = c"vaso-content";
+
+/// All of SQLite's memory in this process, whatever a stranger's file makes it want.
+const MEMORY: i64 = 512 << 20;
+
+/// What the last failed read of a connection failed with, in our own words.
+pub type Fault = Arc<Mutex<Option<Error>>>;
+
+/// What a connection reads from.
+struct Served {
+    content: Content,
+    fault: Fault,
+}
+
+/// Contents between their registration and SQLite's opening of them.
+static WAITING: Mutex<BTreeMap<u64, Served>> = Mutex::new(BTreeMap::new());
+
+/// SQLite's file, and what it reads from.
+#[repr(C)]
+struct OpenFile {
+    base: ffi::sqlite3_file,
+    served: *mut Served,
+}
+
+/// Opens a connection that reads `content`, and can do nothing else. Modules of virtual tables are taken from it.
+pub fn connect(content: &Content) -> Result<(Connection, Fault), rusqlite::Error> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    register()?;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let fault = Fault::default();
+    WAITING.lock().insert(number, Served { content: content.clone(), fault: fault.clone() });
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let name = format!("file:{number}?immutable=1&mode=ro");
+    let opened = Connection::open_with_flags_and_vfs(name, flags, NAME);
+    WAITING.lock().remove(&number);
+    let connection = opened?;
+    // SAFETY: the handle is open, and is used by this thread alone.
+    unsafe { ffi::sqlite3_drop_modules(connection.handle(), std::ptr::null_mut()) };
+    Ok((connection, fault))
+}
+
+/// Registers the layer, once.
+fn register() -> Result<(), rusqlite::Error> {
+    static REGISTERED: OnceLock<c_int> = OnceLock::new();
+    let code = *REGISTERED.get_or_init(|| {
+        let layer = Box::leak(Box::new(layer()));
+        // SAFETY: the layer lives as long as the process, and nothing else refers to it.
+        unsafe {
+            let code = ffi::sqlite3_vfs_register(layer, 0);
+            ffi::sqlite3_hard_heap_limit64(MEMORY);
+            code
+        }
+    });
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
+}
+
+fn layer() -> ffi::sqlite3_vfs {
+    ffi::sqlite3_vfs {
+        iVersion: 1,
+        szOsFile: size_of::<OpenFile>() as c_int,
+        mxPathname: 64,
+        pNext: std::ptr::null_mut(),
+        zName: NAME.as_ptr(),
+        pAppData: std::ptr::null_mut(),
+        xOpen: Some(open),
+        xDelete: Some(delete),
+        xAccess: Some(access),
+        xFullPathname: Some(full_name),
+        xDlOpen: None,
+        xDlError: None,
+        xDlSym: None,
+        xDlClose: None,
+        xRandomness: Some(randomness),
+        xSleep: Some(sleep),
+        xCurrentTime: Some(current_time),
+        xGetLastError: Some(last_error),
+        xCurrentTimeInt64: None,
+        xSetSystemCall: None,
+        xGetSystemCall: None,
+        xNextSystemCall: None,
+    }
+}
+
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 1,
+    xClose: Some(close),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(file_size),
+    xLock: Some(lock),
+    xUnlock: Some(lock),
+    xCheckReservedLock: Some(reserved),
+    xFileControl: Some(control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(characteristics),
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    xFetch: None,
+    xUnfetch: None,
+};
+
+/// What `run` says, or `otherwise` if it panics.
+fn guarded(otherwise: c_int, run: impl FnOnce() -> c_int) -> c_int {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(otherwise)
+}
+
+unsafe extern "C" fn open(
+    _: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    let file = file.cast::<OpenFile>();
+    // SAFETY: `file` is room for an `OpenFile`; without methods SQLite will not close it.
+    unsafe { (*file).base.pMethods = std::ptr::null() };
+    guarded(ffi::SQLITE_CANTOPEN, || {
+        if flags & ffi::SQLITE_OPEN_MAIN_DB == 0 || name.is_null() {
+            return ffi::SQLITE_CANTOPEN;
+        }
+        // SAFETY: SQLite gives a name that ends with a zero.
+        let name = unsafe { CStr::from_ptr(name) };
+        let number = name.to_str().ok().and_then(|name| name.parse::<u64>().ok());
+        let Some(served) = number.and_then(|number| WAITING.lock().remove(&number)) else {
+            return ffi::SQLITE_CANTOPEN;
+        };
+        // SAFETY: as above; `out_flags` may be null and is else valid.
+        unsafe {
+            (*file).served = Box::into_raw(Box::new(served));
+            (*file).base.pMethods = &METHODS;
+            if !out_flags.is_null() {
+                *out_flags = ffi::SQLITE_OPEN_READONLY | ffi::SQLITE_OPEN_MAIN_DB;
+            }
+        }
+        ffi::SQLITE_OK
+    })
+}
+
+unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
+    let file = file.cast::<OpenFile>();
+    guarded(ffi::SQLITE_IOERR_CLOSE, || {
+        // SAFETY: `open` made the box, and SQLite closes a file once.
+        drop(unsafe { Box::from_raw((*file).served) });
+        ffi::SQLITE_OK
+    })
+}
+
+/// Where a database's header says whether it wants a write-ahead log.
+const JOURNAL_MODE: std::ops::Range<u64> = 18..20;
+
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    buf: *mut c_void,
+    len: c_int,
+    offset: ffi::sqlite3_int64,
+) -> c_int {
+    // SAFETY: the file is open, so `served` is a box of ours; `buf` has `len` bytes.
+    let (served, buf) = unsafe {
+        let served = &*(*file.cast::<OpenFile>()).served;
+        std::ptr::write_bytes(buf.cast::<u8>(), 0, len.max(0) as usize);
+        (served, std::slice::from_raw_parts_mut(buf.cast::<u8>(), len.max(0) as usize))
+    };
+    let failed = |error: Error| {
+        *served.fault.lock() = Some(error);
+        ffi::SQLITE_IOERR_READ
+    };
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let offset = offset.max(0) as u64;
+        match served.content.read_at(offset, buf) {
+            Ok(n) => {
+                // A log that is not there cannot be read, and nothing is in it.
+                for at in JOURNAL_MODE.filter(|at| (offset..offset + n as u64).contains(at)) {
+                    let byte = &mut buf[(at - offset) as usize];
+                    *byte = if *byte == 2 { 1 } else { *byte };
+                }
+                if n < buf.len() { ffi::SQLITE_IOERR_SHORT_READ } else { ffi::SQLITE_OK }
+            }
+            Err(error) => failed(error),
+        }
+    }));
+    read.unwrap_or_else(|_| {
+        failed(Error::Refused("reading the database failed in the program itself".into()))
+    })
+}
+
+unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut ffi::sqlite3_int64) -> c_int {
+    guarded(ffi::SQLITE_IOERR_FSTAT, || {
+        // SAFETY: the file is open; `size` is valid.
+        unsafe {
+            let served = &*(*file.cast::<OpenFile>()).served;
+            *size = served.content.size().try_into().unwrap_or(i64::MAX);
+        }
+        ffi::SQLITE_OK
+    })
+}
+
+unsafe extern "C" fn write(
+    _: *mut ffi::sqlite3_file,
+    _: *const c_void,
+    _: c_int,
+    _: ffi::sqlite3_int64,
+) -> c_int {
+    ffi::SQLITE_READONLY
+}
+
+unsafe extern "C" fn truncate(_: *mut ffi::sqlite3_file, _: ffi::sqlite3_int64) -> c_int {
+    ffi::SQLITE_READONLY
+}
+
+unsafe extern "C" fn sync(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn lock(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn reserved(_: *mut ffi::sqlite3_file, out: *mut c_int) -> c_int {
+    // SAFETY: `out` is valid.
+    unsafe { *out = 0 };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn control(_: *mut ffi::sqlite3_file, _: c_int, _: *mut c_void) -> c_int {
+    ffi::SQLITE_NOTFOUND
+}
+
+unsafe extern "C" fn sector_size(_: *mut ffi::sqlite3_file) -> c_int {
+    4096
+}
+
+unsafe extern "C" fn characteristics(_: *mut ffi::sqlite3_file) -> c_int {
+    ffi::SQLITE_IOCAP_IMMUTABLE
+}
+
+unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, _: *const c_char, _: c_int) -> c_int {
+    ffi::SQLITE_IOERR_DELETE_NOENT
+}
+
+unsafe extern "C" fn access(_: *mut ffi::sqlite3_vfs, _: *const c_char, _: c_int, out: *mut c_int) -> c_int {
+    // SAFETY: `out` is valid.
+    unsafe { *out = 0 };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn full_name(
+    _: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    room: c_int,
+    out: *mut c_char,
+) -> c_int {
+    // SAFETY: SQLite gives a name that ends with a zero, and `room` bytes for the other.
+    unsafe {
+        let name = CStr::from_ptr(name).to_bytes_with_nul();
+        if name.len() > room.max(0) as usize {
+            return ffi::SQLITE_CANTOPEN;
+        }
+        std::ptr::copy_nonoverlapping(name.as_ptr().cast(), out, name.len());
+    }
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn randomness(_: *mut ffi::sqlite3_vfs, len: c_int, out: *mut c_char) -> c_int {
+    // Nothing that is read here depends on chance.
+    // SAFETY: `out` has `len` bytes.
+    unsafe { std::ptr::write_bytes(out, 0, len.max(0) as usize) };
+    len
+}
+
+unsafe extern "C" fn sleep(_: *mut ffi::sqlite3_vfs, _: c_int) -> c_int {
+    0
+}
+
+unsafe extern "C" fn current_time(_: *mut ffi::sqlite3_vfs, out: *mut f64) -> c_int {
+    // Nor on the time: 1970-01-01 as a Julian day.
+    // SAFETY: `out` is valid.
+    unsafe { *out = 2_440_587.5 };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn last_error(_: *mut ffi::sqlite3_vfs, _: c_int, _: *mut c_char) -> c_int {
+    0
+}

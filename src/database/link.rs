@@ -1,0 +1,261 @@
+//! A connection to a stranger's database: what it may do, how long, and with how much.
+//!
+//! A schema is code. Views, triggers and virtual tables are off; an authorizer lets nothing through but reading
+//! ordinary tables, a few functions and the few pragmas that this room uses; what is stored as statistics for the
+//! planner is not believed. Lengths, depths and memory are limited, and so is time: nobody waits longer than
+//! [`PATIENCE`] for a row.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, ErrorCode};
+
+use super::file::{self, Fault};
+use crate::error::Error;
+use crate::tree::Content;
+
+/// How long a statement may take to its next row.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest value that is read. The application's largest are pieces of 2 MiB.
+pub const LONGEST: i32 = 64 << 20;
+
+/// Steps of SQLite's machine between two looks at the clock.
+const STEPS: i32 = 10_000;
+
+/// Pages that a connection keeps, in KiB.
+const CACHE: i32 = 1024;
+
+const FUNCTIONS: [&str; 7] = ["count", "length", "max", "min", "octet_length", "substr", "typeof"];
+
+const PRAGMAS: [&str; 5] = ["index_list", "page_count", "quick_check", "table_xinfo", "user_version"];
+
+/// Looks at the clock while a statement runs.
+#[derive(Debug)]
+pub struct Watch {
+    /// Looks since the last row.
+    looks: AtomicU32,
+    milliseconds: AtomicU64,
+    /// Time is up, whatever the clock says.
+    stopped: Arc<AtomicBool>,
+}
+
+impl Watch {
+    /// The next row has its own time.
+    pub fn renew(&self) {
+        self.looks.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the statement was told to stop, which is nobody's fault.
+    pub fn was_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn handler(self: Arc<Watch>) -> impl FnMut() -> bool + Send + 'static {
+        let mut since = Instant::now();
+        move || {
+            if self.was_stopped() {
+                return true;
+            }
+            if self.looks.fetch_add(1, Ordering::Relaxed) == 0 {
+                since = Instant::now();
+                return false;
+            }
+            since.elapsed() > Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))
+        }
+    }
+}
+
+/// A connection with its limits.
+#[derive(Debug)]
+pub struct Link {
+    /// SQLite's own.
+    pub connection: Connection,
+    /// Its clock.
+    pub watch: Arc<Watch>,
+    fault: Fault,
+}
+
+impl Link {
+    /// Opens `content`. Nothing of the schema is read yet.
+    pub fn open(content: &Content, name: &str, stopped: Arc<AtomicBool>) -> Result<Link, Error> {
+        let (connection, fault) = file::connect(content).map_err(|e| of_sqlite(e, name, None))?;
+        let watch = Arc::new(Watch { looks: AtomicU32::new(0), milliseconds: AtomicU64::new(0), stopped });
+        let mut link = Link { connection, watch, fault };
+        link.set_patience(PATIENCE);
+        link.set_up().map_err(|e| link.error(e, name))?;
+        Ok(link)
+    }
+
+    fn set_up(&mut self) -> rusqlite::Result<()> {
+        let c = &mut self.connection;
+        for (limit, value) in [
+            (Limit::SQLITE_LIMIT_LENGTH, LONGEST),
+            (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 10),
+            (Limit::SQLITE_LIMIT_COLUMN, 2000),
+            (Limit::SQLITE_LIMIT_EXPR_DEPTH, 50),
+            (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 4),
+            (Limit::SQLITE_LIMIT_VDBE_OP, 100_000),
+            (Limit::SQLITE_LIMIT_FUNCTION_ARG, 8),
+            (Limit::SQLITE_LIMIT_ATTACHED, 0),
+            (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+            (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 32),
+            (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 1),
+            (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        ] {
+            c.set_limit(limit, value)?;
+        }
+        for (config, value) in [
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+        ] {
+            c.set_db_config(config, value)?;
+        }
+        // None of these reads the file.
+        c.execute_batch(&format!(
+            "PRAGMA cell_size_check=ON; PRAGMA ignore_check_constraints=ON; PRAGMA temp_store=MEMORY; \
+             PRAGMA cache_size=-{CACHE}; PRAGMA mmap_size=0;"
+        ))?;
+        c.progress_handler(STEPS, Some(self.watch.clone().handler()))?;
+        c.authorizer(Some(permit))
+    }
+
+    /// How long statements may take to their next row from now on.
+    pub fn set_patience(&self, patience: Duration) {
+        let milliseconds = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.watch.milliseconds.store(milliseconds, Ordering::Relaxed);
+        self.watch.renew();
+    }
+
+    /// What a read has failed with since this was asked last. SQLite does not always pass it on.
+    pub fn take_fault(&self) -> Option<Error> {
+        self.fault.lock().take()
+    }
+
+    /// What SQLite's error means here.
+    pub fn error(&self, error: rusqlite::Error, name: &str) -> Error {
+        if let Some(fault) = self.take_fault()
+            && code(&error) == Some(ErrorCode::SystemIoFailure)
+        {
+            return fault;
+        }
+        of_sqlite(error, name, Some(&self.watch))
+    }
+}
+
+/// SQLite's own code for a failure.
+pub fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
+            Some(error.code)
+        }
+        _ => None,
+    }
+}
+
+fn of_sqlite(error: rusqlite::Error, name: &str, watch: Option<&Watch>) -> Error {
+    let unsupported = |what: &str| Error::Unsupported { entry: name.into(), what: what.into() };
+    match code(&error) {
+        Some(ErrorCode::OperationInterrupted) if watch.is_some_and(Watch::was_stopped) => {
+            Error::Busy(format!("{name}: the database is being closed"))
+        }
+        Some(ErrorCode::OperationInterrupted) => {
+            unsupported("a query of the database took too long; nothing more of it is read")
+        }
+        Some(ErrorCode::TooBig) => unsupported("a value is longer than 64 MiB"),
+        Some(ErrorCode::OutOfMemory) => unsupported("the database asks for more memory than it may have"),
+        Some(ErrorCode::AuthorizationForStatementDenied) => {
+            Error::damaged("schema-refused", name, "the schema asks for something that is no data")
+        }
+        Some(ErrorCode::NotADatabase) => {
+            Error::damaged("not-a-database", name, "this is no SQLite database, or its first page is damaged")
+        }
+        _ => Error::damaged(
+            "database-damaged",
+            name,
+            format!("SQLite says: {error}; `vaso recover` saves what is left"),
+        ),
+    }
+}
+
+fn permit(context: AuthContext<'_>) -> Authorization {
+    let allowed = match context.action {
+        AuthAction::Select => true,
+        // What the file says of its own statistics steers the planner, and is not believed.
+        AuthAction::Read { table_name, .. } => !table_name.to_ascii_lowercase().starts_with("sqlite_stat"),
+        AuthAction::Function { function_name } => {
+            FUNCTIONS.iter().any(|f| f.eq_ignore_ascii_case(function_name))
+        }
+        AuthAction::Pragma { pragma_name, .. } => PRAGMAS.iter().any(|p| p.eq_ignore_ascii_case(pragma_name)),
+        _ => false,
+    };
+    if allowed { Authorization::Allow } else { Authorization::Deny }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        let source = Connection::open_in_memory().unwrap();
+        source.execute_batch("create table t(a); insert into t values(1);").unwrap();
+        // An empty in-memory database has no bytes of its own to serve; a file has.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sqlite");
+        source.execute("vacuum into ?1", [path.to_str().unwrap()]).unwrap();
+        let bytes = std::fs::read(path).unwrap();
+        Link::open(&Content::Bytes(bytes.into()), "x", Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn only_ordinary_tables_are_read() {
+        let link = link();
+        let one: i64 = link.connection.query_row("select count(*) from t", [], |r| r.get(0)).unwrap();
+        assert_eq!(one, 1);
+        for sql in [
+            "create table u(a)",
+            "create temp table u(a)",
+            "insert into t values(2)",
+            "attach ':memory:' as other",
+            "pragma journal_mode=delete",
+            "pragma writable_schema=on",
+            "select load_extension('x')",
+            "select randomblob(10)",
+            "select * from sqlite_dbpage",
+            "with recursive r(x) as (select 1 union all select x+1 from r) select x from r",
+            "vacuum",
+        ] {
+            let run = |sql| link.connection.prepare(sql)?.query([])?.next().map(drop);
+            assert!(run(sql).is_err(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_takes_too_long_ends() {
+        let link = link();
+        let long = "select count(*) from (select 1 from t, (values (1),(2),(3),(4),(5),(6),(7),(8),(9))) a"
+            .to_string();
+        let long = format!(
+            "{long} {}",
+            (0..7)
+                .map(|i| format!(", (values (1),(2),(3),(4),(5),(6),(7),(8),(9)) v{i}"))
+                .collect::<String>()
+        );
+        link.set_patience(Duration::ZERO);
+        let error = link.connection.query_row(&long, [], |r| r.get::<_, i64>(0)).unwrap_err();
+        assert!(matches!(link.error(error, "x"), Error::Unsupported { .. }));
+        link.set_patience(Duration::from_secs(3600));
+        link.watch.stopped.store(true, Ordering::Relaxed);
+        let error = link.connection.query_row(&long, [], |r| r.get::<_, i64>(0)).unwrap_err();
+        assert!(matches!(link.error(error, "x"), Error::Busy(_)));
+    }
+}

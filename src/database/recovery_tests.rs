@@ -1,0 +1,254 @@
+//! What SQLite's own recovery makes of a database and what lies beside it, and what ours shows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{super_journal, with_journal, with_wal};
+use crate::tree::Content;
+
+fn content(path: &Path) -> Content {
+    Content::Bytes(fs::read(path).unwrap().into())
+}
+
+fn bytes(content: &Content) -> Vec<u8> {
+    let mut all = vec![0; content.size() as usize];
+    assert_eq!(content.read_at(0, &mut all).unwrap(), all.len());
+    // Again in odd pieces, that cross pages.
+    let mut again = Vec::new();
+    let mut piece = [0; 777];
+    while let n @ 1.. = content.read_at(again.len() as u64, &mut piece).unwrap() {
+        again.extend_from_slice(&piece[..n]);
+    }
+    assert!(all == again);
+    all
+}
+
+/// A copy of the database and its companion, as a crash would leave them.
+struct Crash {
+    _dir: TempDir,
+    database: PathBuf,
+    companion: PathBuf,
+}
+
+fn crash(database: &Path, suffix: &str) -> Crash {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy.sqlite");
+    let beside = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+    fs::copy(database, &copy).unwrap();
+    fs::copy(beside(database), beside(&copy)).unwrap();
+    Crash { companion: beside(&copy), database: copy, _dir: dir }
+}
+
+impl Crash {
+    /// Lets SQLite recover the copy, and gives its bytes, with a header that asks for no log.
+    fn recovered(&self) -> Vec<u8> {
+        let c = Connection::open(&self.database).unwrap();
+        let _: i64 = c.query_row("select count(*) from sqlite_schema", [], |row| row.get(0)).unwrap();
+        let _: i64 = c.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0)).unwrap();
+        drop(c);
+        let mut bytes = fs::read(&self.database).unwrap();
+        bytes[18..20].iter_mut().for_each(|b| *b = (*b).min(1));
+        bytes
+    }
+}
+
+fn fill(c: &Connection, from: u32, to: u32) {
+    for i in from..to {
+        let text = format!("{i} ").repeat(40 + i as usize % 200);
+        c.execute("insert or replace into t values(?1, ?2)", (i, text)).unwrap();
+    }
+}
+
+fn walled(page_size: u32) -> (TempDir, PathBuf, Connection) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.sqlite");
+    let c = Connection::open(&path).unwrap();
+    c.execute_batch(&format!(
+        "pragma page_size={page_size}; pragma auto_vacuum=full; pragma journal_mode=wal;
+         pragma wal_autocheckpoint=0; pragma cache_size=5; pragma cache_spill=5;
+         create table t(a integer primary key, b)"
+    ))
+    .unwrap();
+    (dir, path, c)
+}
+
+#[test]
+fn a_log_is_applied_as_sqlite_would() {
+    for page_size in [512, 4096, 65536] {
+        let (_dir, path, c) = walled(page_size);
+        let mut seen = 0;
+        for round in 0..6 {
+            c.execute_batch("begin").unwrap();
+            fill(&c, round * 30, round * 30 + 120);
+            if round % 2 == 1 {
+                c.execute("delete from t where a % 3 < 2", []).unwrap();
+            }
+            // In the middle of a transaction, of which pages are in the log already.
+            let crashed = crash(&path, "-wal");
+            let ours = with_wal(content(&crashed.database), content(&crashed.companion)).unwrap();
+            assert!(bytes(&ours) == crashed.recovered(), "within round {round} of {page_size}");
+            c.execute_batch("commit").unwrap();
+            let crashed = crash(&path, "-wal");
+            let log = fs::read(&crashed.companion).unwrap();
+            let ours = with_wal(content(&crashed.database), Content::Bytes(log.clone().into())).unwrap();
+            assert!(bytes(&ours) == crashed.recovered(), "round {round} of {page_size}");
+            seen += 1;
+            if round == 3 {
+                // The log begins again, and keeps frames of the old one behind its end.
+                c.query_row("pragma wal_checkpoint(restart)", [], |_| Ok(())).unwrap();
+            }
+        }
+        assert_eq!(seen, 6);
+    }
+}
+
+#[test]
+fn a_damaged_log_counts_as_far_as_sqlite_reads_it() {
+    let (_dir, path, c) = walled(1024);
+    for round in 0..5 {
+        fill(&c, round * 5, round * 5 + 10);
+    }
+    let whole = crash(&path, "-wal");
+    let log = fs::read(&whole.companion).unwrap();
+    for at in (0..log.len()).step_by(log.len() / 30).chain([3, 4, 9, 17, 25, 33, 37, 41, 49]) {
+        for cut in [false, true] {
+            let crashed = crash(&path, "-wal");
+            let mut log = log.clone();
+            if cut {
+                log.truncate(at);
+            } else {
+                log[at] ^= 0x40;
+            }
+            fs::write(&crashed.companion, &log).unwrap();
+            let ours = bytes(&with_wal(content(&crashed.database), Content::Bytes(log.into())).unwrap());
+            let theirs = std::panic::catch_unwind(|| crashed.recovered());
+            // Another version of the log is refused by SQLite; there it is no log for us.
+            if at / 4 != 1 || cut {
+                assert!(ours == theirs.unwrap(), "{at} {cut}");
+            }
+        }
+    }
+}
+
+/// The same log as a big-endian machine would have written it.
+fn big_endian(log: &[u8], page_size: usize) -> Vec<u8> {
+    let mut log = log.to_vec();
+    let sum = |state: (u32, u32), bytes: &[u8]| {
+        let words: Vec<u32> = bytes.chunks(4).map(|w| u32::from_be_bytes(w.try_into().unwrap())).collect();
+        words.chunks(2).fold(state, |(a, b), w| {
+            let a = a.wrapping_add(w[0]).wrapping_add(b);
+            (a, b.wrapping_add(w[1]).wrapping_add(a))
+        })
+    };
+    let write = |log: &mut Vec<u8>, at: usize, (a, b): (u32, u32)| {
+        log[at..at + 4].copy_from_slice(&a.to_be_bytes());
+        log[at + 4..at + 8].copy_from_slice(&b.to_be_bytes());
+    };
+    log[3] |= 1;
+    let mut state = sum((0, 0), &log[..24]);
+    write(&mut log, 24, state);
+    for at in (32..log.len()).step_by(24 + page_size) {
+        state = sum(sum(state, &log[at..at + 8]), &log[at + 24..at + 24 + page_size]);
+        write(&mut log, at + 16, state);
+    }
+    log
+}
+
+#[test]
+fn a_log_of_the_other_byte_order_is_applied() {
+    let (_dir, path, c) = walled(1024);
+    fill(&c, 0, 40);
+    let crashed = crash(&path, "-wal");
+    let log = big_endian(&fs::read(&crashed.companion).unwrap(), 1024);
+    fs::write(&crashed.companion, &log).unwrap();
+    let ours = bytes(&with_wal(content(&crashed.database), Content::Bytes(log.into())).unwrap());
+    assert!(ours.len() > 5_000);
+    assert!(ours == crashed.recovered());
+}
+
+/// A database in the middle of a transaction that has reached the disk.
+fn journaled(page_size: u32, sync: &str) -> (TempDir, PathBuf, Connection, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.sqlite");
+    let c = Connection::open(&path).unwrap();
+    c.execute_batch(&format!(
+        "pragma page_size={page_size}; pragma journal_mode=delete; pragma synchronous={sync};
+         pragma cache_size=5; pragma cache_spill=5; create table t(a integer primary key, b)"
+    ))
+    .unwrap();
+    fill(&c, 0, 200);
+    let before = fs::read(&path).unwrap();
+    c.execute_batch("begin").unwrap();
+    fill(&c, 100, 400);
+    (dir, path, c, before)
+}
+
+#[test]
+fn a_hot_journal_is_rolled_back_as_sqlite_would() {
+    for (page_size, sync) in [(512, "full"), (4096, "normal"), (1024, "off"), (8192, "full")] {
+        let (_dir, path, c, before) = journaled(page_size, sync);
+        for round in 0..3 {
+            let crashed = crash(&path, "-journal");
+            assert!(fs::read(&crashed.database).unwrap() != before);
+            let ours = with_journal(content(&crashed.database), content(&crashed.companion)).unwrap();
+            let ours = bytes(&ours);
+            assert!(ours == crashed.recovered(), "{page_size} {sync} {round}");
+            assert!(ours == before);
+            c.execute("delete from t where a % 7 < ?1", [round]).unwrap();
+        }
+        // Committed: the header is gone, and the journal is not hot.
+        let crashed = crash(&path, "-journal");
+        let mut journal = fs::read(&crashed.companion).unwrap();
+        journal[..28].fill(0);
+        let ours = with_journal(content(&crashed.database), Content::Bytes(journal.into())).unwrap();
+        assert!(bytes(&ours) == fs::read(&crashed.database).unwrap());
+    }
+}
+
+#[test]
+fn a_damaged_journal_counts_as_far_as_sqlite_reads_it() {
+    let (_dir, path, _c, _) = journaled(1024, "full");
+    let whole = fs::read(crash(&path, "-journal").companion).unwrap();
+    let mut same = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        for cut in [false, true] {
+            let crashed = crash(&path, "-journal");
+            let mut journal = whole.clone();
+            if cut {
+                journal.truncate(at);
+            } else {
+                journal[at] ^= 0x40;
+            }
+            fs::write(&crashed.companion, &journal).unwrap();
+            let ours = with_journal(content(&crashed.database), Content::Bytes(journal.into())).unwrap();
+            let mut all = vec![0; ours.size() as usize];
+            // What SQLite cannot make sense of after that is not compared.
+            let Ok(theirs) = std::panic::catch_unwind(|| crashed.recovered()) else { continue };
+            if ours.read_at(0, &mut all).is_ok() {
+                assert!(all == theirs, "{at} {cut}");
+                same += 1;
+            }
+        }
+    }
+    assert!(same > 50, "{same}");
+}
+
+#[test]
+fn a_super_journal_is_named() {
+    let (dir, path, c, _) = journaled(1024, "full");
+    assert_eq!(super_journal(&content(&crash(&path, "-journal").companion)).unwrap(), None);
+    drop(c);
+    let _ = dir;
+    let mut journal = vec![0; 2048];
+    let name = "/tmp/\u{e9}-mj1234";
+    let sum = name.bytes().fold(0u32, |sum, b| sum.wrapping_add(b as i8 as u32));
+    journal.extend_from_slice(name.as_bytes());
+    journal.extend_from_slice(&(name.len() as u32).to_be_bytes());
+    journal.extend_from_slice(&sum.to_be_bytes());
+    journal.extend_from_slice(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    let found = super_journal(&Content::Bytes(journal.into())).unwrap();
+    assert_eq!(found.as_deref(), Some(name.as_bytes()));
+}

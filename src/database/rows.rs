@@ -1,0 +1,270 @@
+//! Traces and events as tables: rows in an order of their own, read in stretches by an index.
+//!
+//! A stretch begins behind the key of the row before it, so no row is read twice and none is skipped. That holds
+//! only if the keys grow; rows whose keys do not are damage, and the stretch ends there. (A hostile file could else
+//! give rows for ever.)
+//!
+//! The order is that of time, where an index has it or the table is small; else that of storage.
+
+use std::cmp::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, ToSql};
+
+use super::columns::{self, EVENT, TRACE};
+use super::layout::{Shape, quoted};
+use super::{Database, Step, value};
+use crate::error::{Error, Result};
+use crate::tree::{Cell, Column, Place, Table};
+
+mod key;
+
+use key::Key;
+
+/// Tables with so many rows at most may be put in order in memory.
+const SORTED: i64 = 20_000;
+
+impl Database {
+    /// The trace of a dataset, in the order of time; `None` without a table of traces.
+    pub fn trace(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
+        self.rows_of("trace", &TRACE, dataset, "", &[])
+    }
+
+    /// The events of a dataset that are not deleted, in the order of time.
+    pub fn events(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
+        let filter = if self.knows_deleted() { " AND +deleted_utc IS NULL" } else { "" };
+        let without = ["deleted_utc", "deleted_reason", "deleted_by"];
+        self.rows_of("event", &EVENT, dataset, filter, &without)
+    }
+
+    /// The events of a dataset that are deleted; `None` where events cannot be.
+    pub fn deleted_events(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
+        if !self.knows_deleted() {
+            return Ok(None);
+        }
+        self.rows_of("event", &EVENT, dataset, " AND +deleted_utc IS NOT NULL", &[])
+    }
+
+    /// Whether events are kept when they are deleted.
+    pub(super) fn knows_deleted(&self) -> bool {
+        self.layout.with("event", &["deleted_utc"]).is_some()
+    }
+
+    fn rows_of(
+        self: &Arc<Self>,
+        table: &'static str,
+        known: &[(&'static str, &'static str, crate::tree::Cells)],
+        dataset: i64,
+        filter: &'static str,
+        without: &[&str],
+    ) -> Result<Option<Arc<dyn Table>>> {
+        let Some(shape) = self.layout.with(table, &["dataset_id", "t_seconds"]) else { return Ok(None) };
+        let (stored, shown) = columns::shown(shape, known, without);
+        let keys = self.order(table, shape, filter)?;
+        let rows = Rows::new(self.clone(), table, dataset, filter, &stored, shown, &keys);
+        Ok(Some(Arc::new(rows)))
+    }
+
+    /// The columns that the rows of a table are put in order by.
+    fn order(&self, table: &str, shape: &Shape, filter: &str) -> Result<Vec<String>> {
+        let storage: Vec<String> = match shape.rowid {
+            Some(rowid) => vec![rowid.into()],
+            None => shape.key.clone(),
+        };
+        let is_other =
+            |column: &&String| !matches!(column.to_ascii_lowercase().as_str(), "dataset_id" | "t_seconds");
+        let mut time = vec!["t_seconds".to_string()];
+        time.extend(storage.iter().filter(is_other).cloned());
+        self.with(|link| {
+            let sql = format!("SELECT * FROM {table} WHERE dataset_id = ?1{filter} ORDER BY {}", list(&time));
+            if !plan(&link.connection, &sql)?.iter().any(|step| step.contains("TEMP B-TREE")) {
+                return Ok(time);
+            }
+            let few = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {})", SORTED + 1);
+            let rows: i64 = link.connection.query_row(&few, [], |row| row.get(0))?;
+            Ok(if rows <= SORTED { time } else { storage })
+        })
+    }
+}
+
+fn list(columns: &[String]) -> String {
+    columns.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(", ")
+}
+
+/// How SQLite means to run a statement.
+pub(super) fn plan(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+    let mut rows =
+        statement.query(rusqlite::params_from_iter(std::iter::repeat_n(0, statement_parameters(sql))))?;
+    let mut steps = Vec::new();
+    while let Some(row) = rows.next()? {
+        steps.push(row.get::<_, String>("detail")?);
+    }
+    Ok(steps)
+}
+
+/// How many parameters our own statements have: they are numbered from one.
+fn statement_parameters(sql: &str) -> usize {
+    (1..10).take_while(|n| sql.contains(&format!("?{n}"))).count()
+}
+
+/// Rows of one dataset.
+#[derive(Debug)]
+struct Rows {
+    database: Arc<Database>,
+    dataset: i64,
+    columns: Vec<Column>,
+    count: String,
+    from_front: String,
+    from_key: String,
+    from_null: String,
+    /// Where the keys stand among what is selected.
+    keys: Vec<usize>,
+    rows: OnceLock<u64>,
+}
+
+impl Rows {
+    fn new(
+        database: Arc<Database>,
+        table: &str,
+        dataset: i64,
+        filter: &str,
+        stored: &[String],
+        columns: Vec<Column>,
+        keys: &[String],
+    ) -> Rows {
+        let mut selected = stored.to_vec();
+        let mut places = Vec::new();
+        for key in keys {
+            let at = selected.iter().position(|s| s.eq_ignore_ascii_case(key)).unwrap_or_else(|| {
+                selected.push(key.clone());
+                selected.len() - 1
+            });
+            places.push(at);
+        }
+        let front = format!("SELECT {} FROM {table} WHERE dataset_id = ?1{filter}", list(&selected));
+        let order = format!(" ORDER BY {}", list(keys));
+        let values: Vec<String> = (2..2 + keys.len()).map(|n| format!("?{n}")).collect();
+        let first = quoted(&keys[0]);
+        let after_null = match keys.len() {
+            1 => format!("{first} IS NOT NULL"),
+            _ => format!("({first} IS NOT NULL OR ({}) > ({}))", list(&keys[1..]), values[1..].join(", ")),
+        };
+        Rows {
+            database,
+            dataset,
+            columns,
+            count: format!("SELECT count(*) FROM {table} WHERE dataset_id = ?1{filter}"),
+            from_front: format!("{front}{order}"),
+            from_key: format!("{front} AND ({}) > ({}){order}", list(keys), values.join(", ")),
+            from_null: format!("{front} AND {after_null}{order}"),
+            keys: places,
+            rows: OnceLock::new(),
+        }
+    }
+
+    /// Takes the keys of a row, which have to be greater than those of the row before.
+    fn advance(&self, row: &Row<'_>, keys: &mut Vec<Key>) -> Step<()> {
+        let mut grown = keys.is_empty().then_some(Ordering::Greater);
+        for (i, place) in self.keys.iter().enumerate() {
+            let cell = row.get_ref(*place)?;
+            if keys.len() <= i {
+                keys.push(Key::Null);
+            }
+            if grown.is_none() {
+                match keys[i].compare(cell) {
+                    Ordering::Equal => {}
+                    order => grown = Some(order.reverse()),
+                }
+            }
+            if !keys[i].set(cell) {
+                return Err(self.damage("a time is a text or a blob of more than 1,024 bytes").into());
+            }
+        }
+        match grown {
+            Some(Ordering::Greater) => Ok(()),
+            _ => Err(self.damage("rows do not stand in their order").into()),
+        }
+    }
+
+    fn damage(&self, what: &str) -> Error {
+        let what = format!("dataset {}: {what}; `vaso recover` saves what is left", self.dataset);
+        self.database.damaged("rows-out-of-order", what)
+    }
+}
+
+impl Table for Rows {
+    fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    fn rows(&self) -> Result<u64> {
+        if let Some(rows) = self.rows.get() {
+            return Ok(*rows);
+        }
+        let rows: i64 = self.database.with(|link| {
+            link.set_patience(self.database.patience_for_all());
+            Ok(link.connection.query_row(&self.count, [self.dataset], |row| row.get(0))?)
+        })?;
+        Ok(*self.rows.get_or_init(|| rows.max(0) as u64))
+    }
+
+    fn read(
+        &self,
+        from: &Place,
+        most: u64,
+        each: &mut dyn FnMut(&[Cell<'_>]) -> Result<()>,
+    ) -> Result<Option<Place>> {
+        let mut keys = Key::decode(from, self.keys.len())
+            .ok_or_else(|| Error::Refused("a place is none of this table".into()))?;
+        let sql = match keys.first() {
+            None => &self.from_front,
+            Some(Key::Null) => &self.from_null,
+            Some(_) => &self.from_key,
+        };
+        self.database.with(|link| {
+            let mut statement = link.connection.prepare(sql)?;
+            let named = statement.parameter_count();
+            statement.raw_bind_parameter(1, self.dataset)?;
+            for (i, key) in keys.iter().enumerate().filter(|(i, _)| i + 2 <= named) {
+                statement.raw_bind_parameter(i + 2, key as &dyn ToSql)?;
+            }
+            let mut rows = statement.raw_query();
+            let mut cells: Vec<Cell<'static>> = Vec::with_capacity(self.columns.len());
+            for left in (0..=most).rev() {
+                let Some(row) = rows.next()? else { return Ok(None) };
+                link.watch.renew();
+                if left == 0 {
+                    break;
+                }
+                self.advance(row, &mut keys)?;
+                let mut here = emptied(cells);
+                for i in 0..self.columns.len() {
+                    here.push(value::cell(row.get_ref(i)?));
+                }
+                each(&here)?;
+                cells = emptied(here);
+            }
+            Ok(Some(Key::encode(&keys)))
+        })
+    }
+}
+
+/// The same room for cells of another row.
+fn emptied<'b>(mut cells: Vec<Cell<'_>>) -> Vec<Cell<'b>> {
+    cells.clear();
+    cells.into_iter().map(|_| Cell::Null).collect()
+}
+
+impl ToSql for Key {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(match self {
+            Key::Null => ValueRef::Null,
+            Key::Integer(i) => ValueRef::Integer(*i),
+            Key::Real(r) => ValueRef::Real(*r),
+            Key::Text(t) => ValueRef::Text(t),
+            Key::Blob(b) => ValueRef::Blob(b),
+        }))
+    }
+}

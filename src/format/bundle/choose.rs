@@ -1,0 +1,223 @@
+//! Which snapshot is current: the newest that is valid, whatever the HEADs say.
+//!
+//! The candidates are looked at from the newest number down, and no further than to the first valid one: a look
+//! costs a few pages. Of equal numbers the usual form of the name wins; a sync tool's copy of a snapshot stands in
+//! only where its number has no valid file of its own.
+
+use std::collections::BTreeMap;
+
+use super::files::{File, Files, shown};
+use super::head::{self, Head};
+use super::names;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, Severity};
+use crate::format::{Current, Pin};
+use crate::tree::{Kind, Time};
+
+/// The folder of snapshots.
+const SNAPSHOTS: &[u8] = b"snapshots/";
+
+/// One snapshot: what its number stands for.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its number; none for the one database of a project without a history.
+    pub number: Option<u64>,
+    /// The file.
+    pub file: File,
+    /// A sync tool's copy, and not the file itself.
+    pub copy: bool,
+}
+
+impl Snapshot {
+    /// Its name in the folder of snapshots.
+    pub fn name(&self) -> String {
+        shown(self.file.path.strip_prefix(SNAPSHOTS).unwrap_or(&self.file.path))
+    }
+
+    /// When it was written.
+    pub fn time(&self) -> Time {
+        self.file.time
+    }
+}
+
+/// Whether a snapshot is worth showing: an error says what is wrong with it.
+pub type Judge<'a> = &'a dyn Fn(&Snapshot) -> Result<()>;
+
+/// All snapshots by number, and what their HEADs say.
+#[derive(Debug)]
+pub struct Candidates {
+    /// By number; for each the file first, then copies in the order of names.
+    by_number: BTreeMap<u64, Vec<Snapshot>>,
+    heads: Vec<(String, Result<Head, &'static str>)>,
+}
+
+impl Candidates {
+    /// Finds them among the files of a bundle.
+    pub fn find(files: &Files, findings: &Findings) -> Result<Candidates> {
+        let mut by_number: BTreeMap<u64, Vec<Snapshot>> = BTreeMap::new();
+        for file in files.list.iter().filter(|file| file.kind == Kind::File) {
+            let Some(name) = file.path.strip_prefix(SNAPSHOTS).filter(|name| !name.contains(&b'/')) else {
+                continue;
+            };
+            let (number, copy) = match (names::number(name), names::conflicting_number(name)) {
+                (Some(number), _) => (number, false),
+                (None, Some(number)) => (number, true),
+                (None, None) => continue,
+            };
+            by_number.entry(number).or_default().push(Snapshot {
+                number: Some(number),
+                file: file.clone(),
+                copy,
+            });
+        }
+        for (number, same) in &mut by_number {
+            let usual = names::usual(*number);
+            same.sort_by_key(|s| (s.copy, s.name() != usual, s.file.path.clone()));
+            let plain = same.iter().filter(|s| !s.copy).count();
+            for other in same.iter().take(plain).skip(1) {
+                findings.add(Finding::new(
+                    Severity::Warning,
+                    "same-number",
+                    shown(&other.file.path),
+                    format!("has the number of {}, which counts", same[0].name()),
+                    "see which of the two holds what you need, and move the other elsewhere",
+                ));
+            }
+            // Of one number one file is a candidate; the copies come after it.
+            let copies = same.split_off(plain.min(same.len()));
+            same.truncate(1);
+            same.extend(copies);
+        }
+        let mut heads = Vec::new();
+        for file in files.list.iter().filter(|f| f.kind == Kind::File && !f.path.contains(&b'/')) {
+            let plain = file.path == b"HEAD.json";
+            if !plain && !names::is_conflict_copy(&file.path, "HEAD", ".json") {
+                continue;
+            }
+            let head = match files.read(file, head::MAX) {
+                Ok(bytes) => Head::parse(&bytes),
+                Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+                Err(_) => Err("it cannot be read"),
+            };
+            if let Err(why) = &head {
+                findings.add(Finding::new(
+                    Severity::Warning,
+                    "head-unreadable",
+                    shown(&file.path),
+                    format!("{why}; the newest valid snapshot is shown"),
+                    "no reason to act: the next save writes it anew",
+                ));
+            } else if !plain {
+                findings.add(Finding::new(
+                    Severity::Warning,
+                    "head-conflict",
+                    shown(&file.path),
+                    "a sync tool has kept this copy of HEAD.json: two machines have saved at the same time",
+                    "compare the newest snapshots (vaso log, vaso diff), then remove the copy",
+                ));
+            }
+            heads.push((shown(&file.path), head));
+        }
+        heads.sort_by_key(|(name, _)| (name != "HEAD.json", name.clone()));
+        Ok(Candidates { by_number, heads })
+    }
+
+    /// Whether there is no snapshot at all.
+    pub fn is_empty(&self) -> bool {
+        self.by_number.is_empty()
+    }
+
+    /// One snapshot for each number, the oldest first; a copy where there is nothing else.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = &Snapshot> {
+        self.by_number.values().filter_map(|same| same.first())
+    }
+
+    /// Every file that could be a snapshot, the oldest first.
+    pub fn every_one(&self) -> impl Iterator<Item = &Snapshot> {
+        self.by_number.values().flatten()
+    }
+
+    /// The newest valid snapshot, and why it is that one; `None` when there is none.
+    pub fn choose(&self, judge: Judge, findings: &Findings) -> Result<Option<(Snapshot, Current)>> {
+        let mut passed = Vec::new();
+        for snapshot in self.by_number.values().rev().flatten() {
+            match judge(snapshot) {
+                Ok(()) => {
+                    let because = self.because(snapshot, &passed);
+                    if snapshot.copy {
+                        findings.add(Finding::new(
+                            Severity::Warning,
+                            "snapshot-conflict",
+                            shown(&snapshot.file.path),
+                            "a sync tool's copy of a snapshot that is not there, or not valid, under its own name",
+                            "look for the snapshot on the other machine",
+                        ));
+                    }
+                    return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because })));
+                }
+                Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+                Err(why) => {
+                    passed.push(snapshot.name());
+                    findings.add(not_valid(snapshot, &why));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn because(&self, chosen: &Snapshot, passed: &[String]) -> String {
+        let newer = match passed {
+            [] => String::new(),
+            [one] => format!("; the newer {one} is not valid"),
+            many => format!("; {} newer ones are not valid", many.len()),
+        };
+        let head = self.heads.iter().find(|(name, _)| name == "HEAD.json").map(|(_, head)| head);
+        let says = |head: &Head| head.current == chosen.number;
+        let other = self.heads.iter().find(|(_, head)| head.as_ref().is_ok_and(says));
+        let of_head = match (head, other) {
+            (_, Some((name, _))) => format!("it is the newest valid snapshot, as {name} says"),
+            (None, _) => "it is the newest valid snapshot; HEAD.json is missing".into(),
+            (Some(Err(why)), _) => format!("it is the newest valid snapshot; of HEAD.json, {why}"),
+            (Some(Ok(Head { name: None, .. })), _) => {
+                "it is the newest valid snapshot; HEAD.json names none".into()
+            }
+            (Some(Ok(Head { name: Some(name), write_in_progress, .. })), _) => {
+                let saving = if *write_in_progress { " and says that a save was under way" } else { "" };
+                format!("it is the newest valid snapshot; HEAD.json names {name}{saving}")
+            }
+        };
+        of_head + &newer
+    }
+
+    /// The snapshot that a pin names, and why.
+    pub fn pinned(&self, pin: Pin, judge: Judge, findings: &Findings) -> Result<Option<(Snapshot, Current)>> {
+        let (list, because): (Vec<&Snapshot>, _) = match pin {
+            Pin::Number(number) => {
+                let same = self.by_number.get(&number).into_iter().flatten().collect();
+                (same, "this snapshot was asked for".to_string())
+            }
+            Pin::At(time) => {
+                let before = self.by_number.values().rev().flatten().filter(|s| s.time() <= time).collect();
+                (before, "it is the newest valid snapshot of the time that was asked for".to_string())
+            }
+        };
+        for snapshot in list {
+            match judge(snapshot) {
+                Ok(()) => return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because }))),
+                Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+                Err(why) => findings.add(not_valid(snapshot, &why)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A snapshot that is passed over.
+pub fn not_valid(snapshot: &Snapshot, why: &Error) -> Finding {
+    let what = match why {
+        Error::Damaged { what, .. } => what.clone(),
+        other => other.to_string(),
+    };
+    let remedy = "an older snapshot is shown; `vaso recover` sees what is left of this one";
+    Finding::new(Severity::Error, "snapshot-invalid", shown(&snapshot.file.path), what, remedy)
+}

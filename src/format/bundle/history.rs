@@ -1,0 +1,76 @@
+//! `.vaso/history/`: every snapshot, by number and by time. Listing it opens none.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::choose::Snapshot;
+use super::stock::Stock;
+use super::{CURRENT, VIEW};
+use crate::error::{Error, Result};
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Tree, free_twin};
+
+/// The number of the folder in the control folder.
+const ROOT: u64 = 4;
+
+/// All snapshots as folders.
+#[derive(Debug)]
+pub struct History {
+    stock: Arc<Stock>,
+    snapshots: Vec<Snapshot>,
+    tree: Tree,
+}
+
+impl History {
+    /// The history of a bundle.
+    pub fn new(stock: Arc<Stock>, snapshots: Vec<Snapshot>) -> Result<History> {
+        let mut builder = Builder::new(snapshots.len() * 6);
+        builder.hang_below(ROOT);
+        let mut taken = HashSet::new();
+        for (i, snapshot) in snapshots.iter().enumerate() {
+            let Some(number) = snapshot.number else { continue };
+            let time = free_twin(&snapshot.time().utc(), |name| taken.contains(name));
+            taken.insert(time.clone().into_bytes());
+            for folder in [format!("{number:06}"), format!("at/{time}")] {
+                let current = Leaf {
+                    size: snapshot.file.size,
+                    time: snapshot.time(),
+                    mode: 0o444,
+                    kind: Kind::File,
+                    entry: i as u32,
+                    identity: number,
+                };
+                builder.leaf(safe(&format!("{folder}/{CURRENT}"))?, current)?;
+                builder.door(safe(&format!("{folder}/{VIEW}"))?, snapshot.time(), i as u32)?;
+            }
+        }
+        Ok(History { stock, snapshots, tree: builder.finish().0 })
+    }
+}
+
+fn safe(path: &str) -> Result<SafePath<'_>> {
+    SafePath::check(path.as_bytes()).map_err(|e| Error::damaged("name", path, e.to_string()))
+}
+
+impl Branch for History {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        match self.tree.node(node).entry() {
+            Some(entry) => self.stock.content(&self.snapshots[entry as usize].file),
+            None => Err(Error::IsADirectory(self.tree.shown(node))),
+        }
+    }
+
+    fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
+        let it = self.tree.node(node);
+        let snapshot = &self.snapshots[it.door()? as usize];
+        Some(self.stock.view(snapshot, it.ino))
+    }
+
+    fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
+        let it = self.tree.node(node);
+        self.stock.open_view(&self.snapshots[it.door()? as usize], it.ino)
+    }
+}

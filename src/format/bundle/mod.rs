@@ -1,0 +1,396 @@
+//! Projects whose data is an SQLite database: bundles (`.vasopack`), containers (a bundle in a ZIP file), shared
+//! projects (a database in a ZIP file), and legacy projects (a database by itself).
+//!
+//! ```text
+//!   files     what is stored, in a folder or in a ZIP file       names, head   what is what
+//!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
+//!   history   all snapshots                                      shelf         what outlives a state
+//!   verify    checks everything                                  describe      tells what is in it
+//! ```
+//!
+//! The stored files are shown as they are. `current.sqlite` is the newest valid snapshot, and `browse/` a view of it,
+//! both made when somebody looks. Whether the newest snapshot is valid through and through is found out at the
+//! first look at one of these two, and not at the mount; if it is not, the project is opened anew with the next one.
+//!
+//! Nothing is written, no lock is taken, no link is followed, and nothing is unpacked.
+
+mod choose;
+mod describe;
+mod files;
+mod head;
+mod history;
+mod names;
+mod shelf;
+mod stock;
+mod verify;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use self::choose::{Candidates, Snapshot};
+use self::files::{File, Files};
+use self::history::History;
+use self::stock::Stock;
+use super::{Confirmed, Container, Current, Description, OpenOptions};
+use crate::database;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, Severity};
+use crate::store::Source;
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, free_twin};
+
+pub use self::shelf::Shelf;
+
+/// The project's database, as it is now.
+const CURRENT: &str = "current.sqlite";
+/// The view of it.
+const VIEW: &str = "browse";
+/// The number of [`CURRENT`] among the derived files. (0 is the tag's, which is in the view.)
+const CURRENT_NUMBER: u32 = 1;
+
+/// An opened project of this family.
+#[derive(Debug)]
+pub struct Bundle {
+    source: Arc<Source>,
+    kind: &'static str,
+    /// The ZIP file that it lies in.
+    package: Option<Arc<dyn Container>>,
+    stock: Arc<Stock>,
+    candidates: Candidates,
+    chosen: Option<(Snapshot, Current)>,
+    /// Whether the chosen one was looked at through and through.
+    confirmed: AtomicBool,
+    tree: Tree,
+    history: Option<Arc<History>>,
+}
+
+/// Opens a folder.
+pub fn open_folder(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    let findings = Arc::new(Findings::default());
+    let files = Files::of_folder(source.location(), options.raw, &findings)?;
+    let named = source.path().extension().is_some_and(|ext| ext == "vasopack");
+    let signs = |file: &File| file.path == b"HEAD.json" || file.path.starts_with(b"snapshots/");
+    if !named && !files.list.iter().any(signs) {
+        let why = "this folder is no project: it has neither HEAD.json nor snapshots";
+        return Err(Error::not_a_project(source.path(), why));
+    }
+    Bundle::assemble(source, "bundle", None, files, None, options, findings)
+}
+
+/// Opens what lies in a ZIP file: a bundle below `bundle/`, or a database that is shared.
+pub fn open_in_package(
+    package: Arc<dyn Container>,
+    kind: &'static str,
+    prefix: &[u8],
+    options: OpenOptions,
+) -> Result<Arc<dyn Container>> {
+    let findings = package.shared_findings();
+    let files = Files::of_package(package.clone(), prefix);
+    Bundle::assemble(package.source().clone(), kind, Some(package), files, None, options, findings)
+}
+
+/// Opens a database that is a project by itself, with what lies beside it.
+pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    let findings = Arc::new(Findings::default());
+    let stored = Content::Range(source.clone(), 0..source.size());
+    let mut beside = Vec::new();
+    for log in ["-wal", "-journal"] {
+        let location = Arc::new(source.location().beside(log)?);
+        if location.stamp()?.is_some_and(|stamp| stamp.size > 0 && stamp.is_file()) {
+            beside.push((log, Source::open(location)?));
+        }
+    }
+    let mut whole = stored.clone();
+    for (log, source) in &beside {
+        let log_content = Content::Range(source.clone(), 0..source.size());
+        let applied = match *log {
+            "-wal" => database::with_wal(whole.clone(), log_content),
+            _ => database::with_journal(whole.clone(), log_content),
+        };
+        match applied {
+            Ok(applied) => whole = applied,
+            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+            Err(why) => findings.add(Finding::new(
+                Severity::Error,
+                "log-unusable",
+                files::shown(source.path().as_os_str().as_encoded_bytes()),
+                format!("what it holds cannot be applied to the database: {why}"),
+                "`vaso recover` sees what is left",
+            )),
+        }
+    }
+    let files = Files::of_sources(source.clone(), beside.into_iter().map(|(_, source)| source));
+    Bundle::assemble(source, "legacy", None, files, Some(whole), options, findings)
+}
+
+impl Bundle {
+    fn assemble(
+        source: Arc<Source>,
+        kind: &'static str,
+        package: Option<Arc<dyn Container>>,
+        files: Files,
+        whole: Option<Content>,
+        options: OpenOptions,
+        findings: Arc<Findings>,
+    ) -> Result<Arc<dyn Container>> {
+        let newest = files.list.iter().map(|file| file.time).max().unwrap_or_default();
+        let candidates = Candidates::find(&files, &findings)?;
+        let stock = Arc::new(Stock { files, whole, options, findings, newest });
+        let chosen = Bundle::choose(kind, &stock, &candidates)?;
+        let (tree, history) = match stock.options.raw {
+            true => (tree(&stock, kind, None)?, None),
+            false => {
+                let history = match candidates.is_empty() {
+                    true => None,
+                    false => {
+                        Some(Arc::new(History::new(stock.clone(), candidates.all().cloned().collect())?))
+                    }
+                };
+                (tree(&stock, kind, chosen.as_ref().map(|(snapshot, _)| snapshot))?, history)
+            }
+        };
+        if let Some((_, current)) = &chosen {
+            log::info!("{}: {} is current: {}", source.path().display(), current.name, current.because);
+        }
+        let confirmed = AtomicBool::new(stock.options.raw || chosen.is_none() || is_single(kind));
+        Ok(Arc::new(Bundle { source, kind, package, stock, candidates, chosen, confirmed, tree, history }))
+    }
+
+    fn choose(
+        kind: &'static str,
+        stock: &Stock,
+        candidates: &Candidates,
+    ) -> Result<Option<(Snapshot, Current)>> {
+        let findings = &stock.findings;
+        let judge = |snapshot: &Snapshot| stock.glance(snapshot);
+        let single = match kind {
+            "legacy" => stock.files.list.first(),
+            "share-zip" => stock.files.find(b"project.vaso"),
+            _ => None,
+        };
+        if let Some(file) = single {
+            let snapshot = Snapshot { number: None, file: file.clone(), copy: false };
+            let current = Current { name: snapshot.name(), because: "it is the only database".into() };
+            return Ok(Some((snapshot, current)));
+        }
+        let chosen = match stock.options.pin {
+            Some(pin) => candidates.pinned(pin, &judge, findings)?,
+            None => candidates.choose(&judge, findings)?,
+        };
+        if chosen.is_some() {
+            return Ok(chosen);
+        }
+        if let Some(pin) = stock.options.pin {
+            return Err(Error::Refused(format!(
+                "there is no valid snapshot for {}; `vaso log` lists them",
+                pin.for_people()
+            )));
+        }
+        let (code, what) = match candidates.is_empty() {
+            true => ("no-snapshot", "there is no snapshot in it"),
+            false => ("no-valid-snapshot", "none of its snapshots is valid"),
+        };
+        findings.add(Finding::new(
+            Severity::Error,
+            code,
+            "",
+            format!("{what}; the stored files are shown, without current.sqlite and browse"),
+            "`vaso recover --list` shows what can be recovered",
+        ));
+        Ok(None)
+    }
+
+    fn chosen(&self) -> Result<&Snapshot> {
+        match &self.chosen {
+            Some((snapshot, _)) => Ok(snapshot),
+            None => Err(Error::NotFound(CURRENT.into())),
+        }
+    }
+}
+
+/// Whether a project has one database, and nothing to choose.
+fn is_single(kind: &str) -> bool {
+    matches!(kind, "legacy" | "share-zip")
+}
+
+/// The stored files, and what is derived beside them.
+fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>) -> Result<Tree> {
+    let files = &stock.files;
+    let mut builder = Builder::new(files.list.len());
+    let mut filled: HashSet<&[u8]> = HashSet::new();
+    // A database by itself is shown as `current.sqlite` alone.
+    let stored = if kind == "legacy" && chosen.is_some() { &[][..] } else { &files.list[..] };
+    let mut taken: HashSet<Vec<u8>> = HashSet::new();
+    for (i, file) in stored.iter().enumerate() {
+        let path = escaped(&file.path);
+        let Ok(safe) = SafePath::check(&path) else {
+            stock.findings.add(Finding::new(
+                Severity::Warning,
+                "unsafe-name",
+                files::shown(&file.path),
+                "a name that cannot be shown; it is absent",
+                "rename the file",
+            ));
+            continue;
+        };
+        taken.insert(safe.components().next().unwrap_or_default().to_vec());
+        let Time { seconds, nanos } = file.time;
+        let leaf = Leaf {
+            size: file.size,
+            time: Time { seconds, nanos },
+            mode: file.mode,
+            kind: file.kind,
+            entry: i as u32,
+            identity: file.identity,
+        };
+        builder.leaf(safe, leaf)?;
+        for (at, _) in file.path.iter().enumerate().filter(|(_, b)| **b == b'/') {
+            filled.insert(&file.path[..at]);
+        }
+    }
+    for (path, time) in files.folders.iter().filter(|(path, _)| !filled.contains(path.as_slice())) {
+        if let Ok(safe) = SafePath::check(&escaped(path)) {
+            taken.insert(safe.components().next().unwrap_or_default().to_vec());
+            builder.directory(safe, *time, None)?;
+        }
+    }
+    if let Some(snapshot) = chosen {
+        let size = stock.whole.as_ref().map_or(snapshot.file.size, Content::size);
+        let leaf = Leaf {
+            size,
+            time: snapshot.time(),
+            mode: 0o444,
+            kind: Kind::File,
+            entry: Leaf::derived(CURRENT_NUMBER),
+            identity: snapshot.number.unwrap_or(0),
+        };
+        let free = |name| free_twin(name, |name| taken.contains(name));
+        builder.leaf(SafePath::check(free(CURRENT).as_bytes()).expect("a plain name"), leaf)?;
+        builder.door(SafePath::check(free(VIEW).as_bytes()).expect("a plain name"), stock.newest, 0)?;
+    }
+    Ok(builder.finish().0)
+}
+
+/// A path whose unsafe bytes are `%XX`; so is a `%` that would be taken for one of them.
+fn escaped(path: &[u8]) -> Vec<u8> {
+    let mut safe = Vec::with_capacity(path.len());
+    for (i, byte) in path.iter().enumerate() {
+        let hex = |at: usize| path.get(at).is_some_and(u8::is_ascii_hexdigit);
+        match byte {
+            b'\\' => safe.extend_from_slice(b"%5C"),
+            b'%' if hex(i + 1) && hex(i + 2) => safe.extend_from_slice(b"%25"),
+            other => safe.push(*other),
+        }
+    }
+    safe
+}
+
+impl Branch for Bundle {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        let it = self.tree.node(node);
+        if it.derived() == Some(CURRENT_NUMBER) {
+            return self.stock.content(&self.chosen()?.file);
+        }
+        match it.entry() {
+            Some(entry) => self.stock.files.open(&self.stock.files.list[entry as usize]),
+            None => Err(Error::IsADirectory(self.tree.shown(node))),
+        }
+    }
+
+    fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
+        let it = self.tree.node(node);
+        it.door()?;
+        Some(self.chosen().and_then(|snapshot| self.stock.view(snapshot, it.ino)))
+    }
+
+    fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
+        let it = self.tree.node(node);
+        it.door()?;
+        self.stock.open_view(self.chosen().ok()?, it.ino)
+    }
+}
+
+impl Container for Bundle {
+    fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn current(&self) -> Option<Current> {
+        self.chosen.as_ref().map(|(_, current)| current.clone())
+    }
+
+    fn awaits(&self, node: NodeId) -> bool {
+        let it = self.tree.node(node);
+        (it.door().is_some() || it.derived().is_some()) && !self.confirmed.load(Ordering::Acquire)
+    }
+
+    fn confirm(&self) -> Result<Confirmed> {
+        if self.confirmed.load(Ordering::Acquire) {
+            return Ok(Confirmed::Right);
+        }
+        match self.stock.check(self.chosen()?) {
+            Ok(()) => {
+                self.confirmed.store(true, Ordering::Release);
+                Ok(Confirmed::Right)
+            }
+            Err(Error::Damaged { .. }) if self.stock.options.pin.is_none() && !is_single(self.kind) => {
+                Ok(Confirmed::Wrong)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn history(&self) -> Option<Arc<dyn Branch>> {
+        self.history.clone().map(|history| history as Arc<dyn Branch>)
+    }
+
+    fn opens_all(&self) -> bool {
+        false
+    }
+
+    fn is_whole(&self) -> bool {
+        self.package.as_ref().is_none_or(|package| package.is_whole())
+    }
+
+    fn findings(&self) -> &Findings {
+        &self.stock.findings
+    }
+
+    fn shared_findings(&self) -> Arc<Findings> {
+        self.stock.findings.clone()
+    }
+
+    fn describe(&self) -> Description {
+        describe::describe(self)
+    }
+
+    fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        verify::verify(self, progress)
+    }
+
+    fn continues(&self, older: &dyn Container) -> bool {
+        let older = older.as_any().downcast_ref::<Bundle>().and_then(|older| older.package.as_ref());
+        match (&self.package, older) {
+            (Some(new), Some(old)) => new.continues(old.as_ref()),
+            _ => false,
+        }
+    }
+
+    fn forget_decoded(&self) {
+        if let Some(package) = &self.package {
+            package.forget_decoded();
+        }
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

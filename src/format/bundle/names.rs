@@ -1,0 +1,98 @@
+//! The names in a bundle: numbers of snapshots, and the copies that sync tools make of a file in conflict.
+
+/// Numbers of snapshots are below this.
+const MOST: u64 = 1_000_000_000_000;
+/// What a snapshot's name ends with.
+const SUFFIX: &str = ".sqlite";
+
+/// The number in the name of a snapshot: digits of any count, and the suffix in lower case.
+pub fn number(name: &[u8]) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX.as_bytes())?;
+    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (number < MOST).then_some(number)
+}
+
+/// The name that the application gives the snapshot of a number.
+pub fn usual(number: u64) -> String {
+    format!("{number:06}{SUFFIX}")
+}
+
+/// The number of a snapshot that a sync tool has made a copy of under `name`.
+pub fn conflicting_number(name: &[u8]) -> Option<u64> {
+    let digits = name.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (stem, rest) = name.split_at(digits);
+    is_conflict_mark(rest.strip_suffix(SUFFIX.as_bytes())?)
+        .then(|| number(&[stem, SUFFIX.as_bytes()].concat()))
+        .flatten()
+}
+
+/// Whether `name` is a sync tool's copy of `STEM.EXT`.
+pub fn is_conflict_copy(name: &[u8], stem: &str, ext: &str) -> bool {
+    let rest = name.strip_prefix(stem.as_bytes()).and_then(|rest| rest.strip_suffix(ext.as_bytes()));
+    rest.is_some_and(is_conflict_mark)
+}
+
+/// What sync tools put between the stem and the suffix of a copy.
+fn is_conflict_mark(mark: &[u8]) -> bool {
+    let Ok(mark) = std::str::from_utf8(mark) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let within = |open: &str| mark.strip_prefix(open).and_then(|rest| rest.strip_suffix(')'));
+    // " (NAME's conflicted copy 2026-02-03)", " (conflicted copy DATE TIME)", " (1)", " 2", "-PCNAME",
+    // ".sync-conflict-DATE-TIME-ID"
+    within(" (").is_some_and(|inner| inner.contains("conflicted copy") || digits(inner))
+        || mark.strip_prefix(' ').is_some_and(digits)
+        || mark.strip_prefix(".sync-conflict-").is_some_and(|rest| !rest.is_empty())
+        || mark.strip_prefix('-').is_some_and(|pc| !pc.is_empty() && !pc.contains(' ') && !pc.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_known_by_their_digits() {
+        for (name, is) in [
+            ("000042.sqlite", Some(42)),
+            ("42.sqlite", Some(42)),
+            ("1234567.sqlite", Some(1_234_567)),
+            ("0000000000000042.sqlite", Some(42)),
+            ("999999999999.sqlite", Some(999_999_999_999)),
+            ("1000000000000.sqlite", None),
+            ("99999999999999999999999.sqlite", None),
+            ("000042.SQLITE", None),
+            ("+42.sqlite", None),
+            ("٤٢.sqlite", None),
+            (".sqlite", None),
+            ("000042.sqlite-wal", None),
+            ("000042 (1).sqlite", None),
+        ] {
+            assert_eq!(number(name.as_bytes()), is, "{name}");
+        }
+        assert_eq!((usual(42).as_str(), usual(1_234_567).as_str()), ("000042.sqlite", "1234567.sqlite"));
+    }
+
+    #[test]
+    fn copies_of_sync_tools_are_known() {
+        for mark in [
+            " (Anna's conflicted copy 2026-02-03)",
+            " 2",
+            " (1)",
+            "-LAB-PC7",
+            ".sync-conflict-20260203-101112-ABCDEFG",
+            " (conflicted copy 2026-02-03 101112)",
+        ] {
+            assert!(is_conflict_copy(format!("HEAD{mark}.json").as_bytes(), "HEAD", ".json"), "{mark}");
+            assert_eq!(conflicting_number(format!("000007{mark}.sqlite").as_bytes()), Some(7), "{mark}");
+        }
+        for other in
+            ["HEAD.json", "HEADER.json", "HEAD.json.bak", "HEAD old.json", "HEAD (x).json", "HEAD-.json"]
+        {
+            assert!(!is_conflict_copy(other.as_bytes(), "HEAD", ".json"), "{other}");
+        }
+        assert_eq!(conflicting_number(b"000007.sqlite"), None);
+        assert_eq!(conflicting_number(b" (1).sqlite"), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! The databases of a bundle: their bytes as they are shown, what they are worth, and the views of them.
+
+use std::sync::Arc;
+
+use super::choose::Snapshot;
+use super::files::{File, Files};
+use crate::browse;
+use crate::database::{self, Database};
+use crate::error::Result;
+use crate::finding::Findings;
+use crate::format::OpenOptions;
+use crate::store::CacheFolder;
+use crate::tree::{Branch, Content, Time};
+
+/// The bytes 18 and 19 of a database say by which kind of journal it is written.
+const JOURNAL_BYTES: std::ops::Range<usize> = 18..20;
+/// The kind that needs no files beside the database.
+const ROLLBACK: u8 = 1;
+/// Bytes of a database's header.
+const HEADER: usize = 100;
+
+/// What all views of a bundle share.
+#[derive(Debug)]
+pub struct Stock {
+    /// The stored files.
+    pub files: Files,
+    /// A database with what lies beside it applied, for the project that is one file.
+    pub whole: Option<Content>,
+    /// How the project was opened.
+    pub options: OpenOptions,
+    /// What was found.
+    pub findings: Arc<Findings>,
+    /// The newest time of all stored files.
+    pub newest: Time,
+}
+
+impl Stock {
+    fn cache(&self) -> Option<&CacheFolder> {
+        self.options.cache.as_deref()
+    }
+
+    /// The bytes of a snapshot as they are shown under `current.sqlite`: a header that asks for a log which is not
+    /// there, or was applied, is set to the kind that needs none.
+    pub fn content(&self, file: &File) -> Result<Content> {
+        let stored = match &self.whole {
+            Some(whole) => whole.clone(),
+            None => self.files.open(file)?,
+        };
+        let mut head = vec![0; HEADER.min(stored.size().try_into().unwrap_or(usize::MAX))];
+        stored.read_at(0, &mut head)?;
+        if head.len() < HEADER || head[JOURNAL_BYTES].iter().all(|kind| *kind == ROLLBACK) {
+            return Ok(stored);
+        }
+        head[JOURNAL_BYTES].fill(ROLLBACK);
+        Ok(Content::headed(head.into(), stored))
+    }
+
+    fn identity(&self, file: &File) -> [u8; 32] {
+        self.files.identity(file)
+    }
+
+    /// Whether a snapshot looks like one, from a few of its pages and what is known of it.
+    pub fn glance(&self, snapshot: &Snapshot) -> Result<()> {
+        if let Some(verdict) = self.options.shelf.verdict(&self.identity(&snapshot.file), self.cache()) {
+            return verdict;
+        }
+        database::glance(&self.files.open(&snapshot.file)?, &snapshot.name()).map(drop)
+    }
+
+    /// Whether a snapshot is one through and through. What is found is remembered.
+    pub fn check(&self, snapshot: &Snapshot) -> Result<()> {
+        let identity = self.identity(&snapshot.file);
+        if let Some(verdict) = self.options.shelf.verdict(&identity, self.cache()) {
+            return verdict;
+        }
+        self.examine(snapshot)
+    }
+
+    /// The same, whatever is known of it.
+    pub fn examine(&self, snapshot: &Snapshot) -> Result<()> {
+        let identity = self.identity(&snapshot.file);
+        let content = self.content(&snapshot.file)?;
+        database::glance(&content, &snapshot.name())?;
+        let verdict = Database::open(content, &snapshot.name())?.quick_check();
+        // What the disk or another program is to blame for says nothing about the snapshot.
+        if matches!(verdict, Ok(()) | Err(crate::error::Error::Damaged { .. })) {
+            self.options.shelf.judge(identity, verdict.clone(), self.cache());
+        }
+        verdict
+    }
+
+    /// The database of a snapshot.
+    pub fn database(&self, snapshot: &Snapshot) -> Result<Arc<Database>> {
+        Database::open(self.content(&snapshot.file)?, &snapshot.name())
+    }
+
+    /// The view of a snapshot, if it is open.
+    pub fn open_view(&self, snapshot: &Snapshot, root: u64) -> Option<Arc<dyn Branch>> {
+        self.options.shelf.view(&self.identity(&snapshot.file), root)
+    }
+
+    /// The view of a snapshot, as it hangs below the number `root`.
+    pub fn view(&self, snapshot: &Snapshot, root: u64) -> Result<Arc<dyn Branch>> {
+        if let Some(view) = self.open_view(snapshot, root) {
+            return Ok(view);
+        }
+        let here = self.identity(&snapshot.file);
+        let what = browse::What {
+            identity: browse::Identity { here, shown: snapshot.file.shown_identity() },
+            time: snapshot.time(),
+            newest: self.newest,
+            root,
+        };
+        let database = self.database(snapshot)?;
+        let view = browse::database_view(database, what, self.options.cache.clone(), self.findings.clone())?;
+        self.options.shelf.keep(here, root, view.clone());
+        Ok(view)
+    }
+}

@@ -1,0 +1,297 @@
+//! zlib streams in pieces, as assets lie in a database: what may be wrong with them, and with what is said of them.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Decoding, zlib};
+use crate::error::{Error, Result};
+use crate::finding::{Findings, Severity};
+use crate::store::CacheFolder;
+use crate::tree::{Coded, Content, Then};
+
+/// Some bytes in pieces, one of which may be missing.
+#[derive(Debug)]
+struct Pieces {
+    pieces: Vec<Option<Vec<u8>>>,
+    piece: usize,
+    size: u64,
+    read: AtomicU64,
+}
+
+impl Pieces {
+    fn new(bytes: &[u8], piece: usize) -> Pieces {
+        let pieces = bytes.chunks(piece).map(|bytes| Some(bytes.to_vec())).collect();
+        Pieces { pieces, piece, size: bytes.len() as u64, read: AtomicU64::new(0) }
+    }
+}
+
+impl Coded for Pieces {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn is_ready(&self, _: u64, _: usize) -> bool {
+        true
+    }
+
+    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
+        Some(then)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        for (i, byte) in buf.iter_mut().enumerate() {
+            let at = offset as usize + i;
+            let Some(piece) = &self.pieces[at / self.piece] else {
+                return Err(Error::damaged("piece-missing", "asset", "a piece is missing"));
+            };
+            *byte = piece[at % self.piece];
+        }
+        Ok(())
+    }
+}
+
+/// Text that packs to about a quarter.
+fn text(len: usize) -> Vec<u8> {
+    let line =
+        |i: u32| format!("{i},{:.4}\n", f64::from(i.wrapping_mul(2_654_435_761) >> 12).sqrt()).into_bytes();
+    let mut text: Vec<u8> = (0..).flat_map(line).take(len).collect();
+    text.truncate(len);
+    text
+}
+
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+struct Opened {
+    content: Content,
+    findings: Arc<Findings>,
+}
+
+impl Opened {
+    fn of(packed: &[u8], size: u64) -> Opened {
+        let content = Content::Bytes(packed.into());
+        Opened::with(content, size, [1; 32], None).expect("what is wrong shows when it is read")
+    }
+
+    fn with(
+        content: Content,
+        size: u64,
+        identity: [u8; 32],
+        folder: Option<Arc<CacheFolder>>,
+    ) -> Result<Opened> {
+        let findings = Arc::new(Findings::default());
+        let shared = Decoding::new(findings.clone(), folder);
+        Ok(Opened { content: zlib(content, size, "asset", identity, shared)?, findings })
+    }
+
+    fn read(&self, at: usize, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let n = self.content.read_at(at as u64, &mut bytes)?;
+        bytes.truncate(n);
+        Ok(bytes)
+    }
+
+    /// Everything, in steps.
+    fn whole(&self, step: usize) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        for at in (0..self.content.size() as usize).step_by(step) {
+            all.extend(self.read(at, step)?);
+        }
+        Ok(all)
+    }
+
+    fn codes(&self) -> Vec<&'static str> {
+        self.findings.list().iter().map(|finding| finding.code).collect()
+    }
+}
+
+#[test]
+fn a_stream_in_pieces_is_read_at_any_place_by_many() {
+    let right = text(6_000_000);
+    let packed = pack(&right);
+    for piece in [997, 1 << 16, 2 << 20] {
+        let content = Content::Coded(Arc::new(Pieces::new(&packed, piece)));
+        let opened = Opened::with(content, right.len() as u64, [2; 32], None).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (opened, right) = (&opened, &right);
+                scope.spawn(move || {
+                    for i in 0..60 {
+                        let at = (i * 2_654_435 + thread * 1_234_567) % right.len();
+                        let end = right.len().min(at + 50_000);
+                        assert!(opened.read(at, 50_000).unwrap() == right[at..end], "at {at}");
+                    }
+                });
+            }
+        });
+        assert!(opened.whole(100_000).unwrap() == right);
+        assert!(opened.codes().is_empty());
+    }
+}
+
+#[test]
+fn the_index_is_there_again_for_the_same_bytes_and_no_others() {
+    let right = text(8_000_000);
+    let packed = pack(&right);
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Arc::new(CacheFolder::open(&folder.path().join("cache"), 1 << 30).unwrap());
+    let cost = |identity: [u8; 32], at: usize| {
+        let pieces = Arc::new(Pieces::new(&packed, 2 << 20));
+        let content = Content::Coded(pieces.clone());
+        let opened = Opened::with(content, right.len() as u64, identity, Some(cache.clone())).unwrap();
+        let end = right.len().min(at + 5000);
+        assert!(opened.read(at, 5000).unwrap() == right[at..end]);
+        pieces.read.load(Ordering::Relaxed)
+    };
+    assert!(cost([3; 32], 7_000_000) > packed.len() as u64 / 2, "the first comes from the front");
+    assert!(cost([3; 32], 7_000_000) < packed.len() as u64 / 4);
+    assert!(cost([3; 32], 3_000_000) < packed.len() as u64 / 4);
+    assert!(cost([4; 32], 7_000_000) > packed.len() as u64 / 2);
+    // From an index, and from the end to the front: the checksum of the whole is put together all the same.
+    let content = Content::Bytes(packed.as_slice().into());
+    let opened = Opened::with(content, right.len() as u64, [3; 32], Some(cache.clone())).unwrap();
+    for at in (0..right.len()).step_by(100_000).rev() {
+        assert!(opened.read(at, 100_000).unwrap() == right[at..right.len().min(at + 100_000)]);
+    }
+    assert!(opened.codes().is_empty());
+}
+
+#[test]
+fn whatever_bit_is_wrong_nobody_gets_all_of_it() {
+    let right = text(300_000);
+    let packed = pack(&right);
+    let places = (0..10)
+        .chain((10..packed.len() - 10).step_by(packed.len() / 60))
+        .chain(packed.len() - 10..packed.len());
+    for at in places {
+        for bit in [0, 3, 7] {
+            let mut packed = packed.clone();
+            packed[at] ^= 1 << bit;
+            for step in [50_000, 300_000] {
+                let opened = Opened::of(&packed, right.len() as u64);
+                let whole = opened.whole(step);
+                // Bits that fill up the last byte mean nothing.
+                if at == packed.len() - 5 && whole.as_ref().is_ok_and(|whole| *whole == right) {
+                    continue;
+                }
+                assert!(whole.is_err(), "bit {bit} of byte {at}");
+                let list = opened.findings.list();
+                assert!(list.iter().any(|f| f.severity == Severity::Error && f.path == "asset"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_found_in_any_order() {
+    let right = text(1_000_000);
+    let mut packed = pack(&right);
+    *packed.last_mut().unwrap() ^= 1;
+    // In order, the last page is missing and no more.
+    let opened = Opened::of(&packed, right.len() as u64);
+    assert!(opened.read(0, 999_424).unwrap() == right[..999_424]);
+    assert!(opened.read(999_424, 576).is_err());
+    assert_eq!(opened.codes(), ["checksum-mismatch"]);
+}
+
+#[test]
+fn whoever_has_the_end_already_does_not_get_the_rest() {
+    let right = text(9_000_000);
+    let mut packed = pack(&right);
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Arc::new(CacheFolder::open(&folder.path().join("cache"), 1 << 30).unwrap());
+    let open = |packed: &[u8]| {
+        Opened::with(Content::Bytes(packed.into()), right.len() as u64, [6; 32], Some(cache.clone())).unwrap()
+    };
+    assert!(open(&packed).whole(100_000).unwrap() == right);
+    *packed.last_mut().unwrap() ^= 1;
+    // By the index, the end is decoded first, and its checksum is known before there is anything to compare it with.
+    let opened = open(&packed);
+    assert!(opened.read(right.len() - 10, 10).unwrap() == right[right.len() - 10..]);
+    assert!(opened.codes().is_empty());
+    let refused = (0..right.len()).step_by(100_000).filter(|at| opened.read(*at, 100_000).is_err()).count();
+    assert!(refused > 0);
+    assert_eq!(opened.codes(), ["checksum-mismatch"]);
+}
+
+#[test]
+fn the_declared_size_is_a_claim() {
+    let right = text(400_000);
+    let packed = pack(&right);
+    let size = right.len() as u64;
+    for claim in [size + 1, size + 200_000, 1 << 40, i64::MAX as u64] {
+        let opened = Opened::of(&packed, claim);
+        assert!(opened.read(0, 400_000).unwrap() == right, "what there is, is given");
+        assert!(opened.read(400_000, 1).is_err());
+        assert!(opened.read(claim as usize - 1, 1).is_err());
+        assert_eq!(opened.codes(), ["size-mismatch"]);
+    }
+    for claim in [1, size / 2, size - 1] {
+        let opened = Opened::of(&packed, claim);
+        assert!(opened.whole(1 << 20).is_err());
+        assert_eq!(opened.codes(), ["size-mismatch"]);
+    }
+    let content = Content::Bytes(packed.as_slice().into());
+    assert!(Opened::with(content.clone(), u64::MAX, [0; 32], None).is_err());
+    assert!(Opened::with(content, 0, [0; 32], None).is_err(), "nobody would ever read it");
+    assert_eq!(Opened::of(&pack(b""), 0).content.size(), 0);
+}
+
+#[test]
+fn a_missing_piece_takes_nothing_with_it_that_stands_before() {
+    let right = text(3_000_000);
+    let packed = pack(&right);
+    let mut pieces = Pieces::new(&packed, 100_003);
+    pieces.pieces[3] = None;
+    // How far the pieces before it reach, by another decoder.
+    let mut before = Vec::new();
+    let mut decoder = flate2::read::ZlibDecoder::new(&packed[..300_009]);
+    std::io::Read::read_to_end(&mut decoder, &mut before).unwrap_err();
+    assert!(before.len() > 500_000 && before.len() < right.len());
+    let opened = Opened::with(Content::Coded(Arc::new(pieces)), right.len() as u64, [5; 32], None).unwrap();
+    let mut got = 0;
+    while let Ok(bytes) = opened.read(got, 1) {
+        assert_eq!(bytes[0], right[got]);
+        got = if got + 4096 < before.len() - 2000 { got + 4096 } else { got + 1 };
+    }
+    assert!(got >= before.len(), "{got} of {}", before.len());
+    assert!(opened.read(right.len() - 1, 1).is_err());
+    assert_eq!(opened.codes(), ["piece-missing"]);
+}
+
+#[test]
+fn cut_off_and_trailing_bytes_are_told() {
+    let right = text(500_000);
+    let packed = pack(&right);
+    for missing in [1, 4, 5, 1000, packed.len()] {
+        let opened = Opened::of(&packed[..packed.len() - missing], right.len() as u64);
+        assert!(opened.whole(1 << 17).is_err(), "without the last {missing}");
+        assert_eq!(opened.codes(), ["stream-damaged"], "without the last {missing}");
+    }
+    let opened = Opened::of(&[&packed[..], b"behind"].concat(), right.len() as u64);
+    assert!(opened.whole(1 << 17).unwrap() == right);
+    assert_eq!(opened.codes(), ["bytes-after-stream"]);
+}
+
+#[test]
+fn what_two_streams_share_does_not_mix() {
+    let (one, two) = (text(700_000), text(900_000)[200_000..].to_vec());
+    let shared = Decoding::new(Arc::default(), None);
+    let open = |bytes: &[u8], identity| {
+        let packed: Arc<[u8]> = pack(bytes).into();
+        zlib(Content::Bytes(packed), bytes.len() as u64, "asset", identity, shared.clone()).unwrap()
+    };
+    let (first, second, again) = (open(&one, [1; 32]), open(&two, [2; 32]), open(&one, [1; 32]));
+    for at in (0..700_000).step_by(70_000) {
+        for (content, right) in [(&first, &one), (&second, &two), (&again, &one)] {
+            let mut bytes = vec![0; 70_000];
+            content.read_at(at as u64, &mut bytes).unwrap();
+            assert!(bytes == right[at..at + 70_000]);
+        }
+    }
+}

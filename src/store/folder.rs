@@ -1,0 +1,138 @@
+//! A folder that is held open: what lies in it, and what tells its states apart.
+//!
+//! Everything is found from the descriptor and without following links, so that neither a mount over the folder
+//! nor a link that appears in it leads anywhere else.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+
+use super::{Location, Stamp};
+use crate::error::{Error, Result};
+
+/// More entries than this are not looked at: no project has them.
+const MOST: usize = 100_000;
+
+/// What an entry of a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A pipe, a socket or a device.
+    Special,
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: ItemKind,
+    /// Its state.
+    pub stamp: Stamp,
+    /// Permission bits.
+    pub mode: u16,
+}
+
+/// An open folder.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens `name` in the folder behind a descriptor; `path` is for people.
+    pub fn open_at(above: impl AsFd, name: &OsStr, path: PathBuf) -> Result<Folder> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        // Listing moves the access time, except for the owner, who may ask that it does not.
+        let fd = match openat(above.as_fd(), name, flags | OFlag::O_NOATIME, Mode::empty()) {
+            Err(Errno::EPERM) => openat(above.as_fd(), name, flags, Mode::empty()),
+            other => other,
+        };
+        let fd = fd.map_err(|e| Error::io("open the folder", &path, e))?;
+        Ok(Folder { fd, path })
+    }
+
+    /// The path it was opened at, for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A folder in this one.
+    pub fn sub(&self, name: &[u8]) -> Result<Folder> {
+        let name = OsStr::from_bytes(name);
+        Folder::open_at(&self.fd, name, self.path.join(name))
+    }
+
+    /// The place of an entry.
+    pub fn location(&self, name: &[u8]) -> Result<Arc<Location>> {
+        let name = OsStr::from_bytes(name);
+        let fd = self.fd.try_clone().map_err(|e| Error::io("open the folder", &self.path, e))?;
+        Ok(Arc::new(Location::at(fd, name.to_os_string(), self.path.join(name))))
+    }
+
+    /// All entries in the order of their names.
+    pub fn list(&self) -> Result<Vec<Item>> {
+        let failed = |e: Errno| Error::io("list the folder", &self.path, e);
+        let again = openat(
+            self.fd.as_fd(),
+            ".",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        );
+        let mut dir = Dir::from_fd(again.map_err(failed)?).map_err(failed)?;
+        let mut items = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if items.len() == MOST {
+                return Err(Error::not_a_project(&self.path, format!("it holds more than {MOST} entries")));
+            }
+            let stat = match fstatat(self.fd.as_fd(), entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // It went away in between.
+                Err(Errno::ENOENT) => continue,
+                Err(e) => return Err(failed(e)),
+            };
+            let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+                SFlag::S_IFREG => ItemKind::File,
+                SFlag::S_IFDIR => ItemKind::Folder,
+                SFlag::S_IFLNK => ItemKind::Link,
+                _ => ItemKind::Special,
+            };
+            let mode = (stat.st_mode & 0o777) as u16;
+            items.push(Item { name: name.to_vec(), kind, stamp: Stamp::from(&stat), mode });
+        }
+        items.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(items)
+    }
+
+    /// The target of a link.
+    pub fn link(&self, name: &[u8]) -> Result<Vec<u8>> {
+        let name = OsStr::from_bytes(name);
+        let target = readlinkat(self.fd.as_fd(), name);
+        Ok(target.map_err(|e| Error::io("read the link", &self.path.join(name), e))?.into_encoded_bytes())
+    }
+
+    /// Opens a file in it for reading, and leaves no access time where that is allowed.
+    pub fn file(&self, name: &[u8]) -> Result<File> {
+        self.location(name)?.open()
+    }
+}

@@ -1,0 +1,120 @@
+//! States of the project, and the parts that they are made of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::ROOT;
+use super::control::FOLDER;
+use crate::error::{Error, Result};
+use crate::format::Container;
+use crate::tree::{Branch, NodeId, Tree};
+
+/// One state of the project.
+#[derive(Debug)]
+pub struct Revision {
+    pub(super) epoch: u32,
+    pub(super) container: Arc<dyn Container>,
+    /// The source was rewritten in place: these bytes are not there any more.
+    pub(super) gone: AtomicBool,
+    /// Another revision is current.
+    pub(super) replaced: AtomicBool,
+}
+
+impl Revision {
+    pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
+        let (gone, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Revision { epoch, container, gone, replaced })
+    }
+
+    /// The project in this state.
+    pub fn container(&self) -> &Arc<dyn Container> {
+        &self.container
+    }
+
+    /// Fails when the source was rewritten in place: its bytes are another state's.
+    pub(super) fn still_there(&self) -> Result<()> {
+        match self.gone.load(Ordering::Acquire) {
+            true => Err(Error::SourceChanged(self.container.source().path().to_path_buf())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// One branch of a revision: the top, what hangs behind a door of another, or what hangs in the control folder.
+#[derive(Debug)]
+pub struct Part {
+    pub(super) revision: Arc<Revision>,
+    pub(super) branch: Arc<dyn Branch>,
+    /// The number of its root, by which the parts of a revision are told apart.
+    pub(super) root: u64,
+    /// The door that it hangs behind.
+    pub(super) above: Option<(Arc<Part>, NodeId)>,
+}
+
+impl Part {
+    pub(super) fn top(revision: Arc<Revision>) -> Arc<Part> {
+        let branch: Arc<dyn Branch> = revision.container.clone();
+        Arc::new(Part { revision, branch, root: ROOT, above: None })
+    }
+
+    /// What hangs in the control folder under the number `root`.
+    pub(super) fn controlled(revision: Arc<Revision>, branch: Arc<dyn Branch>, root: u64) -> Arc<Part> {
+        Arc::new(Part { revision, branch, root, above: None })
+    }
+
+    /// `branch` as it hangs behind a door of this part.
+    pub(super) fn hang(self: &Arc<Part>, door: NodeId, branch: Arc<dyn Branch>) -> Arc<Part> {
+        let root = self.tree().node(door).ino;
+        Arc::new(Part { revision: self.revision.clone(), branch, root, above: Some((self.clone(), door)) })
+    }
+
+    /// Names and nodes.
+    pub fn tree(&self) -> &Tree {
+        self.branch.tree()
+    }
+
+    /// The number of a node.
+    pub(super) fn number(&self, node: NodeId) -> u64 {
+        if node == Tree::ROOT { self.root } else { self.tree().node(node).ino }
+    }
+
+    /// The number of the directory that a node stands in; the root's own for the root of all.
+    pub(super) fn parent_number(&self, node: NodeId) -> Option<u64> {
+        match (node, &self.above) {
+            (Tree::ROOT, Some((above, door))) => above.parent_number(*door),
+            (Tree::ROOT, None) => Some(if self.root == ROOT { ROOT } else { FOLDER }),
+            (node, _) => Some(self.number(self.tree().node(node).parent())),
+        }
+    }
+
+    /// What a node shows: itself, or the root of what stands behind it.
+    pub(super) fn enter(self: &Arc<Part>, node: NodeId) -> Result<(Arc<Part>, NodeId)> {
+        match self.branch.behind(node) {
+            Some(branch) => Ok((self.hang(node, branch?), Tree::ROOT)),
+            None => Ok((self.clone(), node)),
+        }
+    }
+
+    /// Whether the format wants a closer look before anybody looks at a node.
+    pub(super) fn awaits(&self, node: NodeId) -> bool {
+        self.root == ROOT && self.revision.container.awaits(node)
+    }
+
+    /// Whether looking at a node, as `stat` does, may take its time.
+    pub(super) fn is_slow(&self, node: NodeId) -> bool {
+        let it = self.tree().node(node);
+        self.awaits(node)
+            || it.door().is_some() && self.branch.open_door(node).is_none()
+            || it.is_late() && self.branch.known_size(node).is_none()
+    }
+
+    /// The path of a node for people.
+    pub(super) fn shown(&self, node: NodeId) -> String {
+        self.tree().shown(node)
+    }
+
+    /// Fails for what is not a directory.
+    pub(super) fn not_a_directory(&self, node: NodeId) -> Error {
+        Error::NotADirectory(self.shown(node))
+    }
+}
