@@ -151,7 +151,7 @@ impl Fields {
             return Err(Unfit::TooMany("more than 64 sections within each other"));
         }
         if self.len() >= MAX_FIELDS {
-            return Err(Unfit::TooMany("more than a million fields in one section"));
+            return Err(Unfit::TooMany("more than 262144 fields in one section"));
         }
         self.sizes.push((Joined::new(&field).size, values));
         for piece in field.0 {

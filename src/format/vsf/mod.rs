@@ -8,6 +8,8 @@
 //!     file       the header and its labels      layout, generations   what they say about the rest
 //!     build, encode      files of the design, written            pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
+//!     verify      hashes and signatures               registry  names that mean the same everywhere
+//!     project, view        the same as a tree of directories: names, npy, arrays, show
 //! ```
 //!
 //! Reading takes bytes, through [`Input`], and never more of them than it needs: a header is read to open a file,
@@ -25,6 +27,7 @@
 //! # Ok::<(), vaso::error::Error>(())
 //! ```
 
+mod arrays;
 mod build;
 mod eagle;
 mod element;
@@ -35,13 +38,18 @@ pub mod fuzzing;
 mod generations;
 mod input;
 mod layout;
+mod names;
+mod npy;
 mod pack;
+mod project;
 pub mod registry;
 mod resync;
 mod section;
+mod show;
 mod spirix;
 mod value;
 mod verify;
+mod view;
 mod walk;
 mod wrapped;
 
@@ -52,6 +60,7 @@ pub use encode::Unfit;
 pub use file::{File, Header, Kind, Label, Trailing};
 pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
+pub use project::{Project, open as open_project};
 pub use section::Body;
 pub use spirix::Spirix;
 pub use value::{
@@ -73,7 +82,7 @@ pub const MAX_HEADER: u64 = 16 << 20;
 pub const MAX_LABELS: u64 = 1 << 20;
 
 /// The most fields of one section.
-pub const MAX_FIELDS: u64 = 1 << 20;
+pub const MAX_FIELDS: u64 = 1 << 18;
 
 /// The longest name.
 pub const MAX_NAME: u64 = 64 << 10;
