@@ -16,6 +16,7 @@ use crate::tree::{Branch, Content, NodeId};
 pub mod bundle;
 pub mod history;
 pub mod package;
+pub mod vsf;
 
 /// How a project is to be opened.
 #[derive(Debug, Clone)]
@@ -204,19 +205,9 @@ pub struct Format {
 /// comes last.
 pub const FORMATS: &[Format] = &[
     Format { name: "legacy database", magic: Some(b"SQLite format 3\0"), open: bundle::open_legacy },
-    Format { name: "VSF", magic: Some(b"R\xc3\x85<"), open: not_yet },
+    Format { name: "VSF", magic: Some(b"R\xc3\x85<"), open: vsf::open_project },
     Format { name: "package", magic: None, open: open_zip },
 ];
-
-/// A kind that is recognised, and that this version does not read.
-fn not_yet(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
-    let head = source.read_range(0..source.size().min(16))?;
-    let name = FORMATS.iter().find(|f| f.magic.is_some_and(|m| head.starts_with(m))).map_or("", |f| f.name);
-    Err(Error::not_a_project(
-        source.path(),
-        format!("this is a {name} project, which this version does not open yet; it opens packages (ZIP)"),
-    ))
-}
 
 /// A ZIP file: a package, or what a bundle or a database lies in.
 fn open_zip(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
