@@ -133,7 +133,7 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
             }
         }
     }
-    snapshots.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+    snapshots.sort_by_key(|s| std::cmp::Reverse((s.0, s.1)));
     let time = meta.modified().ok();
     for (i, (number, _, path, content)) in snapshots.into_iter().enumerate() {
         let role = if i == 0 { Role::Current } else { Role::Snapshot };

@@ -1,6 +1,6 @@
 //! The formats that can be opened: one trait, and one table.
 //!
-//! A format turns a [`Source`] into a [`Tree`] and, entry by entry, into [`Content`]. It knows nothing of inode
+//! A format turns a [`Source`] into a tree and, entry by entry, into [`Content`]. It knows nothing of inode
 //! tables, handles or errnos, and nothing of a mount. A new format is one folder and one line in [`FORMATS`];
 //! the conformance suite in `tests/conformance.rs` runs against every line.
 

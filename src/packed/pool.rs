@@ -39,7 +39,7 @@ const SPARE: usize = 16;
 const INDEXES: usize = 64;
 
 /// What all packed streams of a project share. They are told apart by their numbers, which the project gives, or by
-/// what each is known by ([`Decoding::number`]); not by both in one project.
+/// what each is known by (a number); not by both in one project.
 #[derive(Debug)]
 pub struct Decoding {
     pub(super) pool: Mutex<Pool>,

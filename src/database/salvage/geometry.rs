@@ -175,7 +175,7 @@ fn sound_pages(content: &Content, size: usize, most: u32) -> Result<Option<(usiz
     for number in (1..=all).step_by(step as usize).take(most as usize + 1) {
         let start = if number == 1 { 100 } else { 0 };
         if let Some(gap) =
-            holds_together(&*pager.page(number)?, start).filter(|gap| *gap <= 255 && size - gap >= 480)
+            holds_together(&pager.page(number)?, start).filter(|gap| *gap <= 255 && size - gap >= 480)
         {
             *gaps.entry(gap).or_default() += 1;
         }
