@@ -156,14 +156,15 @@ impl<'a> Layout<'a> {
                 let leaf = Leaf { size, ..leaf(&Content::Bytes(Arc::from([])), n, self.place) };
                 self.leaf(&path, leaf)
             }
-            Kind::Section if folders.contains(path) => self.inner(|shown, file, findings| {
-                shown.label(path, file, label, findings).or_else(|error| match error {
-                    Error::Damaged { .. } => {
-                        Ok(findings.add(Finding::of_damage(&error).expect("it is damage")))
+            Kind::Section if folders.contains(path) => {
+                self.inner(|shown, file, findings| match shown.label(path, file, label, findings) {
+                    Err(error @ Error::Damaged { .. }) => {
+                        Finding::of_damage(&error).into_iter().for_each(|finding| findings.add(finding));
+                        Ok(())
                     }
-                    other => Err(other),
+                    other => other,
                 })
-            }),
+            }
             Kind::Section => {
                 let path = self.free(path.to_vec());
                 match SafePath::check(&path) {
@@ -177,7 +178,10 @@ impl<'a> Layout<'a> {
                     None => (&b""[..], path),
                 };
                 self.inner(|shown, file, _| match &label.values[..] {
-                    [] => Ok(shown.empty(folder, name)),
+                    [] => {
+                        shown.empty(folder, name);
+                        Ok(())
+                    }
                     values => shown.values(folder, name, values, file),
                 })
             }
