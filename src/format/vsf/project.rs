@@ -91,13 +91,15 @@ struct Layout<'a> {
     shown: Shown<'a>,
     /// Paths that something is at, or below.
     taken: HashSet<Vec<u8>>,
+    /// Sections that have their own name.
+    doors: HashSet<Vec<u8>>,
 }
 
 impl<'a> Layout<'a> {
     fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
         let builder = Builder::new(file.labels.len());
         let shown = Shown::new(source, file);
-        Layout { file, place, findings, builder, shown, taken: HashSet::new() }
+        Layout { file, place, findings, builder, shown, taken: HashSet::new(), doors: HashSet::new() }
     }
 
     fn build(mut self) -> Result<(Tree, Vec<Entry>)> {
@@ -109,6 +111,9 @@ impl<'a> Layout<'a> {
             }
         }
         let folders = self.taken.clone();
+        // Nor that of a section: where both meet, the section is found under its name.
+        let sections = self.file.labels.iter().zip(&paths).filter(|(label, _)| label.kind() == Kind::Section);
+        self.taken.extend(sections.map(|(_, path)| path.clone()));
         for (n, (label, path)) in self.file.labels.iter().zip(&paths).enumerate() {
             if is_cut(&label.name) {
                 let text = "the name is too long to be shown; header.json has it";
@@ -166,7 +171,8 @@ impl<'a> Layout<'a> {
                 })
             }
             Kind::Section => {
-                let path = self.free(path.to_vec());
+                let first = self.doors.insert(path.to_vec());
+                let path = if first { path.to_vec() } else { self.free(path.to_vec()) };
                 match SafePath::check(&path) {
                     Ok(path) => self.builder.door(path, self.place.time, n),
                     Err(_) => Ok(()),
