@@ -257,3 +257,18 @@ fn files_bear_the_time_that_is_in_the_file() {
     // The single-precision number 0x4ed7b2c2, which is 1809408256, in seconds from the landing.
     assert_eq!(time("z5/eagle_times"), "2026-11-21T01:41:56Z");
 }
+
+/// A million labels of one name: each is found under a name of its own, without a search for each.
+#[test]
+fn twins_without_end_take_no_longer_than_others() {
+    let folder = common::folder();
+    let path = folder.path().join("twins.vsf");
+    let labels = 300_000;
+    let mut bytes = b"R\xC3\x85<b3\0z3\x02y3\x01n3\0".to_vec();
+    bytes.extend(b"(d3\x01a)".repeat(labels));
+    bytes.push(b'>');
+    fs::write(&path, &bytes).unwrap();
+    let branch = open(&path).unwrap();
+    assert_eq!(branch.tree().len(), labels + 2);
+    assert!(branch.tree().find(b"a~300000").is_some());
+}
