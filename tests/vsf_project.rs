@@ -208,3 +208,67 @@ fn one_bad_section_leaves_the_others() {
     assert_eq!(flipped["plane/b.bin"].as_ref().unwrap().size(), 300);
     assert!(open(&folder.path().join("vsf/corrupt/seed_trunc_4.vsf")).is_err());
 }
+
+/// A section that others stand below is no door, and all of it is there.
+#[test]
+fn a_section_may_stand_in_another_ones_directory() {
+    use vaso::format::vsf::{Builder, Fields, Value, Width};
+    let mut builder = Builder::new();
+    let fields = |n| {
+        let mut fields = Fields::new();
+        fields.add("v", &Value::Unsigned(Width::W3, n)).unwrap();
+        fields.add("c", &Value::Bool(true)).unwrap();
+        fields
+    };
+    builder.section("a.b", fields(1)).unwrap();
+    builder.section("a.b.c", fields(2)).unwrap();
+    builder.blob("a", b"blob".to_vec()).unwrap();
+    let folder = common::folder();
+    let path = folder.path().join("nested.vsf");
+    fs::write(&path, builder.to_bytes().unwrap()).unwrap();
+    let files = all(&path);
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    let expected = [
+        "a.bin",
+        "a/b/c/c",
+        "a/b/c/section.json",
+        "a/b/c/v",
+        "a/b/c~2",
+        "a/b/section.json",
+        "a/b/v",
+        "header.json",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((&files["a/b/v"][..], &files["a/b/c/v"][..]), (&b"1\n"[..], &b"2\n"[..]));
+    assert_eq!((&files["a/b/c~2"][..], &files["a.bin"][..]), (&b"true\n"[..], &b"blob"[..]));
+}
+
+/// The time of the files is the one in the header, where there is one.
+#[test]
+fn files_bear_the_time_that_is_in_the_file() {
+    let folder = common::data("vsf.tar.xz");
+    let time = |name: &str| {
+        let branch = open(&folder.path().join("vsf").join(name).with_extension("vsf")).unwrap();
+        let node = branch.tree().find(b"header.json").unwrap();
+        branch.tree().node(node).time().utc()
+    };
+    // 2528325930280000000 oscillations at 1420407826 a second, from the landing, by Python's `fractions`.
+    assert_eq!(time("z10/signed_section"), "2025-12-15T16:44:20Z");
+    // The single-precision number 0x4ed7b2c2, which is 1809408256, in seconds from the landing.
+    assert_eq!(time("z5/eagle_times"), "2026-11-21T01:41:56Z");
+}
+
+/// A million labels of one name: each is found under a name of its own, without a search for each.
+#[test]
+fn twins_without_end_take_no_longer_than_others() {
+    let folder = common::folder();
+    let path = folder.path().join("twins.vsf");
+    let labels = 300_000;
+    let mut bytes = b"R\xC3\x85<b3\0z3\x02y3\x01n3\0".to_vec();
+    bytes.extend(b"(d3\x01a)".repeat(labels));
+    bytes.push(b'>');
+    fs::write(&path, &bytes).unwrap();
+    let branch = open(&path).unwrap();
+    assert_eq!(branch.tree().len(), labels + 2);
+    assert!(branch.tree().find(b"a~300000").is_some());
+}

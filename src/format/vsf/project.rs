@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::file::{File, Kind, Label};
-use super::names::{is_cut, path_of};
+use super::names::{Names, is_cut, path_of};
 use super::value::Value;
 use super::view::{Attributes, Entry, Place, Shown, View, leaf};
 use super::{show, verify};
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::{Container, Description, OpenOptions};
 use crate::store::Source;
-use crate::tree::{Branch, Builder, Content, Leaf, NodeId, SafePath, Time, Tree, free_twin};
+use crate::tree::{Branch, Builder, Content, Leaf, NodeId, SafePath, Time, Tree};
 
 /// Views that are kept though nobody uses them.
 const KEPT: usize = 256;
@@ -90,14 +90,16 @@ struct Layout<'a> {
     builder: Builder,
     shown: Shown<'a>,
     /// Paths that something is at, or below.
-    taken: HashSet<Vec<u8>>,
+    names: Names,
+    /// Sections that have their own name.
+    doors: HashSet<Vec<u8>>,
 }
 
 impl<'a> Layout<'a> {
     fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
         let builder = Builder::new(file.labels.len());
         let shown = Shown::new(source, file);
-        Layout { file, place, findings, builder, shown, taken: HashSet::new() }
+        Layout { file, place, findings, builder, shown, names: Names::default(), doors: HashSet::new() }
     }
 
     fn build(mut self) -> Result<(Tree, Vec<Entry>)> {
@@ -105,10 +107,15 @@ impl<'a> Layout<'a> {
         // Directories that labels stand in: no file gets the name of one.
         for path in &paths {
             for at in path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at) {
-                self.taken.insert(path[..at].to_vec());
+                self.names.take(path[..at].to_vec());
             }
         }
-        let folders = self.taken.clone();
+        let folders = self.names.taken().clone();
+        // Nor that of a section: where both meet, the section is found under its name.
+        let sections = self.file.labels.iter().zip(&paths).filter(|(label, _)| label.kind() == Kind::Section);
+        for (_, path) in sections {
+            self.names.take(path.clone());
+        }
         for (n, (label, path)) in self.file.labels.iter().zip(&paths).enumerate() {
             if is_cut(&label.name) {
                 let text = "the name is too long to be shown; header.json has it";
@@ -123,7 +130,7 @@ impl<'a> Layout<'a> {
             }
             self.label(n as u32, label, path, &folders)?;
         }
-        let header = self.free(b"header.json".to_vec());
+        let header = self.names.free(b"header.json".to_vec());
         // To say how long it is takes making it, which is for whoever asks where there are many labels.
         let few = self.file.labels.len() <= FEW;
         let size = if few { show::header_text(self.file).len() as u64 } else { Leaf::LATE };
@@ -140,32 +147,27 @@ impl<'a> Layout<'a> {
         Ok((self.builder.finish().0, self.shown.entries))
     }
 
-    fn free(&mut self, path: Vec<u8>) -> Vec<u8> {
-        let path = String::from_utf8(path).expect("names were escaped");
-        let free = free_twin(&path, |path| self.taken.contains(path)).into_bytes();
-        self.taken.insert(free.clone());
-        free
-    }
-
     fn label(&mut self, n: u32, label: &Label, path: &[u8], folders: &HashSet<Vec<u8>>) -> Result<()> {
         match label.kind() {
             Kind::Blob => {
-                let path = self.free([path, b".bin"].concat());
+                let path = self.names.free([path, b".bin"].concat());
                 // What is not there has no size; to read it is an error.
                 let size = self.file.range(label).map_or(0, |range| range.end - range.start);
                 let leaf = Leaf { size, ..leaf(&Content::Bytes(Arc::from([])), n, self.place) };
                 self.leaf(&path, leaf)
             }
-            Kind::Section if folders.contains(path) => self.inner(|shown, file, findings| {
-                shown.label(path, file, label, findings).or_else(|error| match error {
-                    Error::Damaged { .. } => {
-                        Ok(findings.add(Finding::of_damage(&error).expect("it is damage")))
+            Kind::Section if folders.contains(path) => {
+                self.inner(|shown, file, findings| match shown.label(path, file, label, findings) {
+                    Err(error @ Error::Damaged { .. }) => {
+                        Finding::of_damage(&error).into_iter().for_each(|finding| findings.add(finding));
+                        Ok(())
                     }
-                    other => Err(other),
+                    other => other,
                 })
-            }),
+            }
             Kind::Section => {
-                let path = self.free(path.to_vec());
+                let first = self.doors.insert(path.to_vec());
+                let path = if first { path.to_vec() } else { self.names.free(path.to_vec()) };
                 match SafePath::check(&path) {
                     Ok(path) => self.builder.door(path, self.place.time, n),
                     Err(_) => Ok(()),
@@ -177,7 +179,10 @@ impl<'a> Layout<'a> {
                     None => (&b""[..], path),
                 };
                 self.inner(|shown, file, _| match &label.values[..] {
-                    [] => Ok(shown.empty(folder, name)),
+                    [] => {
+                        shown.empty(folder, name);
+                        Ok(())
+                    }
                     values => shown.values(folder, name, values, file),
                 })
             }
@@ -190,7 +195,7 @@ impl<'a> Layout<'a> {
         make(&mut self.shown, self.file, self.findings)?;
         let labels = self.file.labels.len();
         for n in before..self.shown.entries.len() {
-            let path = self.free(self.shown.entries[n].path.clone());
+            let path = self.names.free(self.shown.entries[n].path.clone());
             let leaf = leaf(&self.shown.entries[n].content, (labels + n) as u32, self.place);
             self.leaf(&path, leaf)?;
         }
@@ -322,12 +327,27 @@ impl Container for Project {
     /// Reads every section, and checks every seal.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let mut seen = HashSet::new();
+        let mut budget = self.file.size.saturating_mul(4).saturating_add(64 << 20);
         for label in &self.file.labels {
             let Ok(range) = self.file.range(label) else { continue };
             // A hostile header can point to the same bytes a million times.
             if label.kind() != Kind::Section || !seen.insert(range.start) {
                 continue;
             }
+            // Nor is more read than a file of sections that lie apart can hold.
+            let Some(left) = budget.checked_sub(range.end - range.start) else {
+                let text = "sections lie upon each other; not all of them were verified";
+                let remedy = "ask for a file from its writer that does not contradict itself";
+                self.findings.add(Finding::new(
+                    Severity::Warning,
+                    "vsf-overlap",
+                    label.title(),
+                    text,
+                    remedy,
+                ));
+                break;
+            };
+            budget = left;
             let body = self.file.section(self.source.as_ref(), label)?;
             self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
             let seal = verify::verify_section(self.source.as_ref(), &self.file, label, &body)?;

@@ -76,6 +76,7 @@ impl Check {
 }
 
 const NO_KEY: &str = "the key is not in the file";
+const TOO_MUCH: &str = "there are more seals than a file of its size can need";
 const NO_RULE: &str = "no rule is known for this algorithm";
 
 /// Letters behind `g` of the signatures that the provenance hash leaves out; writers knew fewer at first.
@@ -89,7 +90,9 @@ pub fn verify(
     keys: &[VerifyingKey],
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Check>> {
-    let mut verifier = Verifier { input: &input, file, keys: keys.to_vec(), progress, checks: Vec::new() };
+    let left = file.size.saturating_mul(64).saturating_add(1 << 30);
+    let mut verifier =
+        Verifier { input: &input, file, keys: keys.to_vec(), progress, checks: Vec::new(), left };
     verifier.keys.extend(file.header.items.iter().filter_map(key_in));
     verifier.header()?;
     for label in &file.labels {
@@ -111,7 +114,8 @@ pub fn verify_section(
     let Value::Signature(sealed) = &item.value else { return Ok(None) };
     let mut ignored = |_| ();
     let keys = file.header.items.iter().filter_map(key_in).collect();
-    let mut verifier = Verifier { input: &input, file, keys, progress: &mut ignored, checks: Vec::new() };
+    let mut verifier =
+        Verifier { input: &input, file, keys, progress: &mut ignored, checks: Vec::new(), left: 0 };
     let hole = hole(item, sealed);
     let (hash, _) = verifier.hash(body.section.span.clone(), &[hole], &[])?;
     let outcome = verifier.signature(sealed, hash.as_bytes())?;
@@ -124,6 +128,8 @@ struct Verifier<'a> {
     keys: Vec<VerifyingKey>,
     progress: &'a mut dyn FnMut(u64),
     checks: Vec<Check>,
+    /// How many more bytes may be hashed for labels, which can all refer to the whole file.
+    left: u64,
 }
 
 /// Where the bytes of a hash or signature lie: at the end of its value.
@@ -200,16 +206,29 @@ impl Verifier<'_> {
     fn label(&mut self, label: &Label) -> Result<()> {
         let Ok(range) = self.file.range(label) else { return Ok(()) };
         for item in &label.values {
+            let sealing = match item.value {
+                Value::Hash(_) => Sealing::Content(label.title()),
+                Value::Signature(_) => Sealing::Section(label.title()),
+                _ => continue,
+            };
+            // A signature covers the file.
+            let cost =
+                if matches!(item.value, Value::Hash(_)) { range.end - range.start } else { self.file.size };
+            let Some(left) = self.left.checked_sub(cost) else {
+                self.add(sealing, Outcome::Unverified(TOO_MUCH));
+                continue;
+            };
+            self.left = left;
             match &item.value {
                 Value::Hash(sealed) if sealed.algorithm == Algorithm::Letter(b'b') => {
                     let (hash, _) = self.hash(range.clone(), &[], &[])?;
                     let outcome = if is(sealed, &hash) { Outcome::Right } else { Outcome::Wrong };
-                    self.add(Sealing::Content(label.title()), outcome);
+                    self.add(sealing, outcome);
                 }
-                Value::Hash(_) => self.add(Sealing::Content(label.title()), Outcome::Unverified(NO_RULE)),
+                Value::Hash(_) => self.add(sealing, Outcome::Unverified(NO_RULE)),
                 Value::Signature(sealed) => {
                     let outcome = self.label_signature(label, item, sealed, range.clone())?;
-                    self.add(Sealing::Section(label.title()), outcome);
+                    self.add(sealing, outcome);
                 }
                 _ => {}
             }

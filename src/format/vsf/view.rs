@@ -3,20 +3,19 @@
 //! A view is made when somebody looks into the section for the first time. What is small is in it; arrays are
 //! ranges of the file behind a head, or made as they are read.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::arrays::{self, Gathered, Order, Unpacked};
 use super::element::Element;
 use super::file::{File, Label};
-use super::names::component;
+use super::names::{Names, component};
 use super::value::{Data, Item, Packed, Reference, Section, Tensor, Value, Wrapped};
 use super::{npy, show};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
-use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, free_twin};
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree};
 
 /// Wrapped bytes are shown unwrapped up to here.
 const UNWRAP: u64 = 16 << 20;
@@ -47,14 +46,14 @@ pub struct Shown<'a> {
     pub entries: Vec<Entry>,
     /// The directories that nothing may be in.
     pub folders: Vec<Vec<u8>>,
-    taken: HashSet<Vec<u8>>,
+    names: Names,
 }
 
 impl<'a> Shown<'a> {
     /// None yet.
     pub fn new(source: &'a Arc<Source>, file: &File) -> Shown<'a> {
         let version = file.header.version().unwrap_or(0);
-        Shown { source, version, entries: Vec::new(), folders: Vec::new(), taken: HashSet::new() }
+        Shown { source, version, entries: Vec::new(), folders: Vec::new(), names: Names::default() }
     }
 
     /// `folder/name`, or its first twin that is free; taken from now on.
@@ -65,10 +64,7 @@ impl<'a> Shown<'a> {
         }
         path.extend_from_slice(name);
         path.extend_from_slice(suffix.as_bytes());
-        let path = String::from_utf8(path).expect("names were escaped");
-        let free = free_twin(&path, |path| self.taken.contains(path)).into_bytes();
-        self.taken.insert(free.clone());
-        free
+        self.names.free(path)
     }
 
     fn put(&mut self, folder: &[u8], name: &[u8], suffix: &str, content: Content, attributes: Attributes) {
