@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("volume", &["error", "finding", "store", "tree", "format"]),
     // The format is opened here, and only through its table.
     ("mount", &["error", "store", "tree", "format", "volume"]),
-    ("cli", &["error", "finding", "store", "tree", "format", "volume", "mount"]),
+    ("cli", &["error", "finding", "store", "tree", "database", "format", "volume", "mount"]),
 ];
 
 /// Crates that are named in their own places only.

@@ -29,6 +29,7 @@ mod link;
 mod overlay;
 mod part;
 mod rows;
+pub mod salvage;
 mod sample;
 mod value;
 mod wal;

@@ -14,6 +14,7 @@ use crate::store::{CacheFolder, Source};
 use crate::tree::{Branch, Content, NodeId};
 
 pub mod bundle;
+pub mod history;
 pub mod package;
 pub mod vsf;
 
@@ -65,6 +66,11 @@ pub trait Container: Branch {
     /// it is not, or where it does not fit.
     fn open_and_read(&self, _node: NodeId, _buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
         Ok(None)
+    }
+
+    /// What can be asked of its earlier states, for formats that keep them.
+    fn versions(&self) -> Option<&dyn history::Versions> {
+        None
     }
 
     /// Whether `open` refuses nothing that the tree shows, as far as is known without opening.

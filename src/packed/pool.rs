@@ -12,6 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::ahead::Ahead;
+use super::aside::Aside;
 use super::coverage::Coverage;
 use super::decode::Decoder;
 use super::index::Index;
@@ -52,6 +53,7 @@ pub struct Decoding {
     opening: Mutex<()>,
     folder: Option<Arc<CacheFolder>>,
     pub(super) ahead: Ahead,
+    pub(super) aside: Arc<Aside>,
     pub(super) findings: Arc<Findings>,
 }
 
@@ -100,6 +102,7 @@ impl Decoding {
             opening: Mutex::default(),
             folder,
             ahead: Ahead::default(),
+            aside: Arc::default(),
             findings,
         })
     }
@@ -142,7 +145,7 @@ impl Decoding {
             return Some(index);
         }
         let place = self.folder.as_deref().zip(stream.packed.key());
-        let index = Arc::new(Index::open(place, content.size(), size));
+        let index = Arc::new(Index::open(place, content.size(), size).written_by(&self.aside));
         self.indexes.insert(entry, index.clone(), 1);
         Some(index)
     }

@@ -7,14 +7,16 @@
 
 mod folder;
 mod location;
+mod publish;
 mod quiet;
 mod record_file;
 mod source;
 mod stamp;
 mod target;
 
-pub use folder::{Folder, Item, ItemKind};
+pub use folder::{Folder, Item, ItemKind, is_open_somewhere};
 pub use location::Location;
+pub use publish::{Draft, replace};
 pub use record_file::{CacheFolder, RecordFile};
 pub use source::Source;
 pub use stamp::{Stamp, State};

@@ -46,7 +46,7 @@ impl Target {
 }
 
 /// Renames onto a name that must not exist.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         // Some network file systems do not know the flag; a hard link does not replace either.
         Err(nix::errno::Errno::EINVAL) => {

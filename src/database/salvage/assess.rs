@@ -1,0 +1,313 @@
+//! What a page still holds of a table: all of it, some of it for certain, or nothing.
+//!
+//! A page is **intact** when every cell pointer leads to a record of the table, no two cells overlap, and the keys
+//! ascend. Of a page that is not, rows are taken in two ways, and only in these:
+//!
+//! * *Tiled*: the cells that the pointers still lead to, the free blocks, and records found end to end in the gaps
+//!   cover the whole cell area, and are together exactly as many as the head of the page says. Then only the pointers
+//!   were damaged.
+//! * *Certain*: cells in ascending order that touch, on both sides, another such cell, a free block, or the edge of the
+//!   cell area: no damaged byte is next to them. A row that is torn in the middle lies beside bytes that are no row.
+//!
+//! Everything else in the page is lost, and counted.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::geometry::Geometry;
+use super::layout::{Fit, Layout};
+use super::page::{Cell, Head, four};
+use super::pager::Pager;
+use super::record::{Key, Types, order};
+use crate::error::Result;
+
+/// The loose bytes that may lie between two cells.
+const LOOSE: usize = 3;
+
+/// One row's cell.
+#[derive(Debug, Clone)]
+pub struct Spot {
+    /// Where it lies.
+    pub cell: Cell,
+    /// Its key.
+    pub key: Key,
+    /// How many values it has.
+    pub values: usize,
+    /// How well it fits.
+    pub fit: Fit,
+}
+
+/// A page, as a part of one table.
+#[derive(Debug)]
+pub struct Holding {
+    /// The rows that are certain, in the order of the page.
+    pub spots: Vec<Spot>,
+    /// How many cells the page says it has.
+    pub told: usize,
+    /// Whether nothing in it is damaged.
+    pub intact: bool,
+    /// The last child, of an interior page.
+    pub right: u32,
+}
+
+impl Holding {
+    /// The worst fit of its rows.
+    pub fn fit(&self) -> Fit {
+        self.spots.iter().map(|s| s.fit).min().unwrap_or(Fit::No)
+    }
+
+    /// How many rows the page had and has no more, as far as it says.
+    pub fn lost(&self) -> usize {
+        if self.intact { 0 } else { self.told.saturating_sub(self.spots.len()) }
+    }
+}
+
+/// Reads pages of a file as parts of tables.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    /// The file.
+    pub pager: Pager<'a>,
+    /// How it is cut.
+    pub geometry: Geometry,
+}
+
+impl Reader<'_> {
+    /// What page `number` holds of a table, if it is a page with payloads.
+    pub fn assess(&self, number: u32, layout: &Layout) -> Result<Option<Holding>> {
+        let page = self.pager.page(number)?;
+        let usable = self.geometry.usable;
+        let Some(head) = Head::read(&page, self.geometry.start(number), usable) else { return Ok(None) };
+        if !head.kind.has_payload() {
+            return Ok(None);
+        }
+        let mut types = Types::default();
+        let mut spots = Vec::with_capacity(head.cells);
+        for i in 0..head.cells {
+            let at = head.pointer(&page, i).filter(|at| *at >= head.end());
+            if let Some(at) = at
+                && let Some(spot) = self.spot(&page, &head, at, layout, &mut types)?
+            {
+                spots.push(spot);
+            }
+        }
+        let missing = self.pager.missing(number);
+        spots.retain(|s: &Spot| {
+            missing.iter().all(|m| m.end <= s.cell.extent.start || m.start >= s.cell.extent.end)
+        });
+        let whole = spots.len() == head.cells && missing.is_empty();
+        let mut holding = Holding { spots, told: head.cells, intact: true, right: head.right };
+        if whole && !overlaps(&holding.spots) && (!layout.ordered || ascend(&holding.spots)) {
+            return Ok(Some(holding));
+        }
+        holding.intact = false;
+        drop_overlapping(&mut holding.spots);
+        if layout.ordered {
+            holding.spots = ascending(std::mem::take(&mut holding.spots));
+        }
+        let tiled = match missing.is_empty() {
+            true => self.tile(&page, &head, layout, &holding.spots)?,
+            false => None,
+        };
+        match tiled {
+            Some(tiled) => holding.spots = tiled,
+            None => keep_certain(&page, &head, usable, &mut holding.spots),
+        }
+        Ok(Some(holding))
+    }
+
+    /// The record at `at`, if there is one that fits.
+    fn spot(
+        &self,
+        page: &[u8],
+        head: &Head,
+        at: usize,
+        layout: &Layout,
+        types: &mut Types,
+    ) -> Result<Option<Spot>> {
+        let Some(cell) = Cell::read(head.kind, page, at, self.geometry.usable) else { return Ok(None) };
+        let Some(front) = self.front(page, &cell, layout.key_fields(), types)? else { return Ok(None) };
+        let fit = layout.fit(&types.serials, self.geometry.encoding);
+        if fit == Fit::No {
+            return Ok(None);
+        }
+        let key = layout.key(cell.rowid, types.values(&front));
+        Ok(key.map(|key| Spot { cell, key, values: types.serials.len(), fit }))
+    }
+
+    /// The head of a cell's record, and its first `fields` values; `types` is filled.
+    fn front<'p>(
+        &self,
+        page: &'p [u8],
+        cell: &Cell,
+        fields: usize,
+        types: &mut Types,
+    ) -> Result<Option<Cow<'p, [u8]>>> {
+        let local = &page[cell.local.clone()];
+        let Some(len) = Types::len(local).filter(|len| *len <= cell.payload) else { return Ok(None) };
+        let Some(front) = self.gather(page, cell, len, &mut |_| true)? else { return Ok(None) };
+        if types.read(&front, cell.payload).is_none() {
+            return Ok(None);
+        }
+        self.gather(page, cell, types.front(fields), &mut |_| true)
+    }
+
+    /// At least the first `need` bytes of a payload; `None` when its chain of overflow pages breaks, or `may_use`
+    /// says no to one of them. Asked for all, the chain has to end where the payload does.
+    pub fn gather<'p>(
+        &self,
+        page: &'p [u8],
+        cell: &Cell,
+        need: u64,
+        may_use: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<Option<Cow<'p, [u8]>>> {
+        let local = &page[cell.local.clone()];
+        if need <= local.len() as u64 {
+            return Ok(Some(Cow::Borrowed(local)));
+        }
+        let size = u64::from(self.pager.count()) * self.geometry.usable as u64;
+        if need > cell.payload || cell.payload > size {
+            return Ok(None);
+        }
+        let mut all = local.to_vec();
+        let mut next = cell.overflow;
+        while (all.len() as u64) < need {
+            if next < 2 || next > self.pager.count() || !self.pager.is_whole(next) || !may_use(next) {
+                return Ok(None);
+            }
+            let part = self.pager.page(next)?;
+            let left = (cell.payload - all.len() as u64).min(self.geometry.usable as u64 - 4) as usize;
+            if begins_to_be_zero(&all, &part, left) {
+                return Ok(None);
+            }
+            all.extend_from_slice(&part[4..4 + left]);
+            next = four(&part, 0).unwrap_or(0);
+        }
+        let sound = need < cell.payload || next == 0;
+        Ok(sound.then_some(Cow::Owned(all)))
+    }
+
+    /// The rows of a page whose pointers are damaged, if all of its cell area is accounted for.
+    fn tile(&self, page: &[u8], head: &Head, layout: &Layout, sound: &[Spot]) -> Result<Option<Vec<Spot>>> {
+        let usable = self.geometry.usable;
+        let (Some(free), Some(loose)) = (head.free_blocks(page, usable), head.fragments()) else {
+            return Ok(None);
+        };
+        if head.content < head.end() || head.content > usable || sound.len() > head.cells {
+            return Ok(None);
+        }
+        let mut covered: Vec<Range<usize>> =
+            sound.iter().map(|s| s.cell.extent.clone()).chain(free).collect();
+        covered.sort_by_key(|r| r.start);
+        covered.push(usable..usable);
+        let mut all = sound.to_vec();
+        let mut types = Types::default();
+        let (mut at, mut unused) = (head.content, 0);
+        for range in covered {
+            if range.start < at {
+                return Ok(None);
+            }
+            while at < range.start {
+                match self.spot(page, head, at, layout, &mut types)? {
+                    Some(spot) if spot.cell.extent.end <= range.start && spot.fit > Fit::Odd => {
+                        at = spot.cell.extent.end;
+                        all.push(spot);
+                    }
+                    _ => {
+                        unused += 1;
+                        at += 1;
+                    }
+                }
+                if unused > loose || all.len() > head.cells {
+                    return Ok(None);
+                }
+            }
+            at = at.max(range.end);
+        }
+        all.sort_by(|a, b| order(&a.key, &b.key));
+        let exact = all.len() == head.cells && unused == loose && (!layout.ordered || ascend(&all));
+        Ok((exact && head.cells > 0 && !head.kind.is_interior()).then_some(all))
+    }
+}
+
+/// Whether a page is all zeros, and what it continues is not: a value that ends in zeros would hardly begin to do so at
+/// the edge of a page, and a page that was lost does.
+fn begins_to_be_zero(before: &[u8], page: &[u8], used: usize) -> bool {
+    const FEW: usize = 32;
+    let zeros = |bytes: &[u8]| bytes.iter().all(|b| *b == 0);
+    used > FEW && zeros(page) && !zeros(&before[before.len().saturating_sub(FEW)..])
+}
+
+fn overlaps(spots: &[Spot]) -> bool {
+    let mut extents: Vec<&Range<usize>> = spots.iter().map(|s| &s.cell.extent).collect();
+    extents.sort_by_key(|e| e.start);
+    extents.windows(2).any(|pair| pair[0].end > pair[1].start)
+}
+
+fn ascend(spots: &[Spot]) -> bool {
+    spots.windows(2).all(|pair| order(&pair[0].key, &pair[1].key) == Ordering::Less)
+}
+
+/// Of two cells that share bytes, nobody knows which is right.
+fn drop_overlapping(spots: &mut Vec<Spot>) {
+    let mut by_place: Vec<usize> = (0..spots.len()).collect();
+    by_place.sort_by_key(|i| spots[*i].cell.extent.start);
+    let mut bad = vec![false; spots.len()];
+    let mut widest: Option<usize> = None;
+    for i in by_place {
+        if let Some(w) = widest
+            && spots[w].cell.extent.end > spots[i].cell.extent.start
+        {
+            bad[w] = true;
+            bad[i] = true;
+        }
+        if widest.is_none_or(|w| spots[i].cell.extent.end > spots[w].cell.extent.end) {
+            widest = Some(i);
+        }
+    }
+    let mut bad = bad.into_iter();
+    spots.retain(|_| !bad.next().unwrap_or(false));
+}
+
+/// The longest run of rows whose keys ascend.
+fn ascending(spots: Vec<Spot>) -> Vec<Spot> {
+    let mut tails: Vec<usize> = Vec::new();
+    let mut before: Vec<Option<usize>> = Vec::with_capacity(spots.len());
+    for (i, spot) in spots.iter().enumerate() {
+        let place = tails.partition_point(|t| order(&spots[*t].key, &spot.key) == Ordering::Less);
+        before.push(place.checked_sub(1).map(|p| tails[p]));
+        match tails.get_mut(place) {
+            Some(tail) => *tail = i,
+            None => tails.push(i),
+        }
+    }
+    let mut keep = vec![false; spots.len()];
+    let mut at = tails.last().copied();
+    while let Some(i) = at {
+        keep[i] = true;
+        at = before[i];
+    }
+    spots.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(spot, _)| spot).collect()
+}
+
+/// Drops the rows that lie beside bytes which are neither rows nor free.
+fn keep_certain(page: &[u8], head: &Head, usable: usize, spots: &mut Vec<Spot>) {
+    let free = head.free_blocks(page, usable).unwrap_or_default();
+    let mut covered: Vec<Range<usize>> = spots.iter().map(|s| s.cell.extent.clone()).chain(free).collect();
+    covered.sort_by_key(|r| r.start);
+    let before = |start: usize| {
+        let i = covered.partition_point(|r| r.start < start);
+        i.checked_sub(1).map_or(head.content, |i| covered[i].end)
+    };
+    let after = |end: usize| {
+        let i = covered.partition_point(|r| r.start < end);
+        covered.get(i).map_or(usable, |r| r.start)
+    };
+    let touches = |e: &Range<usize>| {
+        let (edge, next) = (before(e.start), after(e.end));
+        edge <= e.start && e.start - edge <= LOOSE && next >= e.end && next - e.end <= LOOSE
+    };
+    let keep: Vec<bool> = spots.iter().map(|s| touches(&s.cell.extent)).collect();
+    let mut keep = keep.into_iter();
+    spots.retain(|_| keep.next().unwrap_or(false));
+}

@@ -1,0 +1,207 @@
+//! The schema of a damaged file: as it is found, and completed from the known versions where it is not whole.
+
+use std::collections::HashSet;
+
+use super::assess::Reader;
+use super::known::{self, Known};
+use super::layout::{Layout, Plan, Schema};
+use super::page::Kind;
+use super::record::{Encoding, Types};
+use super::survey::{Owner, Survey, Use};
+use crate::error::{Error, Result};
+use crate::tree::Cell as Value;
+
+/// How many pages are looked at to tell the version by the shape of its records.
+const SAMPLE: usize = 256;
+/// More statements than these are no project's.
+const MOST: usize = 4096;
+
+/// A schema, and how it was come by.
+#[derive(Debug)]
+pub struct Catalog {
+    /// Its rows.
+    pub schema: Vec<Schema>,
+    /// How its tables write their rows.
+    pub plan: Plan,
+    /// Whether all of it was found in the file.
+    pub is_whole: bool,
+    /// The version that what was missing is taken from.
+    pub completed_from: Option<i32>,
+}
+
+impl Catalog {
+    /// Reads the schema, and completes it.
+    pub fn read(survey: &mut Survey<'_>) -> Result<Catalog> {
+        let layout = Layout::of_schema();
+        let pages = survey.walk(&layout)?;
+        let mut schema = Vec::new();
+        for page in &pages.reached {
+            rows(&survey.reader, *page, &layout, &mut schema)?;
+        }
+        let is_whole = pages.is_sound();
+        if !is_whole {
+            search(survey, &layout, &mut schema)?;
+        }
+        let mut seen = HashSet::new();
+        schema.retain(|row| seen.insert((row.kind.clone(), row.name.to_ascii_lowercase())));
+        schema.truncate(MOST);
+        let plan = plan(&schema)?;
+        // A statement that SQLite does not take, or that makes something of another name, was changed.
+        let made = |row: &Schema| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some();
+        let is_virtual = |row: &Schema| row.root == 0;
+        let is_whole = is_whole && schema.iter().all(|row| made(row) || is_virtual(row));
+        let mut catalog = Catalog { plan, schema, is_whole, completed_from: None };
+        if !catalog.is_whole {
+            catalog.complete(survey)?;
+        }
+        Ok(catalog)
+    }
+
+    /// Adds the tables and indices that are missing, if this is a project.
+    fn complete(&mut self, survey: &Survey<'_>) -> Result<()> {
+        let versions = known::all();
+        let ours = |name: &str| versions[..3].iter().any(|k| k.schema.iter().any(|s| s.name == name));
+        if !self.schema.is_empty() && !self.schema.iter().any(|row| ours(&row.name) || row.doubtful) {
+            return Ok(());
+        }
+        let mut best: Option<(u64, Known)> = None;
+        for known in versions {
+            let score = score(survey, &self.plan, &known)?;
+            if score > 0 && best.as_ref().is_none_or(|(most, _)| score > *most) {
+                best = Some((score, known));
+            }
+        }
+        let Some((_, known)) = best else { return Ok(()) };
+        self.completed_from = Some(known.user_version);
+        let theirs = plan(&known.schema)?;
+        for row in known.schema {
+            self.take(row, &theirs);
+        }
+        // What is left of damaged statements would make tables that never were.
+        let plan = plan(&self.schema)?;
+        self.schema.retain(|row| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some());
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// Puts a known statement in the place of the one that is missing, or was changed.
+    fn take(&mut self, row: Schema, theirs: &Plan) {
+        let same = |s: &Schema| s.kind == row.kind && s.name.eq_ignore_ascii_case(&row.name);
+        let fields =
+            |l: Option<&Layout>| l.map(|l| l.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>());
+        let (own, known) = (fields(self.plan.table(&row.name)), fields(theirs.table(&row.name)));
+        // A statement of another name that makes a table of the same width from a damaged page is this one.
+        let width = known.as_ref().map(Vec::len);
+        let like = |s: &Schema| {
+            let table = self.plan.table(&s.name);
+            s.doubtful
+                && s.kind == row.kind
+                && theirs.table(&s.name).is_none()
+                && (table.is_none() && near(&s.name, &row.name)
+                    || table.is_some_and(|t| Some(t.fields.len()) == width))
+        };
+        let there = self.schema.iter().position(same);
+        let at = there.or_else(|| self.schema.iter().position(like).filter(|_| row.kind == "table"));
+        match at {
+            None => self.schema.push(row),
+            Some(at) => {
+                let found = &mut self.schema[at];
+                let broken = own.is_none() && row.kind == "table" || found.doubtful && own != known;
+                if broken || there.is_none() {
+                    *found = Schema { root: found.root, ..row };
+                }
+            }
+        }
+    }
+}
+
+/// Whether two names differ in few letters.
+fn near(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count() <= 2
+}
+
+fn plan(schema: &[Schema]) -> Result<Plan> {
+    Plan::of(schema).map_err(|e| Error::Refused(format!("cannot make an empty database in memory: {e}")))
+}
+
+/// How well a known version fits: by the tables whose statements were found, and by the pages of rows.
+fn score(survey: &Survey<'_>, found: &Plan, known: &Known) -> Result<u64> {
+    let plan = plan(&known.schema)?;
+    let mut score = 0;
+    for table in &found.tables {
+        if let Some(other) = plan.table(&table.name) {
+            let names = |l: &Layout| l.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
+            score += if names(table) == names(other) { 1000 } else { 0 };
+        }
+    }
+    let count = survey.reader.pager.count();
+    let mut looked = 0;
+    for number in 1..=count {
+        if looked == SAMPLE {
+            break;
+        }
+        if survey.use_of(number) == Use::Unknown {
+            let owner = survey.owner(number, &plan)?;
+            looked += usize::from(owner != Owner::Nobody);
+            score += if let Owner::Table(_, fits) = owner { 10 * fits as u64 } else { 0 };
+        }
+    }
+    let named = survey.reader.geometry.user_version == Some(known.user_version);
+    Ok(if score > 0 && named { score + 5 } else { score })
+}
+
+/// Finds the pages of the schema that nothing leads to any more.
+fn search(survey: &mut Survey<'_>, layout: &Layout, schema: &mut Vec<Schema>) -> Result<()> {
+    for number in 1..=survey.reader.pager.count() {
+        if survey.use_of(number) != Use::Unknown {
+            continue;
+        }
+        let page = survey.reader.pager.page(number)?;
+        if page.get(survey.reader.geometry.start(number)).and_then(|b| Kind::of(*b)) != Some(Kind::TableLeaf)
+        {
+            continue;
+        }
+        let mut here = Vec::new();
+        let told = rows(&survey.reader, number, layout, &mut here)?;
+        if !here.is_empty() && here.len() * 2 > told {
+            survey.set_use(number, Use::Found);
+            schema.extend(here);
+        }
+    }
+    Ok(())
+}
+
+/// The rows of the schema in one page; gives how many it says it has.
+fn rows(reader: &Reader<'_>, number: u32, layout: &Layout, into: &mut Vec<Schema>) -> Result<usize> {
+    let Some(holding) = reader.assess(number, layout)? else { return Ok(0) };
+    let page = reader.pager.page(number)?;
+    let mut types = Types::default();
+    for spot in &holding.spots {
+        let Some(payload) = reader.gather(&page, &spot.cell, spot.cell.payload, &mut |_| true)? else {
+            continue;
+        };
+        if types.read(&payload, spot.cell.payload).is_some() {
+            let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
+            let found = row(&values, reader.geometry.encoding);
+            into.extend(found.map(|row| Schema { doubtful: !holding.intact, ..row }));
+        }
+    }
+    Ok(holding.told)
+}
+
+/// A row of the schema, if it looks like one.
+fn row(values: &[Value<'_>], encoding: Encoding) -> Option<Schema> {
+    let text = |at: usize| match values.get(at) {
+        Some(Value::Text(text)) if encoding.can_be(text) => String::from_utf8(encoding.utf8(text)).ok(),
+        _ => None,
+    };
+    let kind = text(0).filter(|k| ["table", "index", "view", "trigger"].contains(&k.as_str()))?;
+    let root = match values.get(3) {
+        Some(Value::Integer(root)) => u32::try_from(*root).unwrap_or(0),
+        _ => 0,
+    };
+    let sql = text(4);
+    let is_statement = |sql: &String| sql.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("create"));
+    let sound = sql.as_ref().map_or(kind == "index", is_statement);
+    sound.then_some(Schema { name: text(1)?, table: text(2)?, kind, root, sql, doubtful: false })
+}

@@ -1,0 +1,220 @@
+//! How a damaged file is cut into pages, and what its head still says.
+//!
+//! The head is 100 bytes of the first page, and as easily lost as any others. What it says of the page size is
+//! believed only if pages of that size hold together; else the size is the one whose pages do. The other fields
+//! are believed when the head as a whole looks like one.
+
+use std::collections::BTreeMap;
+
+use super::page::{Cell, Head, Kind, four, holds_together};
+use super::pager::Pager;
+use super::record::{Encoding, Types};
+use crate::error::Result;
+use crate::tree::{Cell as Value, Content};
+
+/// What a database file begins with.
+pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// The page sizes that there are.
+const SIZES: [usize; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
+/// How many pages of a size are looked at to tell it.
+const SAMPLE: u32 = 96;
+
+/// How the file is cut, and the fields of its head.
+#[derive(Debug, Clone)]
+pub struct Geometry {
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// Bytes of a page that SQLite uses.
+    pub usable: usize,
+    /// How text is written.
+    pub encoding: Encoding,
+    /// `PRAGMA user_version`, if the head is believed.
+    pub user_version: Option<i32>,
+    /// `PRAGMA application_id`, if the head is believed.
+    pub application_id: Option<i32>,
+    /// Whether pages of pointers lie between the others.
+    pub auto_vacuum: bool,
+    /// The first page of the free list and how many it has, if the head is believed.
+    pub free_list: Option<(u32, u32)>,
+    /// How many pages the head says there are.
+    pub pages: Option<u32>,
+    /// What was not as the head said, for people.
+    pub notes: Vec<String>,
+}
+
+impl Geometry {
+    /// Tells how `content` is cut; `None` when no page of any size is to be found.
+    pub fn tell(content: &Content) -> Result<Option<Geometry>> {
+        let mut head = [0; 100];
+        let n = content.read_at(0, &mut head)?;
+        let fields = Fields::read(&head).filter(|_| n == 100);
+        let named = fields.as_ref().and_then(|f| f.page_size);
+        let Some((page_size, gap)) = page_size(content, named)? else { return Ok(None) };
+        let mut notes = Vec::new();
+        let reserved = match &fields {
+            Some(f) if named == Some(page_size) && usize::from(f.reserved) <= gap => f.reserved.into(),
+            _ => gap,
+        };
+        match (&fields, named) {
+            (None, _) => {
+                notes.push(format!("the head of the file is damaged; its pages are {page_size} bytes long"))
+            }
+            (_, Some(named)) if named != page_size => {
+                notes.push(format!("the head says that pages are {named} bytes long; they are {page_size}"));
+            }
+            _ => {}
+        }
+        let usable = page_size - reserved;
+        let encoding = match fields.as_ref().and_then(|f| f.encoding) {
+            Some(encoding) => encoding,
+            None => guess_encoding(&Pager::new(content, page_size), usable)?,
+        };
+        Ok(Some(Geometry {
+            page_size,
+            usable,
+            encoding,
+            user_version: fields.as_ref().map(|f| f.user_version),
+            application_id: fields.as_ref().map(|f| f.application_id),
+            auto_vacuum: fields.as_ref().is_some_and(|f| f.auto_vacuum),
+            free_list: fields.as_ref().map(|f| f.free_list),
+            pages: fields.as_ref().map(|f| f.pages).filter(|n| *n > 0),
+            notes,
+        }))
+    }
+
+    /// Where the b-tree page begins in the page of this number.
+    pub fn start(&self, page: u32) -> usize {
+        if page == 1 { 100 } else { 0 }
+    }
+
+    /// Whether the page holds pointers back to parents, and no rows.
+    pub fn is_pointer_map(&self, page: u32) -> bool {
+        self.auto_vacuum && page >= 2 && (page - 2).is_multiple_of((self.usable / 5 + 1) as u32)
+    }
+}
+
+/// The fields of a head that looks like one.
+struct Fields {
+    page_size: Option<usize>,
+    reserved: u8,
+    encoding: Option<Encoding>,
+    user_version: i32,
+    application_id: i32,
+    auto_vacuum: bool,
+    free_list: (u32, u32),
+    pages: u32,
+}
+
+impl Fields {
+    fn read(head: &[u8; 100]) -> Option<Fields> {
+        let at = |at| four(head, at).unwrap_or(0);
+        let page_size = match u16::from_be_bytes([head[16], head[17]]) {
+            1 => Some(65536),
+            n if n >= 512 && n.is_power_of_two() => Some(usize::from(n)),
+            _ => None,
+        };
+        let encoding = match at(56) {
+            1 => Some(Encoding::Utf8),
+            2 => Some(Encoding::Utf16Le),
+            3 => Some(Encoding::Utf16Be),
+            _ => None,
+        };
+        let constants = head[21..24] == [64, 32, 32];
+        let signs = [
+            &head[..16] == MAGIC,
+            constants,
+            page_size.is_some(),
+            encoding.is_some(),
+            (1..=4).contains(&at(44)),
+            head[72..92] == [0; 20],
+        ];
+        let fits = signs.iter().filter(|s| **s).count() >= 4 && (signs[0] || constants);
+        fits.then(|| Fields {
+            page_size,
+            reserved: head[20],
+            encoding,
+            user_version: at(60) as i32,
+            application_id: at(68) as i32,
+            auto_vacuum: at(52) != 0,
+            free_list: (at(32), at(36)),
+            pages: at(28),
+        })
+    }
+}
+
+/// The page size whose pages hold together best, and how many bytes at their ends belong to nothing. What the
+/// head names wins unless another is clearly better.
+fn page_size(content: &Content, named: Option<usize>) -> Result<Option<(usize, usize)>> {
+    for most in [SAMPLE, 1 << 14] {
+        let mut best: Option<(usize, usize, usize)> = None;
+        for size in SIZES {
+            let Some((found, gap)) = sound_pages(content, size, most)? else { continue };
+            let score = found * size;
+            if best.is_none_or(|(most, ..)| score > most) {
+                best = Some((score, size, gap));
+            }
+        }
+        let Some((score, size, gap)) = best else { continue };
+        if let Some(named) = named
+            && let Some((found, gap)) = sound_pages(content, named, most)?
+            && found * named * 2 >= score
+        {
+            return Ok(Some((named, gap)));
+        }
+        return Ok(Some((size, gap)));
+    }
+    Ok(None)
+}
+
+/// How many of up to `most` pages of this size hold together, and the gap at their ends that most of them have.
+fn sound_pages(content: &Content, size: usize, most: u32) -> Result<Option<(usize, usize)>> {
+    let pager = Pager::new(content, size);
+    let all = u32::try_from(content.size() / size as u64).unwrap_or(u32::MAX);
+    let step = (all / most).max(1);
+    let mut gaps: BTreeMap<usize, usize> = BTreeMap::new();
+    for number in (1..=all).step_by(step as usize).take(most as usize + 1) {
+        let start = if number == 1 { 100 } else { 0 };
+        if let Some(gap) =
+            holds_together(&*pager.page(number)?, start).filter(|gap| *gap <= 255 && size - gap >= 480)
+        {
+            *gaps.entry(gap).or_default() += 1;
+        }
+    }
+    // A page may have a few loose bytes at its end: the smallest gap that is common is the reserved one.
+    let all: usize = gaps.values().sum();
+    let common = gaps.iter().find(|(_, n)| **n * 4 >= all).map(|(gap, _)| *gap);
+    Ok(common.map(|gap| (all, gap)))
+}
+
+/// How text is written, by where the zeros lie in it.
+fn guess_encoding(pager: &Pager<'_>, usable: usize) -> Result<Encoding> {
+    let (mut even, mut odd, mut all) = (0usize, 0usize, 0usize);
+    let mut types = Types::default();
+    for number in 1..=pager.count().min(1024) {
+        let page = pager.page(number)?;
+        let start = if number == 1 { 100 } else { 0 };
+        let Some(head) = Head::read(&page, start, usable).filter(|h| h.kind == Kind::TableLeaf) else {
+            continue;
+        };
+        for i in 0..head.cells {
+            let Some(at) = head.pointer(&page, i) else { continue };
+            let Some(cell) = Cell::read(head.kind, &page, at, usable) else { continue };
+            let local = &page[cell.local];
+            if types.read(local, cell.payload).is_none() {
+                continue;
+            }
+            for value in types.values(local).map_while(|v| v) {
+                if let Value::Text(text) = value {
+                    all += text.len() / 2;
+                    even += text.iter().step_by(2).filter(|b| **b == 0).count();
+                    odd += text.iter().skip(1).step_by(2).filter(|b| **b == 0).count();
+                }
+            }
+        }
+    }
+    Ok(match () {
+        () if odd * 2 > all && odd > even => Encoding::Utf16Le,
+        () if even * 2 > all && even > odd => Encoding::Utf16Be,
+        () => Encoding::Utf8,
+    })
+}

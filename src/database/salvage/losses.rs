@@ -1,0 +1,269 @@
+//! What is missing, by name and time.
+//!
+//! An index has an entry for every row of its table. Where an index outlived rows, it says exactly which they were; where
+//! none did, gaps in the sampling of a trace tell about how many.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params_from_iter};
+
+use super::Salvage;
+use super::layout::{Identity, Layout};
+use super::record::Part;
+use super::report::{Certainty, Gap, SampleReport, TableReport};
+use crate::error::{Error, Result};
+
+/// How many lost rows are told apart; more are only counted.
+const MOST: usize = 1 << 20;
+
+fn sql(error: rusqlite::Error) -> Error {
+    Error::Refused(format!("cannot read the recovered database: {error}"))
+}
+
+/// A lost row: its dataset and time, as far as the index has them.
+type Lost = (Option<i64>, Option<f64>);
+
+/// What an index knows to be missing.
+struct Missing {
+    count: u64,
+    rows: Vec<Lost>,
+    exact: bool,
+}
+
+/// Makes the numbers of lost rows exact where an index can, and tells the samples of which rows are missing.
+pub fn tell(
+    salvage: &mut Salvage<'_>,
+    db: &Connection,
+    tables: &mut [TableReport],
+) -> Result<Vec<SampleReport>> {
+    let mut traces = None;
+    for (at, report) in tables.iter_mut().enumerate() {
+        let pages = &salvage.tables[at];
+        let damaged = report.lost > 0 || !pages.is_sound() || salvage.catalog.plan.tables[at].root == 0;
+        if !damaged {
+            continue;
+        }
+        let missing = missing(salvage, db, at)?;
+        if let Some(missing) = &missing {
+            let fewer = if missing.exact { missing.count } else { missing.count.max(report.lost) };
+            report.lost = fewer;
+            report.certainty = if missing.exact { Certainty::Exact } else { Certainty::AtLeast };
+        }
+        if report.name == "trace" {
+            traces = Some((missing, pages.broken > 0 || report.lost > 0 || !pages.found.is_empty()));
+        }
+    }
+    let Some((missing, damaged)) = traces else { return Ok(Vec::new()) };
+    let mut samples = match missing {
+        Some(missing) => by_index(db, &missing)?,
+        None if damaged => by_sampling(db)?,
+        None => Vec::new(),
+    };
+    name(db, &mut samples)?;
+    let estimated: u64 = samples.iter().filter(|s| s.certainty == Certainty::About).map(|s| s.lost).sum();
+    if let Some(trace) = tables.iter_mut().find(|t| t.name == "trace" && estimated > 0)
+        && estimated > trace.lost
+    {
+        trace.lost = estimated;
+        trace.certainty = Certainty::About;
+    }
+    Ok(samples)
+}
+
+/// Asks the soundest index of a table which rows it should have.
+fn missing(salvage: &Salvage<'_>, db: &Connection, at: usize) -> Result<Option<Missing>> {
+    let table = &salvage.catalog.plan.tables[at];
+    let mut best: Option<(bool, usize, usize)> = None;
+    for (i, index) in salvage.catalog.plan.indices.iter().enumerate() {
+        let Some(of) = &index.index else { continue };
+        let pages = &salvage.indices[i];
+        let whole = pages.broken == 0 && pages.damaged == 0;
+        let rank = (whole, pages.reached.len(), i);
+        if of.complete && of.table == table.name && !pages.reached.is_empty() && best.is_none_or(|b| rank > b)
+        {
+            best = Some(rank);
+        }
+    }
+    let Some((exact, _, i)) = best else { return Ok(None) };
+    let index = &salvage.catalog.plan.indices[i];
+    let mut missing = Missing { count: 0, rows: Vec::new(), exact };
+    let mut query = db.prepare(&lookup(table)).map_err(sql)?;
+    let mut failed = None;
+    let walked = entries(salvage, index, &salvage.indices[i].reached, &mut |identity, row| match query
+        .exists(params_from_iter(identity))
+    {
+        Ok(true) => {}
+        Ok(false) => {
+            missing.count += 1;
+            if missing.rows.len() < MOST {
+                missing.rows.push(row);
+            }
+        }
+        Err(e) => failed = Some(e),
+    });
+    walked?;
+    failed.map_or(Ok(Some(missing)), |e| Err(sql(e)))
+}
+
+/// The question whether a row is there.
+fn lookup(table: &Layout) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let condition = match &table.identity {
+        Identity::Fields(n) => {
+            let parts: Vec<String> =
+                table.fields[..*n].iter().map(|f| format!("{} IS ?", quoted(&f.name))).collect();
+            parts.join(" AND ")
+        }
+        Identity::Alias(at) => format!("{} = ?", quoted(&table.fields[*at].name)),
+        Identity::Number(name) => format!("{name} = ?"),
+    };
+    format!("SELECT 1 FROM main.{} NOT INDEXED WHERE {condition}", quoted(&table.name))
+}
+
+/// Gives the entries of an index: what identifies the row, and its dataset and time.
+fn entries(
+    salvage: &Salvage<'_>,
+    index: &Layout,
+    pages: &[u32],
+    each: &mut dyn FnMut(Vec<rusqlite::types::Value>, Lost),
+) -> Result<()> {
+    let reader = &salvage.survey.reader;
+    let Some(of) = &index.index else { return Ok(()) };
+    let place = |name: &str| index.fields.iter().position(|f| f.name == name);
+    let (dataset, seconds, micros) = (place("dataset_id"), place("t_seconds"), place("t_us"));
+    for number in pages {
+        let Some(holding) = reader.assess(*number, index)? else { continue };
+        for spot in holding.spots {
+            let part = |at: &usize| spot.key.get(*at);
+            let Some(identity) = of.identity.iter().map(|at| part(at).map(|p| owned(p, salvage))).collect()
+            else {
+                continue;
+            };
+            let whole = dataset.as_ref().and_then(part).and_then(|p| match p {
+                Part::Integer(v) => Some(*v),
+                _ => None,
+            });
+            let time = seconds.as_ref().and_then(part).and_then(number_of);
+            let time = time.or_else(|| Some(micros.as_ref().and_then(part).and_then(number_of)? / 1e6));
+            each(identity, (whole, time));
+        }
+    }
+    Ok(())
+}
+
+fn number_of(part: &Part) -> Option<f64> {
+    match part {
+        Part::Integer(v) => Some(*v as f64),
+        Part::Real(v) => Some(*v),
+        _ => None,
+    }
+}
+
+fn owned(part: &Part, salvage: &Salvage<'_>) -> rusqlite::types::Value {
+    use rusqlite::types::Value;
+    match part {
+        Part::Null => Value::Null,
+        Part::Integer(v) => Value::Integer(*v),
+        Part::Real(v) => Value::Real(*v),
+        Part::Text(v) => Value::Text(
+            String::from_utf8_lossy(&salvage.survey.reader.geometry.encoding.utf8(v)).into_owned(),
+        ),
+        Part::Blob(v) => Value::Blob(v.to_vec()),
+    }
+}
+
+/// Lost rows that no recovered one lies between make a gap.
+fn by_index(db: &Connection, missing: &Missing) -> Result<Vec<SampleReport>> {
+    let mut by_dataset: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+    for (dataset, time) in &missing.rows {
+        if let (Some(dataset), Some(time)) = (dataset, time) {
+            by_dataset.entry(*dataset).or_default().push(*time);
+        }
+    }
+    let certainty = if missing.exact { Certainty::Exact } else { Certainty::AtLeast };
+    let mut between = db
+        .prepare("SELECT 1 FROM trace WHERE dataset_id = ?1 AND t_seconds > ?2 AND t_seconds < ?3 LIMIT 1")
+        .map_err(sql)?;
+    let mut samples = Vec::new();
+    for (dataset, mut times) in by_dataset {
+        times.sort_by(f64::total_cmp);
+        let mut gaps: Vec<Gap> = Vec::new();
+        for time in &times {
+            match gaps.last_mut() {
+                Some(gap) if !between.exists((dataset, gap.to, *time)).map_err(sql)? => {
+                    gap.to = *time;
+                    gap.rows += 1;
+                }
+                _ => gaps.push(Gap { from: *time, to: *time, rows: 1 }),
+            }
+        }
+        let lost = times.len() as u64;
+        samples.push(SampleReport { dataset, name: None, recovered: 0, lost, certainty, gaps });
+    }
+    Ok(samples)
+}
+
+/// A time in which at least this many rows should have been taken, and none was, is a gap.
+const A_GAP: f64 = 16.0;
+
+/// Without an index: where a trace that is sampled evenly has holes.
+fn by_sampling(db: &Connection) -> Result<Vec<SampleReport>> {
+    let mut query = db.prepare("SELECT DISTINCT dataset_id FROM trace").map_err(sql)?;
+    let datasets: Vec<i64> = query.query_map([], |r| r.get(0)).map_err(sql)?.flatten().collect();
+    let mut rows =
+        db.prepare("SELECT t_seconds FROM trace WHERE dataset_id = ?1 ORDER BY t_seconds").map_err(sql)?;
+    let mut samples = Vec::new();
+    for dataset in datasets {
+        let times: Vec<f64> = rows.query_map([dataset], |r| r.get(0)).map_err(sql)?.flatten().collect();
+        let mut steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        steps.sort_by(f64::total_cmp);
+        let Some(step) = steps.get(steps.len() / 2).copied().filter(|s| *s > 0.0) else { continue };
+        let holes = times.windows(2).filter(|pair| (pair[1] - pair[0]) / step > A_GAP);
+        let gap = |pair: &[f64]| Gap {
+            from: pair[0],
+            to: pair[1],
+            rows: (((pair[1] - pair[0]) / step).round() as u64).saturating_sub(1),
+        };
+        let gaps: Vec<Gap> = holes.map(gap).collect();
+        let lost = gaps.iter().map(|g| g.rows).sum();
+        if lost > 0 {
+            let certainty = Certainty::About;
+            samples.push(SampleReport { dataset, name: None, recovered: 0, lost, certainty, gaps });
+        }
+    }
+    Ok(samples)
+}
+
+/// Names the samples, and counts what is left of them; adds those whose names are lost.
+fn name(db: &Connection, samples: &mut Vec<SampleReport>) -> Result<()> {
+    let nameless = "SELECT DISTINCT dataset_id FROM trace WHERE dataset_id NOT IN (SELECT id FROM dataset)";
+    if let Ok(mut query) = db.prepare(nameless) {
+        for dataset in query.query_map([], |r| r.get::<_, i64>(0)).map_err(sql)?.flatten() {
+            if !samples.iter().any(|s| s.dataset == dataset) {
+                let certainty = Certainty::Exact;
+                samples.push(SampleReport {
+                    dataset,
+                    name: None,
+                    recovered: 0,
+                    lost: 0,
+                    certainty,
+                    gaps: Vec::new(),
+                });
+            }
+        }
+    }
+    for sample in samples {
+        let count = "SELECT count(*) FROM trace WHERE dataset_id = ?1";
+        sample.recovered = db.query_row(count, [sample.dataset], |r| r.get::<_, i64>(0)).map_err(sql)? as u64;
+        let find = "SELECT name, extra_json FROM dataset WHERE id = ?1";
+        let found = db.query_row(find, [sample.dataset], |r| {
+            Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?))
+        });
+        sample.name = found.ok().map(|(name, extra)| {
+            let extra: Option<serde_json::Value> = extra.and_then(|text| serde_json::from_str(&text).ok());
+            let experiment = extra.as_ref().and_then(|e| e.get("experiment")?.as_str());
+            format!("{} / {name}", experiment.unwrap_or("Default"))
+        });
+    }
+    Ok(())
+}

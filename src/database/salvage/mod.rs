@@ -1,0 +1,205 @@
+//! Recovery of damaged project databases.
+//!
+//! The damaged file is read as pages of bytes, never opened by SQLite, never written. What its trees still lead to is
+//! followed; what they have lost is found by looking at every page (see `survey`); of damaged pages only rows that are
+//! certain are taken (see `assess`). A new database is made of it, with the schema, the indices and the `user_version`
+//! that it had, and a report says what is in it and what is not.
+//!
+//! ```text
+//!   geometry  how the file is cut        page     one page         record   one record
+//!   pager     pages by number            assess   what a page still holds of a table
+//!   layout    how tables write rows      known    the schemas that were ever written
+//!   catalog   the schema of the file     survey   what each page is, and whose
+//!   rows      the rows of some pages     rebuild  the new database
+//!   losses    what an index knows to be missing
+//!
+//!   places    the files that a project may be recovered from     candidate   what each holds, and which is taken
+//!   recovery  from the choice to the new file                    in_place    the next snapshot of a bundle
+//! ```
+//!
+//! Invariants. No row is invented: every row in the result was read whole from the file. Rows that the project had
+//! deleted stay deleted, as far as the file tells. A row of a page that is whole is never left out.
+//!
+//! Limits. SQLite's pages have no checksums: a value that was changed in place, and a page that was swapped for another
+//! of the same table and chain length, cannot be told from the true one. Virtual tables, and what SQLite keeps for
+//! itself (`sqlite_stat1`), are not made again.
+
+mod assess;
+mod candidate;
+mod catalog;
+mod geometry;
+mod in_place;
+mod known;
+mod layout;
+mod losses;
+mod page;
+mod pager;
+mod places;
+mod rebuild;
+mod record;
+mod recovery;
+mod report;
+mod rows;
+mod survey;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::error::Result;
+use crate::tree::Content;
+
+use assess::Reader;
+use catalog::Catalog;
+use geometry::Geometry;
+use pager::Pager;
+use survey::{Pages, Survey, Use};
+
+pub use candidate::{Candidate, Choice, Holds, Judged, Role, content_of};
+pub use places::{autosaves, beside, in_bundle, snapshot_number};
+pub use recovery::{Outcome, Recovery, extract};
+pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
+
+/// A damaged file that was looked through.
+#[derive(Debug)]
+pub struct Salvage<'a> {
+    survey: Survey<'a>,
+    catalog: Catalog,
+    /// The pages of each table of the plan.
+    tables: Vec<Pages>,
+    /// The pages of each index of the plan.
+    indices: Vec<Pages>,
+    /// Deleted rows seen, for each table.
+    stale: Vec<u64>,
+    notes: Vec<String>,
+}
+
+impl<'a> Salvage<'a> {
+    /// Looks through a file; `None` when there is nothing in it that could be recovered.
+    pub fn examine(content: &'a Content) -> Result<Option<Salvage<'a>>> {
+        let Some(geometry) = Geometry::tell(content)? else { return Ok(None) };
+        let notes = geometry.notes.clone();
+        let pager = Pager::new(content, geometry.page_size);
+        let mut survey = Survey::new(Reader { pager, geometry })?;
+        let catalog = Catalog::read(&mut survey)?;
+        if catalog.plan.tables.is_empty() {
+            return Ok(None);
+        }
+        let plan = &catalog.plan;
+        let walk = |survey: &mut Survey<'a>, layouts: &[layout::Layout]| {
+            layouts.iter().map(|l| survey.walk(l)).collect::<Result<Vec<Pages>>>()
+        };
+        let mut tables = walk(&mut survey, &plan.tables)?;
+        let indices = walk(&mut survey, &plan.indices)?;
+        survey.walk_free_list()?;
+        let found = survey.assign(plan)?;
+        let stale = vec![0; tables.len()];
+        for (at, pages) in found {
+            tables[at].found = pages;
+        }
+        let mut salvage = Salvage { survey, catalog, tables, indices, stale, notes };
+        salvage.set_deleted_apart()?;
+        salvage.describe();
+        Ok(Some(salvage))
+    }
+
+    /// A tree that is whole misses nothing: pages of its table that it does not lead to are old ones. The rows on
+    /// those, and on the free list, are deleted rows.
+    fn set_deleted_apart(&mut self) -> Result<()> {
+        let plan = &self.catalog.plan;
+        for (at, pages) in self.tables.iter_mut().enumerate() {
+            let layout = &plan.tables[at];
+            if layout.root != 0 && pages.broken == 0 && pages.damaged == 0 {
+                for page in std::mem::take(&mut pages.found) {
+                    let holding = self.survey.reader.assess(page, layout)?;
+                    self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
+                }
+            }
+        }
+        for page in 1..=self.survey.reader.pager.count() {
+            if self.survey.use_of(page) == Use::Free
+                && let survey::Owner::Table(at, _) = self.survey.owner(page, plan)?
+            {
+                let holding = self.survey.reader.assess(page, &plan.tables[at])?;
+                self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// The `user_version` of the result.
+    pub fn user_version(&self) -> i32 {
+        let geometry = &self.survey.reader.geometry;
+        geometry.user_version.or(self.catalog.completed_from).unwrap_or(0)
+    }
+
+    /// Makes the database at `path`, an empty file. `None` when not one row is left.
+    pub fn rebuild(mut self, path: &Path) -> Result<Option<Report>> {
+        let (db, mut tables) = rebuild::rebuild(&mut self, path)?;
+        let samples = losses::tell(&mut self, &db, &mut tables)?;
+        db.close().map_err(|(_, e)| rebuild::failed("close", path)(e))?;
+        let recovered = tables.iter().map(|t| t.recovered).sum();
+        if recovered == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Report {
+            page_size: self.survey.reader.geometry.page_size,
+            pages: self.pages(),
+            user_version: self.user_version(),
+            schema_found: self.catalog.is_whole,
+            recovered,
+            lost: tables.iter().map(|t| t.lost).sum(),
+            tables,
+            samples,
+            notes: self.notes,
+        }))
+    }
+
+    fn pages(&self) -> BTreeMap<&'static str, usize> {
+        let word = |what| match what {
+            Use::Unknown => "unrecognised",
+            Use::Empty => "zeros",
+            Use::Reached => "table",
+            Use::Found => "found by shape",
+            Use::Index => "index",
+            Use::Overflow => "overflow",
+            Use::Free => "free",
+            Use::Trunk => "free list",
+            Use::PointerMap => "pointer map",
+        };
+        self.survey.counts().into_iter().map(|(what, n)| (word(what), n)).collect()
+    }
+
+    /// Says what was not as it should be.
+    fn describe(&mut self) {
+        let reader = &self.survey.reader;
+        let (there, told) = (reader.pager.count(), reader.geometry.pages);
+        if let Some(told) = told.filter(|told| *told > there) {
+            self.notes.push(format!("the file is cut off: {there} of {told} pages are there"));
+        }
+        match reader.pager.unreadable() {
+            0 => {}
+            n => self.notes.push(format!("the disk does not give {n} sectors of the file")),
+        }
+        if let Some(version) = self.catalog.completed_from {
+            let what = "the schema is damaged; what is missing of it is taken from version";
+            self.notes.push(format!("{what} {version}"));
+        }
+        let found = self.tables.iter().any(|t| !t.found.is_empty());
+        if !self.survey.free_list_is_whole && found {
+            let what = "the list of free pages is damaged: rows found by shape may include deleted ones";
+            self.notes.push(what.to_string());
+        }
+        match self.survey.unassigned.len() {
+            0 => {}
+            n => self.notes.push(format!("{n} pages of rows fit no table of the schema, or more than one")),
+        }
+    }
+}
+
+/// Looks through a file and makes a database of what is left, at `path`, an empty file.
+pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
+    match Salvage::examine(content)? {
+        Some(salvage) => salvage.rebuild(path),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,290 @@
+//! The new database: the schema as it was, the rows that are left, the indices made anew.
+//!
+//! Rows that the trees lead to go in first, so that what was found by its shape alone never takes their place. The
+//! result passes `integrity_check`, or there is none.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
+
+use super::Salvage;
+use super::layout::{self, Identity, Layout};
+use super::record::{Encoding, Key, order};
+use super::report::{Certainty, TableReport};
+use super::rows::{Row, Taken};
+use crate::error::{Error, Result};
+use crate::tree::Cell as Value;
+
+/// The longest that it may take. A stranger's schema may be slow by intent; a hundred million rows take less.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// An error of SQLite while `doing` something to the new database.
+pub fn failed(doing: &str, path: &Path) -> impl Fn(rusqlite::Error) -> Error {
+    let text = format!("cannot {doing} {}", path.display());
+    move |e| Error::Refused(format!("{text}: {e}"))
+}
+
+/// A value on its way into the new database.
+struct Bound<'a>(Value<'a>, Encoding);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Integer(v) => ToSqlOutput::Borrowed(ValueRef::Integer(v)),
+            Value::Real(v) => ToSqlOutput::Borrowed(ValueRef::Real(v)),
+            Value::Text(v) if self.1 == Encoding::Utf8 => ToSqlOutput::Borrowed(ValueRef::Text(v)),
+            Value::Text(v) => {
+                let text = String::from_utf8(self.1.utf8(v)).unwrap_or_default();
+                ToSqlOutput::Owned(rusqlite::types::Value::Text(text))
+            }
+            Value::Blob(v) => ToSqlOutput::Borrowed(ValueRef::Blob(v)),
+        })
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Puts rows into one table.
+struct Filler<'a> {
+    db: &'a Connection,
+    layout: &'a Layout,
+    encoding: Encoding,
+    statements: HashMap<usize, Statement<'a>>,
+    inserted: u64,
+    duplicates: u64,
+    refused: u64,
+    refusal: Option<String>,
+}
+
+impl<'a> Filler<'a> {
+    /// The statement for a record of so many values.
+    fn statement(&self, values: usize) -> rusqlite::Result<Statement<'a>> {
+        let layout = self.layout;
+        let mut names: Vec<String> = Vec::new();
+        if let Identity::Number(name) = layout.identity {
+            names.push(name.to_string());
+        }
+        names.extend(layout.fields.iter().take(values).filter(|f| !f.generated).map(|f| quoted(&f.name)));
+        let places = vec!["?"; names.len()].join(", ");
+        self.db.prepare(&format!(
+            "INSERT INTO main.{} ({}) VALUES ({places})",
+            quoted(&layout.name),
+            names.join(", ")
+        ))
+    }
+
+    fn insert(&mut self, row: &Row<'_>) -> Result<()> {
+        let layout = self.layout;
+        let statement = match self.statements.remove(&row.values.len()) {
+            Some(statement) => Ok(statement),
+            None => self.statement(row.values.len()),
+        };
+        let number = row.key.first().map_or(Value::Null, |part| part.value());
+        let mut values = Vec::with_capacity(row.values.len() + 1);
+        if matches!(layout.identity, Identity::Number(_)) {
+            values.push(Bound(number, self.encoding));
+        }
+        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| !layout.fields[*i].generated) {
+            let alias = layout.identity == Identity::Alias(i);
+            values.push(Bound(if alias { number } else { *value }, self.encoding));
+        }
+        let done = statement.and_then(|mut statement| {
+            let done = statement.execute(params_from_iter(values));
+            self.statements.insert(row.values.len(), statement);
+            done
+        });
+        match done {
+            Ok(_) => self.inserted += 1,
+            Err(rusqlite::Error::SqliteFailure(e, _))
+                if e.code == ErrorCode::ConstraintViolation
+                    && matches!(e.extended_code, PRIMARY_KEY | UNIQUE | ROWID) =>
+            {
+                self.duplicates += 1;
+            }
+            Err(rusqlite::Error::SqliteFailure(e, what)) if is_of_the_disk(e.code) => {
+                let why = what.unwrap_or_else(|| e.to_string());
+                return Err(Error::Refused(format!("cannot write the recovered database: {why}")));
+            }
+            Err(e) => {
+                self.refused += 1;
+                self.refusal.get_or_insert(e.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+const PRIMARY_KEY: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
+const UNIQUE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
+const ROWID: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_ROWID;
+
+fn is_of_the_disk(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::OutOfMemory
+            | ErrorCode::DatabaseCorrupt
+    )
+}
+
+/// The keys that pages the tree leads to have between them: what lies there and is not on them, was deleted.
+struct Ranges(Vec<(Key, Key)>);
+
+impl Ranges {
+    fn of(salvage: &Salvage<'_>, at: usize) -> Result<Ranges> {
+        let layout = &salvage.catalog.plan.tables[at];
+        let mut ranges = Vec::new();
+        for page in salvage.tables[at].reached.iter().filter(|_| layout.ordered) {
+            let Some(holding) = salvage.survey.reader.assess(*page, layout)? else { continue };
+            // An interior page of a table WITHOUT ROWID has the rows of its children between its own.
+            let leaf = holding.right == 0;
+            if let (true, true, Some(first), Some(last)) =
+                (leaf, holding.intact, holding.spots.first(), holding.spots.last())
+            {
+                ranges.push((first.key.clone(), last.key.clone()));
+            }
+        }
+        ranges.sort_by(|a, b| order(&a.0, &b.0));
+        Ok(Ranges(ranges))
+    }
+
+    fn hold(&self, key: &Key) -> bool {
+        let after = self.0.partition_point(|(first, _)| order(first, key) != Ordering::Greater);
+        after.checked_sub(1).is_some_and(|i| order(key, &self.0[i].1) != Ordering::Greater)
+    }
+}
+
+/// Makes the database at `path`, an empty file, and says what each table has.
+pub fn rebuild(salvage: &mut Salvage<'_>, path: &Path) -> Result<(Connection, Vec<TableReport>)> {
+    let fail = failed("write the recovered database", path);
+    let mut db = Connection::open(path).map_err(&fail)?;
+    prepare(&db, salvage).map_err(&fail)?;
+    let refused = layout::create(&mut db, &salvage.catalog.schema, &["table"]).map_err(&fail)?;
+    patience(&mut db).map_err(&fail)?;
+    db.execute_batch("BEGIN").map_err(&fail)?;
+    let mut reports = Vec::new();
+    for at in 0..salvage.catalog.plan.tables.len() {
+        reports.push(fill(salvage, &db, at)?);
+    }
+    db.execute_batch("COMMIT").map_err(&fail)?;
+    let late =
+        layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
+    for (name, why) in refused.into_iter().chain(late) {
+        salvage.notes.push(format!("{name} could not be made again: {why}"));
+    }
+    check(&db, salvage, &reports, path)?;
+    Ok((db, reports))
+}
+
+fn prepare(db: &Connection, salvage: &Salvage<'_>) -> rusqlite::Result<()> {
+    let geometry = &salvage.survey.reader.geometry;
+    let encoding = match geometry.encoding {
+        Encoding::Utf8 => "UTF-8",
+        Encoding::Utf16Le => "UTF-16le",
+        Encoding::Utf16Be => "UTF-16be",
+    };
+    let vacuum = if geometry.auto_vacuum { "PRAGMA auto_vacuum=1;" } else { "" };
+    db.execute_batch(&format!(
+        "PRAGMA page_size={}; PRAGMA encoding='{encoding}'; {vacuum} PRAGMA foreign_keys=OFF;
+         PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON;
+         PRAGMA application_id={}; PRAGMA user_version={};",
+        geometry.page_size,
+        geometry.application_id.unwrap_or(0),
+        salvage.user_version(),
+    ))
+}
+
+/// A stranger's expressions may be slow, but not for ever.
+fn patience(db: &mut Connection) -> rusqlite::Result<()> {
+    let since = Instant::now();
+    db.progress_handler(1_000_000, Some(move || since.elapsed() > PATIENCE))
+}
+
+/// Fills one table.
+fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableReport> {
+    let layout = salvage.catalog.plan.tables[at].clone();
+    let pages = salvage.tables[at].clone();
+    let encoding = salvage.survey.reader.geometry.encoding;
+    let mut filler = Filler {
+        db,
+        layout: &layout,
+        encoding,
+        statements: HashMap::new(),
+        inserted: 0,
+        duplicates: 0,
+        refused: 0,
+        refusal: None,
+    };
+    let taken = salvage.survey.rows(&pages.reached, &layout, &mut |row| filler.insert(row))?;
+    let (first, mut deleted) = (filler.inserted, 0);
+    let mut more = Taken::default();
+    if !pages.found.is_empty() {
+        let ranges = Ranges::of(salvage, at)?;
+        more = salvage.survey.rows(&pages.found, &layout, &mut |row| {
+            if ranges.hold(row.key) {
+                deleted += 1;
+                return Ok(());
+            }
+            filler.insert(row)
+        })?;
+    }
+    if let Some(why) = filler.refusal.take() {
+        salvage.notes.push(format!("{}: the schema refuses some rows: {why}", layout.name));
+    }
+    let found_by_shape = filler.inserted - first;
+    let cut_off = taken.cut_off_count + more.cut_off_count;
+    // What is estimated here is made exact by an index, where one is left.
+    let leaves = pages.reached.len().max(1) as u64;
+    let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
+    let by_reference = (pages.broken as u64 * (taken.rows / leaves).max(1)).saturating_sub(found_by_shape);
+    let certainty = if pages.broken > 0 { Certainty::About } else { Certainty::Exact };
+    Ok(TableReport {
+        name: layout.name.clone(),
+        recovered: filler.inserted,
+        lost: lost + by_reference,
+        certainty,
+        found_by_shape,
+        from_damaged_pages: taken.from_damaged + more.from_damaged,
+        duplicates: filler.duplicates,
+        deleted: deleted + salvage.stale[at],
+        cut_off,
+        refused: filler.refused,
+        doubtful: taken.doubtful + more.doubtful,
+    })
+}
+
+/// The result is sound and has as many rows as went in, or it is not given to anybody.
+fn check(db: &Connection, salvage: &mut Salvage<'_>, reports: &[TableReport], path: &Path) -> Result<()> {
+    let fail = failed("check the recovered database", path);
+    let refuse = |what: String| Err(Error::Refused(format!("{}: {what}", path.display())));
+    let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)).map_err(&fail)?;
+    // A CHECK or a NOT NULL that old rows do not meet is a matter of the rows, and those are as they were.
+    let of_rows = verdict.contains("CHECK constraint") || verdict.contains("NULL value in");
+    if verdict != "ok" && !of_rows {
+        return refuse(format!("the result does not pass its own check ({verdict})"));
+    }
+    for report in reports {
+        let sql = format!("SELECT count(*) FROM main.{} NOT INDEXED", quoted(&report.name));
+        let n: i64 = db.query_row(&sql, [], |r| r.get(0)).map_err(&fail)?;
+        if n as u64 != report.recovered {
+            return refuse(format!("{}: {n} rows are there, {} went in", report.name, report.recovered));
+        }
+    }
+    let mut query = db.prepare("SELECT count(*) FROM pragma_foreign_key_check").map_err(&fail)?;
+    // A schema whose references lead nowhere has an error here, and no orphans that could be counted.
+    let orphans: i64 = query.query_row([], |r| r.get(0)).unwrap_or(0);
+    if orphans > 0 {
+        salvage.notes.push(format!("{orphans} rows belong to a row that is lost, and are kept"));
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! One record: the types of its values, and the values.
+//!
+//! Invariant: a record is read only when its head and the lengths that its types stand for are together exactly as
+//! long as its payload; anything else is no record.
+
+use std::cmp::Ordering;
+
+use super::page::varint;
+use crate::tree::Cell as Value;
+
+/// How a database writes text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// UTF-8.
+    Utf8,
+    /// UTF-16, low byte first.
+    Utf16Le,
+    /// UTF-16, high byte first.
+    Utf16Be,
+}
+
+impl Encoding {
+    /// Text as UTF-8; what is none in UTF-16 becomes U+FFFD.
+    pub fn utf8(self, text: &[u8]) -> Vec<u8> {
+        let unit: fn([u8; 2]) -> u16 = match self {
+            Encoding::Utf8 => return text.to_vec(),
+            Encoding::Utf16Le => u16::from_le_bytes,
+            Encoding::Utf16Be => u16::from_be_bytes,
+        };
+        let units = text.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect::<String>().into_bytes()
+    }
+
+    /// Whether these bytes can be text in it.
+    pub fn can_be(self, text: &[u8]) -> bool {
+        self == Encoding::Utf8 || text.len().is_multiple_of(2)
+    }
+}
+
+/// The bytes that a value of a type takes; `None` for types that do not exist.
+fn size(serial: u64) -> Option<u64> {
+    Some(match serial {
+        0 | 8 | 9 => 0,
+        1..=4 => serial,
+        5 => 6,
+        6 | 7 => 8,
+        10 | 11 => return None,
+        _ => (serial - 12) / 2,
+    })
+}
+
+/// The types of a record's values, and where the values begin.
+#[derive(Debug, Default)]
+pub struct Types {
+    /// One for each value.
+    pub serials: Vec<u64>,
+    body: usize,
+}
+
+/// The most columns that SQLite can be compiled for.
+const MOST_COLUMNS: usize = 32767;
+
+impl Types {
+    /// How long the head of the record that begins with `front` is, its own length included.
+    pub fn len(front: &[u8]) -> Option<u64> {
+        let (len, own) = varint(front)?;
+        (len >= own as u64 && len <= 9 * (MOST_COLUMNS as u64 + 1)).then_some(len)
+    }
+
+    /// Reads the head of a record whose payload is `payload` long and begins with `front`.
+    pub fn read(&mut self, front: &[u8], payload: u64) -> Option<()> {
+        self.serials.clear();
+        let len = usize::try_from(Types::len(front)?).ok()?;
+        let head = front.get(..len)?;
+        let (_, mut at) = varint(head)?;
+        let mut all = len as u64;
+        while at < len {
+            let (serial, n) = varint(&head[at..])?;
+            at += n;
+            all = all.checked_add(size(serial)?)?;
+            self.serials.push(serial);
+        }
+        self.body = len;
+        (all == payload && !self.serials.is_empty() && self.serials.len() <= MOST_COLUMNS).then_some(())
+    }
+
+    /// The values; `None` when the payload is shorter than its head said.
+    pub fn values<'a>(&'a self, payload: &'a [u8]) -> impl Iterator<Item = Option<Value<'a>>> + 'a {
+        let mut at = self.body;
+        self.serials.iter().map(move |serial| {
+            let len = usize::try_from(size(*serial)?).ok()?;
+            let bytes = payload.get(at..at.checked_add(len)?)?;
+            at += len;
+            Some(value(*serial, bytes))
+        })
+    }
+
+    /// How much of the payload the first `n` values and the head take.
+    pub fn front(&self, n: usize) -> u64 {
+        let values: u64 = self.serials.iter().take(n).filter_map(|s| size(*s)).sum();
+        self.body as u64 + values
+    }
+}
+
+fn value(serial: u64, bytes: &[u8]) -> Value<'_> {
+    match serial {
+        0 => Value::Null,
+        1..=6 => Value::Integer(signed(bytes)),
+        7 => match f64::from_be_bytes(bytes.try_into().unwrap_or_default()) {
+            // What SQLite itself makes of it.
+            v if v.is_nan() => Value::Null,
+            v => Value::Real(v),
+        },
+        8 => Value::Integer(0),
+        9 => Value::Integer(1),
+        s if s % 2 == 0 => Value::Blob(bytes),
+        _ => Value::Text(bytes),
+    }
+}
+
+fn signed(bytes: &[u8]) -> i64 {
+    let first = bytes.first().map_or(0, |b| i64::from(*b as i8));
+    bytes.iter().skip(1).fold(first, |sum, byte| sum << 8 | i64::from(*byte))
+}
+
+/// A part of a key, kept.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Real(f64),
+    /// Text, as the database writes it.
+    Text(Box<[u8]>),
+    /// Bytes.
+    Blob(Box<[u8]>),
+    /// Nothing.
+    Null,
+}
+
+/// A key: of a table WITHOUT ROWID its key columns, of another the row number.
+pub type Key = Vec<Part>;
+
+impl Part {
+    /// A value, kept.
+    pub fn of(value: Value<'_>) -> Part {
+        match value {
+            Value::Null => Part::Null,
+            Value::Integer(v) => Part::Integer(v),
+            Value::Real(v) => Part::Real(v),
+            Value::Text(v) => Part::Text(v.into()),
+            Value::Blob(v) => Part::Blob(v.into()),
+        }
+    }
+
+    /// The value again.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Part::Null => Value::Null,
+            Part::Integer(v) => Value::Integer(*v),
+            Part::Real(v) => Value::Real(*v),
+            Part::Text(v) => Value::Text(v),
+            Part::Blob(v) => Value::Blob(v),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Part::Null => 0,
+            Part::Integer(_) | Part::Real(_) => 1,
+            Part::Text(_) => 2,
+            Part::Blob(_) => 3,
+        }
+    }
+
+    fn order(&self, other: &Part) -> Ordering {
+        match (self, other) {
+            (Part::Integer(a), Part::Integer(b)) => a.cmp(b),
+            (Part::Real(a), Part::Real(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
+            (Part::Integer(a), Part::Real(b)) => whole_and_real(*a, *b),
+            (Part::Real(a), Part::Integer(b)) => whole_and_real(*b, *a).reverse(),
+            (Part::Text(a), Part::Text(b)) | (Part::Blob(a), Part::Blob(b)) => a.cmp(b),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+/// The order of a whole number and one with a fraction, exact where a conversion would round.
+fn whole_and_real(a: i64, b: f64) -> Ordering {
+    if b >= 9_223_372_036_854_775_808.0 {
+        return Ordering::Less;
+    }
+    if b < -9_223_372_036_854_775_808.0 {
+        return Ordering::Greater;
+    }
+    let whole = b.trunc();
+    a.cmp(&(whole as i64)).then(whole.partial_cmp(&b).unwrap_or(Ordering::Equal))
+}
+
+/// The order of two keys, as a b-tree without collations keeps it.
+pub fn order(a: &[Part], b: &[Part]) -> Ordering {
+    for (a, b) in a.iter().zip(b) {
+        match a.order(b) {
+            Ordering::Equal => {}
+            other => return other,
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_as_long_as_its_types_say_or_none() {
+        // Head of four bytes: NULL, a one-byte number, text of two letters.
+        let record = [4, 0, 1, 17, 0xfe, b'o', b'k'];
+        let mut types = Types::default();
+        types.read(&record, 7).unwrap();
+        let values: Vec<_> = types.values(&record).map(Option::unwrap).collect();
+        assert_eq!(values, [Value::Null, Value::Integer(-2), Value::Text(b"ok")]);
+        assert!(types.read(&record, 8).is_none());
+        assert!(types.read(&[4, 0, 1, 10], 5).is_none(), "type 10 does not exist");
+        assert!(types.read(&[9, 0, 1], 5).is_none(), "the head is cut off");
+    }
+
+    #[test]
+    fn whole_numbers_and_fractions_stand_in_exact_order() {
+        let big = (1i64 << 53) + 1;
+        let keys =
+            [Part::Null, Part::Real(-0.5), Part::Integer(0), Part::Real(0.5), Part::Real(9007199254740992.0)];
+        for pair in keys.windows(2) {
+            assert_eq!(pair[0].order(&pair[1]), Ordering::Less);
+        }
+        assert_eq!(Part::Integer(big).order(&Part::Real(9007199254740992.0)), Ordering::Greater);
+        assert_eq!(Part::Integer(i64::MAX).order(&Part::Real(9.3e18)), Ordering::Less);
+    }
+
+    #[test]
+    fn text_of_all_three_encodings_becomes_utf8() {
+        assert_eq!(Encoding::Utf16Le.utf8(&[0xb5, 0, b'm', 0]), "µm".as_bytes());
+        assert_eq!(Encoding::Utf16Be.utf8(&[0, 0xb5, 0, b'm']), "µm".as_bytes());
+        assert_eq!(Encoding::Utf8.utf8("µm".as_bytes()), "µm".as_bytes());
+    }
+}

@@ -1,0 +1,205 @@
+//! What was recovered and what was lost, for people and for scripts.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// How well a number of lost rows is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Certainty {
+    /// An index that is whole says so.
+    Exact,
+    /// There may be more.
+    AtLeast,
+    /// Estimated.
+    About,
+}
+
+impl Certainty {
+    fn word(self) -> &'static str {
+        match self {
+            Certainty::Exact => "",
+            Certainty::AtLeast => "at least ",
+            Certainty::About => "about ",
+        }
+    }
+}
+
+/// One table.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableReport {
+    /// Its name.
+    pub name: String,
+    /// Rows in the result.
+    pub recovered: u64,
+    /// Rows that were there before, and are not in the result.
+    pub lost: u64,
+    /// How well that is known.
+    pub certainty: Certainty,
+    /// Rows in the result from pages that no tree leads to.
+    pub found_by_shape: u64,
+    /// Rows in the result from pages that are damaged elsewhere.
+    pub from_damaged_pages: u64,
+    /// Rows that were found a second time, and left out.
+    pub duplicates: u64,
+    /// Rows on old pages that the project had deleted, and left out.
+    pub deleted: u64,
+    /// Rows of which a part lies in pages that are gone.
+    pub cut_off: u64,
+    /// Rows that the schema itself refuses.
+    pub refused: u64,
+    /// Rows whose values may end in zeros that are damage.
+    pub doubtful: u64,
+}
+
+/// A stretch of a recording in which rows are missing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Gap {
+    /// The time of the first row that is missing, or of the last one before the gap.
+    pub from: f64,
+    /// The time of the last row that is missing, or of the first one after the gap.
+    pub to: f64,
+    /// How many are missing.
+    pub rows: u64,
+}
+
+/// The trace of one sample.
+#[derive(Debug, Clone, Serialize)]
+pub struct SampleReport {
+    /// The number of its dataset.
+    pub dataset: i64,
+    /// Its experiment and name; none when its row in `dataset` is lost.
+    pub name: Option<String>,
+    /// Rows in the result.
+    pub recovered: u64,
+    /// Rows that are missing.
+    pub lost: u64,
+    /// How well that is known.
+    pub certainty: Certainty,
+    /// Where they are missing.
+    pub gaps: Vec<Gap>,
+}
+
+/// A whole recovery.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// How many pages there are of each kind.
+    pub pages: BTreeMap<&'static str, usize>,
+    /// The `user_version` of the result.
+    pub user_version: i32,
+    /// Whether all of the schema was found in the file.
+    pub schema_found: bool,
+    /// All rows in the result.
+    pub recovered: u64,
+    /// All rows that are known to be lost.
+    pub lost: u64,
+    /// Each table.
+    pub tables: Vec<TableReport>,
+    /// Each sample of which trace rows are missing, or whose name is.
+    pub samples: Vec<SampleReport>,
+    /// Everything else that is worth knowing.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Whether nothing is known to be lost.
+    pub fn is_lossless(&self) -> bool {
+        self.lost == 0 && self.tables.iter().all(|t| t.refused == 0 && t.cut_off == 0)
+    }
+
+    /// One line a table that has something to say, one a sample, and the notes.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for t in &self.tables {
+            let mut line = format!("{}: {} rows", t.name, grouped(t.recovered));
+            if t.lost > 0 {
+                line += &format!("; lost {}{}", t.certainty.word(), grouped(t.lost));
+            }
+            let parts = [
+                (t.found_by_shape, "found on pages that nothing leads to"),
+                (t.from_damaged_pages, "taken from damaged pages"),
+                (t.cut_off, "left out because a part of them is gone"),
+                (t.duplicates, "left out because they are there twice"),
+                (t.deleted, "left out because the project had deleted them"),
+                (t.refused, "left out because the schema refuses them"),
+                (t.doubtful, "ending in a page of zeros, which may be damage"),
+            ];
+            for (n, what) in parts.iter().filter(|(n, _)| *n > 0) {
+                line += &format!("; {} {what}", grouped(*n));
+            }
+            lines.push(line);
+        }
+        lines.extend(self.samples.iter().map(SampleReport::line));
+        lines.extend(self.notes.iter().cloned());
+        lines
+    }
+}
+
+impl SampleReport {
+    fn line(&self) -> String {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => format!("dataset {} (its name is lost)", self.dataset),
+        };
+        let all = self.recovered + self.lost;
+        let mut line = format!(
+            "sample {name}: {} of {}{} rows",
+            grouped(self.recovered),
+            self.certainty.word(),
+            grouped(all)
+        );
+        for gap in self.gaps.iter().take(20) {
+            let rows = grouped(gap.rows);
+            line += &match gap.rows {
+                1 => format!("; lost the row at t={} s", gap.from),
+                _ => format!(
+                    "; lost {}{rows} rows between t={} s and t={} s",
+                    self.certainty.word(),
+                    gap.from,
+                    gap.to
+                ),
+            };
+        }
+        if self.gaps.len() > 20 {
+            line += &format!("; and {} more gaps", self.gaps.len() - 20);
+        }
+        line
+    }
+}
+
+/// A number with a comma at every thousand.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_told_in_words() {
+        let gaps = vec![Gap { from: 12.3, to: 24.1, rows: 120 }];
+        let sample = SampleReport {
+            dataset: 2,
+            name: Some("Exp 1 / Vessel 002".to_string()),
+            recovered: 35_880,
+            lost: 120,
+            certainty: Certainty::Exact,
+            gaps,
+        };
+        let line =
+            "sample Exp 1 / Vessel 002: 35,880 of 36,000 rows; lost 120 rows between t=12.3 s and t=24.1 s";
+        assert_eq!(sample.line(), line);
+    }
+}

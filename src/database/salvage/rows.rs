@@ -1,0 +1,83 @@
+//! The rows of a table, page by page, with what was lost on the way.
+
+use super::layout::Layout;
+use super::record::{Key, Types};
+use super::survey::{Survey, Use};
+use crate::error::Result;
+use crate::tree::Cell as Value;
+
+/// One row, as it lies in the file.
+#[derive(Debug)]
+pub struct Row<'a> {
+    /// What identifies it.
+    pub key: &'a Key,
+    /// Its values; fewer than the table has columns when some were added later.
+    pub values: &'a [Value<'a>],
+}
+
+/// What pages gave, and what they did not.
+#[derive(Debug, Default, Clone)]
+pub struct Taken {
+    /// Rows given.
+    pub rows: u64,
+    /// Rows that damaged pages say they had, and do not have any more.
+    pub lost_in_pages: u64,
+    /// Rows taken from damaged pages.
+    pub from_damaged: u64,
+    /// Rows whose long values lie in pages that are gone.
+    pub cut_off: Vec<Key>,
+    /// How many those are.
+    pub cut_off_count: u64,
+    /// Rows whose last overflow page is all zeros, which may be the value, and may be damage.
+    pub doubtful: u64,
+}
+
+/// How many keys of lost rows are remembered.
+const REMEMBERED: usize = 1000;
+
+impl Survey<'_> {
+    /// Gives the rows of some pages of a table, in the order of the pages.
+    pub fn rows(
+        &mut self,
+        pages: &[u32],
+        layout: &Layout,
+        each: &mut dyn FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<Taken> {
+        let mut taken = Taken::default();
+        let mut types = Types::default();
+        for number in pages {
+            let Some(holding) = self.reader.assess(*number, layout)? else { continue };
+            let page = self.reader.pager.page(*number)?;
+            taken.lost_in_pages += holding.lost() as u64;
+            for spot in &holding.spots {
+                let mut chain = Vec::new();
+                let uses = |page: u32| matches!(self.use_of(page), Use::Unknown | Use::Empty);
+                let mut may_use = |page: u32| {
+                    chain.push(page);
+                    uses(page)
+                };
+                let payload = self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut may_use)?;
+                let sound = payload.filter(|p| types.read(p, spot.cell.payload).is_some());
+                let Some(payload) = sound else {
+                    taken.cut_off_count += 1;
+                    if taken.cut_off.len() < REMEMBERED {
+                        taken.cut_off.push(spot.key.clone());
+                    }
+                    continue;
+                };
+                let zeros = chain.last().is_some_and(|last| self.use_of(*last) == Use::Empty);
+                taken.doubtful += u64::from(zeros);
+                chain.into_iter().for_each(|page| self.set_use(page, Use::Overflow));
+                let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
+                if values.iter().zip(&layout.fields).any(|(value, field)| field.is_torn(value)) {
+                    taken.lost_in_pages += 1;
+                    continue;
+                }
+                each(&Row { key: &spot.key, values: &values })?;
+                taken.rows += 1;
+                taken.from_damaged += u64::from(!holding.intact);
+            }
+        }
+        Ok(taken)
+    }
+}

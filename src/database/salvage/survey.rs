@@ -1,0 +1,366 @@
+//! What every page of the file is, and which table it belongs to.
+//!
+//! Trees are walked from their roots; a page is believed to be a part of a tree only if it holds what the tree says:
+//! pages of the right kind, records of the table's shape, keys within the bounds that its parent gives. What no tree
+//! leads to, and no free list has, is assigned by the shape of its records, if exactly one table fits. A page counts
+//! once, so trees that bite their own tails end.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::assess::{Holding, Reader};
+use super::layout::{Fit, Layout, Plan};
+use super::page::{Cell, Head, Kind, four};
+use super::record::{Key, order};
+use crate::error::Result;
+
+/// What a page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// Not told (yet).
+    Unknown,
+    /// Nothing but zeros.
+    Empty,
+    /// Of a table, and its tree leads to it.
+    Reached,
+    /// Of a table, by the shape of its records alone.
+    Found,
+    /// Of an index.
+    Index,
+    /// The rest of a long row.
+    Overflow,
+    /// On the free list.
+    Free,
+    /// A page of the free list itself.
+    Trunk,
+    /// Pointers back to parents.
+    PointerMap,
+}
+
+/// The pages of one table.
+#[derive(Debug, Default, Clone)]
+pub struct Pages {
+    /// Those that the tree leads to, in its order, if they have rows.
+    pub reached: Vec<u32>,
+    /// Those that were found by shape.
+    pub found: Vec<u32>,
+    /// References in the tree that lead to no page of it.
+    pub broken: usize,
+    /// How many of the pages are damaged in part.
+    pub damaged: usize,
+}
+
+impl Pages {
+    /// Whether anything is missing, or was not where it should be.
+    pub fn is_sound(&self) -> bool {
+        self.broken == 0 && self.damaged == 0 && self.found.is_empty()
+    }
+}
+
+/// A file whose pages are being told apart.
+#[derive(Debug)]
+pub struct Survey<'a> {
+    /// The pages.
+    pub reader: Reader<'a>,
+    uses: Vec<Use>,
+    /// Whether the free list is whole, so that what is not on it is not free.
+    pub free_list_is_whole: bool,
+    /// Pages of rows that fit no table, or more than one.
+    pub unassigned: Vec<u32>,
+}
+
+type Bound = Option<Rc<Key>>;
+
+impl<'a> Survey<'a> {
+    /// Nothing is told yet but what shows by itself.
+    pub fn new(reader: Reader<'a>) -> Result<Survey<'a>> {
+        let count = reader.pager.count();
+        let mut uses = vec![Use::Unknown; count as usize];
+        for number in 1..=count {
+            if reader.geometry.is_pointer_map(number) && !is_leaf(&reader, number)? {
+                uses[number as usize - 1] = Use::PointerMap;
+            } else if reader.pager.page(number)?.iter().all(|b| *b == 0) {
+                uses[number as usize - 1] = Use::Empty;
+            }
+        }
+        Ok(Survey { reader, uses, free_list_is_whole: false, unassigned: Vec::new() })
+    }
+
+    /// What a page is; unknown where there is none.
+    pub fn use_of(&self, page: u32) -> Use {
+        self.uses.get((page as usize).wrapping_sub(1)).copied().unwrap_or(Use::Unknown)
+    }
+
+    /// Says what a page is.
+    pub fn set_use(&mut self, page: u32, what: Use) {
+        self.uses[page as usize - 1] = what;
+    }
+
+    /// How many pages there are of each use.
+    pub fn counts(&self) -> BTreeMap<Use, usize> {
+        let mut counts = BTreeMap::new();
+        for what in &self.uses {
+            *counts.entry(*what).or_default() += 1;
+        }
+        counts
+    }
+
+    fn is_free_to_claim(&self, page: u32) -> bool {
+        page >= 1 && page as usize <= self.uses.len() && self.use_of(page) == Use::Unknown
+    }
+
+    /// Follows a tree from its root.
+    pub fn walk(&mut self, layout: &Layout) -> Result<Pages> {
+        let mut pages = Pages::default();
+        if layout.root == 0 {
+            return Ok(pages);
+        }
+        let mut stack: Vec<(u32, Bound, Bound)> = vec![(layout.root, None, None)];
+        while let Some((number, low, high)) = stack.pop() {
+            if !self.is_free_to_claim(number)
+                || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)?
+            {
+                pages.broken += 1;
+            }
+        }
+        Ok(pages)
+    }
+
+    /// Takes one page into a tree; `false` if it does not belong there.
+    fn visit(
+        &mut self,
+        number: u32,
+        low: &Bound,
+        high: &Bound,
+        layout: &Layout,
+        pages: &mut Pages,
+        stack: &mut Vec<(u32, Bound, Bound)>,
+    ) -> Result<bool> {
+        let page = self.reader.pager.page(number)?;
+        let usable = self.reader.geometry.usable;
+        let start = self.reader.geometry.start(number);
+        let Some(head) = Head::read(&page, start, usable) else { return Ok(false) };
+        match (head.kind, layout.has_rowid()) {
+            (Kind::TableInterior, true) => {
+                let (children, intact) = children(&page, &head, usable);
+                if children.len() <= 1 && !intact {
+                    return Ok(false);
+                }
+                pages.damaged += usize::from(!intact);
+                descend(children, head.right, low, high, stack);
+            }
+            (Kind::TableLeaf, true) | (Kind::IndexLeaf | Kind::IndexInterior, false) => {
+                let Some(holding) = self.reader.assess(number, layout)? else { return Ok(false) };
+                if !fits(&holding, layout, low, high) {
+                    return Ok(false);
+                }
+                if head.kind.is_interior() {
+                    let ordered = layout.ordered;
+                    let key = |s: &super::assess::Spot| ordered.then(|| Rc::new(s.key.clone()));
+                    let children = holding.spots.iter().map(|s| (s.cell.left, key(s))).collect();
+                    descend(children, head.right, low, high, stack);
+                }
+                pages.damaged += usize::from(!holding.intact);
+                pages.reached.push(number);
+            }
+            _ => return Ok(false),
+        }
+        let what = if layout.index.is_some() { Use::Index } else { Use::Reached };
+        self.set_use(number, what);
+        Ok(true)
+    }
+
+    /// Reads the free list. What it says of pages that a tree leads to is wrong.
+    pub fn walk_free_list(&mut self) -> Result<()> {
+        let Some((first, told)) = self.reader.geometry.free_list else { return self.find_trunks() };
+        let (mut next, mut free, mut trunks) = (first, Vec::new(), Vec::new());
+        while next != 0 {
+            let Some((after, leaves)) = self.trunk(next)?.filter(|_| !trunks.contains(&next)) else { break };
+            trunks.push(next);
+            free.extend(leaves);
+            next = after;
+        }
+        let unique = {
+            let mut sorted = free.clone();
+            sorted.sort_unstable();
+            sorted.windows(2).all(|pair| pair[0] != pair[1])
+        };
+        self.free_list_is_whole =
+            next == 0 && unique && (free.len() + trunks.len()) as u64 == u64::from(told);
+        if self.free_list_is_whole {
+            trunks.into_iter().for_each(|page| self.set_use(page, Use::Trunk));
+            free.into_iter().for_each(|page| self.set_use(page, Use::Free));
+            return Ok(());
+        }
+        self.find_trunks()
+    }
+
+    /// A page of the free list: the next one, and the free pages it names.
+    fn trunk(&self, number: u32) -> Result<Option<(u32, Vec<u32>)>> {
+        if !self.is_free_to_claim(number) {
+            return Ok(None);
+        }
+        let page = self.reader.pager.page(number)?;
+        let (Some(next), Some(n)) = (four(&page, 0), four(&page, 4)) else { return Ok(None) };
+        if n as usize > self.reader.geometry.usable / 4 - 2 {
+            return Ok(None);
+        }
+        let leaves: Vec<u32> = (0..n as usize).filter_map(|i| four(&page, 8 + 4 * i)).collect();
+        let claim = |page: &u32| matches!(self.use_of(*page), Use::Unknown | Use::Empty) && *page >= 1;
+        let sound = leaves.iter().all(|l| claim(l) && *l as usize <= self.uses.len() && *l != number);
+        Ok(sound.then_some((next, leaves)))
+    }
+
+    /// Pages that look like parts of a free list which nothing leads to any more.
+    fn find_trunks(&mut self) -> Result<()> {
+        for number in 2..=self.reader.pager.count() {
+            let Some((next, leaves)) = self.trunk(number)? else { continue };
+            let mut sorted = leaves.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            // A single number proves nothing: the rest of a blob may begin with one.
+            if sorted.len() == leaves.len() && leaves.len() >= 2 && next as usize <= self.uses.len() {
+                self.set_use(number, Use::Trunk);
+                leaves.into_iter().for_each(|page| self.set_use(page, Use::Free));
+            }
+        }
+        Ok(())
+    }
+
+    /// Assigns what no tree leads to. Gives the pages by the place of their table in the plan.
+    pub fn assign(&mut self, plan: &Plan) -> Result<BTreeMap<usize, Vec<u32>>> {
+        let mut found: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for number in 1..=self.reader.pager.count() {
+            if self.use_of(number) != Use::Unknown || !has_rows(&self.reader, number)? {
+                continue;
+            }
+            match self.owner(number, plan)? {
+                Owner::Table(at, _) => {
+                    self.set_use(number, Use::Found);
+                    found.entry(at).or_default().push(number);
+                }
+                Owner::Index => self.set_use(number, Use::Index),
+                Owner::Nobody => self.unassigned.push(number),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whose page this is, by the shape of its records.
+    pub fn owner(&self, number: u32, plan: &Plan) -> Result<Owner> {
+        let mut best: Vec<(usize, usize)> = Vec::new();
+        for (at, table) in plan.tables.iter().enumerate() {
+            let score = self.score(number, table)?;
+            if score > 0 && best.first().is_none_or(|(_, most)| score >= *most) {
+                best.retain(|(_, most)| *most == score);
+                best.push((at, score));
+            }
+        }
+        let mut index = 0;
+        for layout in &plan.indices {
+            index = index.max(self.score(number, layout)?);
+        }
+        let most = best.first().map_or(0, |(_, score)| *score);
+        Ok(match best[..] {
+            [(at, score)] if score > index => Owner::Table(at, score),
+            _ if index > most => Owner::Index,
+            _ => Owner::Nobody,
+        })
+    }
+
+    /// How many rows of a page fit a table, those counting double that have all of its columns.
+    fn score(&self, number: u32, layout: &Layout) -> Result<usize> {
+        let page = self.reader.pager.page(number)?;
+        let kind = page.get(self.reader.geometry.start(number)).and_then(|b| Kind::of(*b));
+        let suits = match kind {
+            Some(Kind::TableLeaf) => layout.has_rowid(),
+            Some(Kind::IndexLeaf | Kind::IndexInterior) => !layout.has_rowid(),
+            _ => false,
+        };
+        if !suits {
+            return Ok(0);
+        }
+        let Some(holding) = self.reader.assess(number, layout)? else { return Ok(0) };
+        // Half of a page is little to go by when no tree vouches for it.
+        if holding.fit() <= Fit::Odd || holding.spots.len() * 2 < holding.told {
+            return Ok(0);
+        }
+        // A table that was given columns later has short records; but so has an index that nobody knows.
+        let half = |s: &super::assess::Spot| s.values * 2 > layout.fields.len();
+        if !layout.has_rowid() && !holding.spots.iter().all(half) {
+            return Ok(0);
+        }
+        Ok(holding.spots.iter().map(|s| if s.fit == Fit::Exact { 2 } else { 1 }).sum())
+    }
+}
+
+/// Whose a page is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Of the table at that place in the plan, which its rows fit as well as the second number says.
+    Table(usize, usize),
+    /// Of some index.
+    Index,
+    /// Of none, or of more than one.
+    Nobody,
+}
+
+fn has_rows(reader: &Reader<'_>, number: u32) -> Result<bool> {
+    let page = reader.pager.page(number)?;
+    let kind = page.get(reader.geometry.start(number)).and_then(|b| Kind::of(*b));
+    Ok(kind.is_some_and(Kind::has_payload))
+}
+
+fn is_leaf(reader: &Reader<'_>, number: u32) -> Result<bool> {
+    let page = reader.pager.page(number)?;
+    let kind = page.first().and_then(|b| Kind::of(*b));
+    Ok(kind.is_some_and(|k| !k.is_interior()))
+}
+
+/// Whether a page is where the tree says that it is.
+fn fits(holding: &Holding, layout: &Layout, low: &Bound, high: &Bound) -> bool {
+    if holding.told == 0 {
+        // Only a root may be without rows.
+        return low.is_none() && high.is_none();
+    }
+    let (Some(first), Some(last)) = (holding.spots.first(), holding.spots.last()) else { return false };
+    let above = |bound: &Bound| bound.as_ref().is_none_or(|b| order(b, &first.key) == Ordering::Less);
+    let below = |bound: &Bound| bound.as_ref().is_none_or(|b| order(&last.key, b) != Ordering::Greater);
+    let clear = holding.intact || holding.spots.len() * 4 >= holding.told || holding.fit() > Fit::Odd;
+    clear && (!layout.ordered || (above(low) && below(high)))
+}
+
+/// Puts the children of an interior page on the stack, the first on top.
+fn descend(
+    children: Vec<(u32, Bound)>,
+    right: u32,
+    low: &Bound,
+    high: &Bound,
+    stack: &mut Vec<(u32, Bound, Bound)>,
+) {
+    let mut before = low.clone();
+    let mut all = Vec::with_capacity(children.len() + 1);
+    for (child, key) in children {
+        all.push((child, before.clone(), key.clone()));
+        before = key;
+    }
+    all.push((right, before, high.clone()));
+    stack.extend(all.into_iter().rev());
+}
+
+/// The children of a table's interior page that are named in ascending order, and whether those are all.
+fn children(page: &[u8], head: &Head, usable: usize) -> (Vec<(u32, Bound)>, bool) {
+    let mut all: Vec<(u32, i64)> = Vec::with_capacity(head.cells);
+    for i in 0..head.cells {
+        let cell = head.pointer(page, i).filter(|at| *at >= head.end());
+        let cell = cell.and_then(|at| Cell::read(head.kind, page, at, usable));
+        if let Some(cell) = cell.filter(|c| all.last().is_none_or(|(_, before)| *before < c.rowid)) {
+            all.push((cell.left, cell.rowid));
+        }
+    }
+    let intact = all.len() == head.cells;
+    let bound = |rowid| Some(Rc::new(vec![super::record::Part::Integer(rowid)]));
+    // Bounds of a damaged page may be wrong, and its children still right.
+    (all.into_iter().map(|(left, rowid)| (left, if intact { bound(rowid) } else { None })).collect(), intact)
+}
