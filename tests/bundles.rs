@@ -65,6 +65,9 @@ impl Made {
     }
 }
 
+/// What is done to a bundle, in words; which snapshot is current then, and a part of the reason.
+type Case = (&'static str, Box<dyn Fn(&Made)>, &'static str, &'static str);
+
 /// All that lies below a folder, which moves the access times of folders.
 fn everything(top: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = succeed(Command::new("find").arg(top)).lines().map(PathBuf::from).collect();
@@ -122,7 +125,7 @@ fn what_a_mount_shows_equals_the_truth() {
 
 #[test]
 fn the_newest_valid_snapshot_is_current_whatever_head_says() {
-    let cases: Vec<(&str, Box<dyn Fn(&Made)>, &str, &str)> = vec![
+    let cases: Vec<Case> = vec![
         ("as it is", Box::new(|_| ()), "000002.sqlite", "as HEAD.json says"),
         (
             "torn",
