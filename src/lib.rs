@@ -10,6 +10,7 @@
 //!                 the file-system operations as plain methods
 //!     format/     trait Container, one table of formats
 //!       package/    .vaso packages: ZIP files
+//!       vsf/        .vsf files: a codec for every dialect, and its files as a tree
 //!     browse/     what is derived from a project, for people
 //!     database/   SQLite projects: reading over any bytes, the tables as they are found
 //!     packed/     packed streams, read at any place

@@ -40,7 +40,13 @@ fn projects() -> (Vec<TempDir>, Vec<PathBuf>) {
         }
     }
     assert!(list.len() > 15, "{list:?}");
-    (vec![real, own], list)
+    let vsf = data("vsf.tar.xz");
+    for name in
+        ["z10/raw_builder_full", "z10/unboxed_one", "z2/strided", "seed/medical_hierarchy", "z8/strings"]
+    {
+        list.push(vsf.path().join("vsf").join(name).with_extension("vsf"));
+    }
+    (vec![real, own, vsf], list)
 }
 
 /// The whole of a file, read in one piece; `None` where it refuses.

@@ -64,7 +64,10 @@ fn packages_equal_their_truth() {
             None => salvage(&fs::read(&path).unwrap()),
         };
         assert!(!expected.is_empty(), "{name}");
-        compare(&format!("{name}, in the library"), &files_in(&*common::open(&path).unwrap()), &expected);
+        let source =
+            vaso::store::Source::open(Arc::new(vaso::store::Location::find(&path).unwrap())).unwrap();
+        let raw = vaso::format::open(source, OpenOptions { raw: true, ..OpenOptions::default() }).unwrap();
+        compare(&format!("{name}, in the library"), &files_in(raw.as_ref()), &expected);
         compare(&format!("{name}, mounted"), &files_mounted(&path), &expected);
         let info = common::succeed(common::vaso(As::Me).args(["info", "--json"]).arg(&path));
         let told = info.contains("\"directory-lost\"");

@@ -280,7 +280,7 @@ fn a_mount_may_cover_its_own_source() {
             let pid = scene.mount(&["home/Study.vaso", dir]);
             assert_eq!(scene.read(&format!("{dir}/raw.bin")), raw());
             assert_eq!(scene.read(&format!("{dir}/tables/recording.csv")), tables());
-            assert_eq!(scene.sh(&format!("find {dir} -type f | wc -l")), "7\n");
+            assert_eq!(scene.sh(&format!("find {dir} -type f | wc -l")), "8\n");
             let seen = scene.sh("test -e home/Study.vaso && echo yes || echo no");
             assert_eq!(seen, if dir == "home" { "no\n" } else { "yes\n" });
             scene.unmount(dir);

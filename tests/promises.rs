@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{As, Mount, Pack, Reader, eventually, everybody, folder, noise, recording};
+use common::{As, Mount, Pack, Reader, drop_caches, eventually, everybody, folder, noise, recording};
 
 const EIO: i32 = 5;
 
@@ -383,12 +383,6 @@ fn open_all(reader: &mut Reader, mount: &Mount, state: &str, seed: u64) {
         let key = format!("{state}/{name}");
         reader.open(&key, &mount.path(name)).unwrap();
         assert!(reader.pread(&key, 0, bytes.len() + 1).unwrap() == bytes, "{key}");
-    }
-}
-
-fn drop_caches() {
-    if common::is_root() {
-        fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
     }
 }
 

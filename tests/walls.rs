@@ -31,11 +31,13 @@ const CRATES: &[(&str, &str)] = &[
     ("rusqlite", "src/database/"),
     ("parquet", "src/browse/parquet.rs"),
     ("bytes", "src/browse/parquet.rs"),
+    ("ed25519_dalek", "src/format/vsf/"),
     ("memmap2", "src/store/"),
     ("clap", "src/cli/"),
     ("indicatif", "src/cli/"),
     ("bzip2", "src/packed/methods.rs"),
     ("ruzstd", "src/packed/methods.rs"),
+    ("ruzstd", "src/format/vsf/wrapped.rs"),
     ("lzma_rust2", "src/packed/methods.rs"),
     ("deflate64", "src/packed/methods.rs"),
 ];

@@ -64,6 +64,10 @@ struct OtherSize {
 const PAGE: u64 = 4096;
 
 impl Coded for OtherSize {
+    fn check(&self) -> Result<()> {
+        self.stored.check()
+    }
+
     fn size(&self) -> u64 {
         self.size
     }

@@ -11,7 +11,7 @@ use super::rendered::{Identity, Rendered, Shared};
 use crate::error::Result;
 use crate::finding::Findings;
 use crate::packed::Decoding;
-use crate::tree::{Cache, Coded, Table};
+use crate::tree::{Cache, Table};
 
 /// Files that are open at once; the marks of one may take some megabytes.
 const OPEN: usize = 512;
@@ -44,18 +44,24 @@ impl Files {
         Files { shared: Arc::new(shared), open: Cache::new(OPEN), making: Mutex::new(()) }
     }
 
-    /// The file at `path`, which is what `table` becomes.
-    pub fn open(&self, path: &str, table: &Arc<dyn Table>, how: As) -> Result<Arc<Rendered>> {
+    /// The file at `path`. If it is not open, `table` gives what it is made of.
+    pub fn open(
+        &self,
+        path: &str,
+        how: As,
+        table: impl FnOnce() -> Result<Arc<dyn Table>>,
+    ) -> Result<Arc<Rendered>> {
         let slot = self.slot(path);
         let mut slot = slot.lock();
         if let Some(rendered) = &*slot {
             return Ok(rendered.clone());
         }
+        let table = table()?;
         let form: Box<dyn Form> = match how {
             As::Csv => Box::new(Csv::new(table.columns())),
             As::Npy => Box::new(Npy::new(path, table.columns())?),
         };
-        let rendered = Rendered::new(path.to_string(), table.clone(), form, self.shared.clone())?;
+        let rendered = Rendered::new(path.to_string(), table, form, self.shared.clone())?;
         Ok(slot.insert(Arc::new(rendered)).clone())
     }
 
@@ -75,14 +81,6 @@ impl Files {
     /// The size of the file at `path`, if it is known.
     pub fn known_size(&self, path: &str) -> Option<u64> {
         self.shared.size(path)
-    }
-
-    /// The size of the file at `path`, which is rendered for it if nobody knows.
-    pub fn size(&self, path: &str, table: &Arc<dyn Table>, how: As) -> Result<u64> {
-        match self.known_size(path) {
-            Some(size) => Ok(size),
-            None => Ok(self.open(path, table, how)?.size()),
-        }
     }
 
     /// What the packed streams of the project share.

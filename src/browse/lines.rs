@@ -76,6 +76,10 @@ impl Lines {
 }
 
 impl Table for Lines {
+    fn check(&self) -> Result<()> {
+        self.content.check()
+    }
+
     fn columns(&self) -> &[Column] {
         &self.columns
     }

@@ -1,8 +1,19 @@
 //! `browse/`: what is derived from a project, for people and for programs that know no format.
 //!
-//! So far it holds one file, the sign by which backup programs know that the folder can be made again. That file
-//! has a second use: programs that watch times read whatever bears the newest time of a set anew on the next
-//! run, since it may have changed within the same tick. Of every project this small file alone bears it.
+//! ```text
+//!   project    views of a database         sample     the folder of one sample       metadata   its documents
+//!   package    views of a package          shelf      a tree while it is made        names      safe, and apart
+//!   rendered   a table as bytes            form       how: csv, npy                  marks, sizes   what is kept of it
+//!   files      those that are open         frame, lines, parquet   tables in JSON, in lines, in Parquet
+//!   asset      embedded files              json       words passed on as they are
+//! ```
+//!
+//! Nothing is rendered before somebody asks for the size or the bytes of that very file, and the folder of a sample is
+//! made when somebody looks into it.
+//!
+//! One file, the tag, is the sign by which backup programs know that the folder can be made again. It has a second
+//! use: programs that watch times read whatever bears the newest time of a set anew on the next run, since it may
+//! have changed within the same tick. Of every project this small file alone bears it.
 //!
 //! Everything here is a function of the project. If the project stores an entry of the folder's name, that one
 //! keeps it, and ours is the twin.

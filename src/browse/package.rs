@@ -11,8 +11,8 @@
 //! ```
 //!
 //! An asset is called what `rel_hint` says, else what its role is. Files that are only referenced lie outside of the
-//! project, where they differ from machine to machine; `metadata.json` names them. Everything bears the time of the
-//! state that is shown.
+//! project, where they differ from machine to machine; `metadata.json` names them. A file bears the newest time
+//! of what it is made of, so that saving one dataset leaves the views of the others as they were.
 //!
 //! The package is asked for its tree and its files like by anybody else, and is not kept alive. To open the views one
 //! document of each dataset is read, and of a dataset whatever it has when somebody looks into its folder.
@@ -60,6 +60,24 @@ impl Stored {
         self.get()?.open(node)
     }
 
+    /// The newest time and the identity of what lies at some paths, folders with all that is in them.
+    fn state(&self, paths: &[&str]) -> Result<(Time, [u8; 32])> {
+        let package = self.get()?;
+        let tree = package.tree();
+        let mut newest = None;
+        let mut hasher = blake3::Hasher::new();
+        let mut pending: Vec<NodeId> = paths.iter().filter_map(|path| tree.find(path.as_bytes())).collect();
+        while let Some(id) = pending.pop() {
+            let node = tree.node(id);
+            hasher.update(&node.ino.to_le_bytes());
+            if node.kind != Kind::Directory {
+                newest = newest.max(Some(node.time()));
+            }
+            pending.extend(tree.children(id));
+        }
+        Ok((newest.unwrap_or_default(), *hasher.finalize().as_bytes()))
+    }
+
     /// A document as text, if it is there.
     fn document(&self, path: &str) -> Result<Option<String>> {
         let Some((node, size)) = self.file(path)? else { return Ok(None) };
@@ -95,12 +113,13 @@ pub fn package_view(
         datasets.push(folder);
     }
     let project = of_project(&shelf, &stored)?;
+    shelf.made_of(stored.state(&["manifest.json", "project/project.json"])?);
     shelf.file("project.json", project.len() as u64, What::Bytes(project.into()))?;
     let newest = newest.max(time);
     let tagged = Time { seconds: newest.seconds.saturating_add(NEWER), ..newest };
     shelf.file_of_time(TAG_NAME, TAG.len() as u64, tagged, What::Bytes(TAG.into()))?;
     let (shelved, opened) = (shelf.finish(), Cache::new(KEPT));
-    Ok(Arc::new(View { stored, files, time, datasets, shelved, opened }))
+    Ok(Arc::new(View { stored, files, datasets, shelved, opened }))
 }
 
 /// The folders of datasets, in the order of their names.
@@ -135,7 +154,6 @@ fn of_project(shelf: &Shelf<What>, stored: &Stored) -> Result<Vec<u8>> {
 struct View {
     stored: Stored,
     files: Arc<Files>,
-    time: Time,
     /// The names of the datasets' folders.
     datasets: Vec<String>,
     shelved: Shelved<What>,
@@ -163,7 +181,9 @@ struct Folder {
 impl Folder {
     fn new(view: &View, folder: &str, path: String, ino: u64) -> Result<Folder> {
         let (stored, files) = (view.stored.clone(), view.files.clone());
-        let mut shelf = Shelf::new(files.clone(), path, view.time, ino);
+        let own = stored.state(&[&format!("datasets/{folder}")])?;
+        let mut shelf = Shelf::new(files.clone(), path, own.0, ino);
+        shelf.made_of(own);
         let file = |name: &str| stored.file(&format!("datasets/{folder}/{name}"));
         let (csv, parquet) = (file("channels.csv")?, file("channels.parquet")?);
         let parquet = parquet.filter(|_| cfg!(feature = "parquet"));
@@ -178,7 +198,9 @@ impl Folder {
             shelf.file("channels.npy", Leaf::LATE, What::Channels(node, As::Npy))?;
         }
         if stored.file(EVENTS)?.is_some() {
+            shelf.made_of(stored.state(&[EVENTS])?);
             shelf.file("events.csv", Leaf::LATE, What::Events)?;
+            shelf.made_of(own);
         }
         let mut documents = Vec::new();
         for name in DOCUMENTS {
@@ -195,20 +217,11 @@ impl Folder {
         Ok(Folder { stored, files, id, shelved: shelf.finish() })
     }
 
-    /// The table of a file that is rendered.
-    fn rendered(&self, what: &What, path: &str) -> Result<Option<(Arc<dyn Table>, As)>> {
-        Ok(match what {
-            What::Channels(node, how) => {
-                Some((channels(self.stored.open(*node)?, path, self.files.findings())?, *how))
-            }
-            What::Events => {
-                let (node, _) = self.stored.file(EVENTS)?.ok_or_else(|| Error::NotFound(EVENTS.into()))?;
-                let findings = self.files.shared_findings();
-                let lines = Lines::new(self.stored.open(node)?, EVENTS, &self.id, findings);
-                Some((Arc::new(lines), As::Csv))
-            }
-            _ => None,
-        })
+    /// The events of this dataset.
+    fn events(&self) -> Result<Arc<dyn Table>> {
+        let (node, _) = self.stored.file(EVENTS)?.ok_or_else(|| Error::NotFound(EVENTS.into()))?;
+        let findings = self.files.shared_findings();
+        Ok(Arc::new(Lines::new(self.stored.open(node)?, EVENTS, &self.id, findings)))
     }
 }
 
@@ -297,7 +310,7 @@ impl Branch for View {
     fn open(&self, node: NodeId) -> Result<Content> {
         match self.shelved.what(node)? {
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
-            _ => unreachable!("there are only documents at the top"),
+            _ => Err(Error::NotFound(self.shelved.path(node))),
         }
     }
 
@@ -327,23 +340,22 @@ impl Branch for Folder {
     }
 
     fn open(&self, node: NodeId) -> Result<Content> {
-        let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
-        match (what, self.rendered(what, &path)?) {
-            (_, Some((table, how))) => Ok(Content::Coded(self.files.open(&path, &table, how)?)),
-            (What::Bytes(bytes), _) => Ok(Content::Bytes(bytes.clone())),
-            (What::Stored(node), _) => self.stored.open(*node),
-            (What::Channels(..) | What::Events, None) => unreachable!("these are rendered"),
+        let path = self.shelved.path(node);
+        match self.shelved.what(node)? {
+            What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
+            What::Stored(node) => self.stored.open(*node),
+            What::Channels(node, how) => {
+                let table = || channels(self.stored.open(*node)?, &path, self.files.findings());
+                Ok(Content::Coded(self.files.open(&path, *how, table)?))
+            }
+            What::Events => Ok(Content::Coded(self.files.open(&path, As::Csv, || self.events())?)),
         }
     }
 
     fn late_size(&self, node: NodeId) -> Result<u64> {
-        let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
-        match self.files.known_size(&path) {
+        match self.known_size(node) {
             Some(size) => Ok(size),
-            None => match self.rendered(what, &path)? {
-                Some((table, how)) => self.files.size(&path, &table, how),
-                None => Ok(self.open(node)?.size()),
-            },
+            None => Ok(self.open(node)?.size()),
         }
     }
 

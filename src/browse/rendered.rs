@@ -454,7 +454,13 @@ impl Coded for Rendered {
         Some(then)
     }
 
+    fn check(&self) -> Result<()> {
+        self.table.check()
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        // What was rendered of a source that changed must not be read from memory either.
+        self.check()?;
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;

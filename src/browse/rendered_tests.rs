@@ -18,6 +18,9 @@ fn shared(cache: Option<Arc<CacheFolder>>) -> Arc<Shared> {
     Arc::new(Shared::new(Identity { here: [9; 32], shown: [0; 32] }, cache, Arc::new(Findings::default())))
 }
 
+/// A way to render a table.
+type Make = fn(&Arc<Made>, &Arc<Shared>) -> Result<Rendered>;
+
 fn csv(table: &Arc<Made>, shared: &Arc<Shared>) -> Result<Rendered> {
     let form = Box::new(Csv::new(table.columns()));
     Rendered::new("s/trace.csv".into(), table.clone(), form, shared.clone())
@@ -44,7 +47,7 @@ fn at_once(table: &Made, form: &dyn Form) -> Vec<u8> {
 #[test]
 fn every_way_to_read_gives_the_same_bytes() {
     let table = Arc::new(Made::trace(20_000));
-    let forms: [(Box<dyn Form>, fn(&Arc<Made>, &Arc<Shared>) -> Result<Rendered>); 2] = [
+    let forms: [(Box<dyn Form>, Make); 2] = [
         (Box::new(Csv::new(table.columns())), csv),
         (Box::new(Npy::new("x", table.columns()).unwrap()), npy),
     ];
@@ -231,7 +234,7 @@ fn python_reads_both_without_options_and_gets_every_bit() {
 #[ignore = "a measurement"]
 fn how_fast_a_table_is_rendered() {
     let table = Arc::new(Made::trace(2_000_000));
-    for (name, make) in [("csv", csv as fn(&Arc<Made>, &Arc<Shared>) -> Result<Rendered>), ("npy", npy)] {
+    for (name, make) in [("csv", csv as Make), ("npy", npy)] {
         let shared = shared(None);
         let begin = std::time::Instant::now();
         let rendered = make(&table, &shared).unwrap();

@@ -110,17 +110,10 @@ impl Folder {
         Ok(Folder { database, files, sample: id, shelved: shelf.finish() })
     }
 
-    /// The table of a file that is rendered.
-    fn rendered(&self, what: &What, path: &str) -> Result<Option<(Arc<dyn Table>, As)>> {
-        Ok(match what {
-            What::Rows(table, how) => Some((table.clone(), *how)),
-            What::Frame(outcome) => {
-                let payload = self.payload(outcome, path)?;
-                let frame = Frame::of(&payload, path).ok_or_else(|| changed(path))?;
-                Some((Arc::new(frame), As::Csv))
-            }
-            _ => None,
-        })
+    /// The table that a result is.
+    fn frame(&self, outcome: &Outcome, path: &str) -> Result<Arc<dyn Table>> {
+        let payload = self.payload(outcome, path)?;
+        Ok(Arc::new(Frame::of(&payload, path).ok_or_else(|| changed(path))?))
     }
 
     fn payload(&self, outcome: &Outcome, path: &str) -> Result<Vec<u8>> {
@@ -209,10 +202,11 @@ impl Branch for Folder {
 
     fn open(&self, node: NodeId) -> Result<Content> {
         let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
-        if let Some((table, how)) = self.rendered(what, &path)? {
-            return Ok(Content::Coded(self.files.open(&path, &table, how)?));
-        }
         match what {
+            What::Rows(table, how) => Ok(Content::Coded(self.files.open(&path, *how, || Ok(table.clone()))?)),
+            What::Frame(outcome) => {
+                Ok(Content::Coded(self.files.open(&path, As::Csv, || self.frame(outcome, &path))?))
+            }
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
             What::Thumbnail => {
                 let png = self.database.thumbnail(self.sample)?.unwrap_or_default();
@@ -221,17 +215,12 @@ impl Branch for Folder {
             }
             What::Payload(outcome) => Ok(Content::Bytes(self.payload(outcome, &path)?.into())),
             What::Asset(info) => asset::open(&self.database, &self.files, info.id, &path),
-            What::Rows(..) | What::Frame(_) => unreachable!("these are rendered"),
         }
     }
 
     fn late_size(&self, node: NodeId) -> Result<u64> {
-        let (what, path) = (self.shelved.what(node)?, self.shelved.path(node));
-        if let Some(size) = self.files.known_size(&path) {
-            return Ok(size);
-        }
-        match self.rendered(what, &path)? {
-            Some((table, how)) => self.files.size(&path, &table, how),
+        match self.known_size(node) {
+            Some(size) => Ok(size),
             None => Ok(self.open(node)?.size()),
         }
     }

@@ -16,6 +16,8 @@ pub struct Shelf<W> {
     /// The path of the top from the top of the project.
     top: String,
     time: Time,
+    /// What tells the content of the files from any other of their paths.
+    shown: [u8; 32],
     whats: Vec<W>,
 }
 
@@ -34,7 +36,13 @@ impl<W> Shelf<W> {
         let mut builder = Builder::new(0);
         builder.hang_below(root);
         builder.top(time);
-        Shelf { builder, files, top, time, whats: Vec::new() }
+        let shown = files.identity().shown;
+        Shelf { builder, files, top, time, shown, whats: Vec::new() }
+    }
+
+    /// From here on files are made of something less than the whole project, and change with that alone.
+    pub fn made_of(&mut self, (time, shown): (Time, [u8; 32])) {
+        (self.time, self.shown) = (time, shown);
     }
 
     /// Adds a file. Names come out of [`Names`].
@@ -45,11 +53,7 @@ impl<W> Shelf<W> {
     /// Adds a file that has a time of its own.
     pub fn file_of_time(&mut self, path: &str, size: u64, time: Time, what: W) -> Result<()> {
         let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(&self.files.identity().shown)
-            .update(self.top.as_bytes())
-            .update(b"/")
-            .update(path.as_bytes());
+        hasher.update(&self.shown).update(self.top.as_bytes()).update(b"/").update(path.as_bytes());
         let identity = *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes");
         let leaf = Leaf {
             size,

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Error, Result};
 use crate::tree::{Cell, Cells, Coded, Column, Place, Table};
 
+/// Writes a row: called with its number.
+pub type Row = fn(u64, &mut dyn FnMut(&[Cell<'_>]) -> Result<()>) -> Result<()>;
+
 /// A table whose rows are a function of their number.
 #[derive(Debug)]
 pub struct Made {
@@ -13,8 +16,8 @@ pub struct Made {
     pub rows: u64,
     /// The rows that were given out so far.
     pub given: AtomicU64,
-    /// Writes a row: called with its number.
-    pub row: fn(u64, &mut dyn FnMut(&[Cell<'_>]) -> Result<()>) -> Result<()>,
+    /// How a row is written.
+    pub row: Row,
     /// A row that cannot be read.
     pub broken: Option<u64>,
 }
@@ -67,11 +70,7 @@ impl Made {
         })
     }
 
-    pub fn new(
-        columns: &[(&str, Cells)],
-        rows: u64,
-        row: fn(u64, &mut dyn FnMut(&[Cell<'_>]) -> Result<()>) -> Result<()>,
-    ) -> Made {
+    pub fn new(columns: &[(&str, Cells)], rows: u64, row: Row) -> Made {
         let column = |(name, cells): &(&str, Cells)| Column { name: name.to_string(), cells: *cells };
         let columns = columns.iter().map(column).collect();
         Made { columns, rows, given: AtomicU64::new(0), row, broken: None }

@@ -5,13 +5,17 @@
 mod cat;
 mod cp;
 mod demo;
+mod diff;
 mod exit;
+mod extract;
 mod helper;
 mod info;
+mod log;
 mod ls;
 mod mount;
 mod output;
 mod project;
+mod prune;
 mod recover;
 mod umount;
 mod verify;
@@ -26,8 +30,8 @@ use exit::Exit;
 
 /// Open scientific project files as ordinary directories.
 ///
-/// vaso mounts .vaso packages as directories that any program can read: file managers, Python, R, backup
-/// software. Looking never changes a byte of the project.
+/// vaso mounts .vaso packages, .vasopack bundles and project databases as directories that any program can read:
+/// file managers, Python, R, backup software. Looking never changes a byte of the project.
 #[derive(Debug, Parser)]
 #[command(
     name = "vaso",
@@ -63,6 +67,10 @@ enum Verb {
     Cp(cp::Args),
     Info(info::Args),
     Verify(verify::Args),
+    Log(log::Args),
+    Diff(diff::Args),
+    Extract(extract::Args),
+    Prune(prune::Args),
     Recover(recover::Args),
     Demo(demo::Args),
 }
@@ -103,6 +111,10 @@ fn run(verb: Verb) -> Result<Exit> {
         Verb::Cp(args) => cp::run(args),
         Verb::Info(args) => info::run(args),
         Verb::Verify(args) => verify::run(args),
+        Verb::Log(args) => log::run(args),
+        Verb::Diff(args) => diff::run(args),
+        Verb::Extract(args) => extract::run(args),
+        Verb::Prune(args) => prune::run(args),
         Verb::Recover(args) => recover::run(args),
         Verb::Demo(args) => demo::run(args),
     }
@@ -120,7 +132,7 @@ fn start_log(verbose: u8, quiet: bool, reports: bool) {
     let env = env_logger::Env::new().filter_or("VASO_LOG", level);
     let mut builder = env_logger::Builder::from_env(env);
     if reports {
-        builder.filter_module(crate::finding::LOG, log::LevelFilter::Off);
+        builder.filter_module(crate::finding::LOG, ::log::LevelFilter::Off);
     }
     builder
         .format(|f, record| {

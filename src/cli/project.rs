@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::history::Versions;
 use crate::format::{self, Confirmed, Container, OpenOptions};
 use crate::store::{Location, Source};
 use crate::tree::{Kind, Spot, Tree};
@@ -74,4 +75,12 @@ pub fn read(spot: &Spot, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> 
         each(&buf[..n])?;
         offset += n as u64;
     }
+}
+
+/// The history of a project that keeps one.
+pub fn versions(project: &dyn Container) -> Result<&dyn Versions> {
+    project.versions().ok_or_else(|| {
+        let path = project.source().path().display();
+        Error::Refused(format!("{path}: a {} keeps no history", project.kind()))
+    })
 }

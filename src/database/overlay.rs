@@ -46,6 +46,11 @@ impl Coded for Overlay {
         self.size
     }
 
+    fn check(&self) -> Result<()> {
+        self.base.check()?;
+        self.other.check()
+    }
+
     fn is_ready(&self, offset: u64, len: usize) -> bool {
         self.base.is_ready(offset, len) && self.other.is_ready(0, self.other.size() as usize)
     }

@@ -199,6 +199,10 @@ impl Table for Rows {
         &self.columns
     }
 
+    fn check(&self) -> Result<()> {
+        self.database.content.check()
+    }
+
     fn rows(&self) -> Result<u64> {
         if let Some(rows) = self.rows.get() {
             return Ok(*rows);

@@ -1,6 +1,6 @@
 //! The formats that can be opened: one trait, and one table.
 //!
-//! A format turns a [`Source`] into a [`Tree`] and, entry by entry, into [`Content`]. It knows nothing of inode
+//! A format turns a [`Source`] into a tree and, entry by entry, into [`Content`]. It knows nothing of inode
 //! tables, handles or errnos, and nothing of a mount. A new format is one folder and one line in [`FORMATS`];
 //! the conformance suite in `tests/conformance.rs` runs against every line.
 
@@ -14,7 +14,9 @@ use crate::store::{CacheFolder, Source};
 use crate::tree::{Branch, Content, NodeId};
 
 pub mod bundle;
+pub mod history;
 pub mod package;
+pub mod vsf;
 
 /// How a project is to be opened.
 #[derive(Debug, Clone)]
@@ -64,6 +66,11 @@ pub trait Container: Branch {
     /// it is not, or where it does not fit.
     fn open_and_read(&self, _node: NodeId, _buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
         Ok(None)
+    }
+
+    /// What can be asked of its earlier states, for formats that keep them.
+    fn versions(&self) -> Option<&dyn history::Versions> {
+        None
     }
 
     /// Whether `open` refuses nothing that the tree shows, as far as is known without opening.
@@ -198,19 +205,9 @@ pub struct Format {
 /// comes last.
 pub const FORMATS: &[Format] = &[
     Format { name: "legacy database", magic: Some(b"SQLite format 3\0"), open: bundle::open_legacy },
-    Format { name: "VSF", magic: Some(b"R\xc3\x85<"), open: not_yet },
+    Format { name: "VSF", magic: Some(b"R\xc3\x85<"), open: vsf::open_project },
     Format { name: "package", magic: None, open: open_zip },
 ];
-
-/// A kind that is recognised, and that this version does not read.
-fn not_yet(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
-    let head = source.read_range(0..source.size().min(16))?;
-    let name = FORMATS.iter().find(|f| f.magic.is_some_and(|m| head.starts_with(m))).map_or("", |f| f.name);
-    Err(Error::not_a_project(
-        source.path(),
-        format!("this is a {name} project, which this version does not open yet; it opens packages (ZIP)"),
-    ))
-}
 
 /// A ZIP file: a package, or what a bundle or a database lies in.
 fn open_zip(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {

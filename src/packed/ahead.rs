@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::index::Index;
 use super::pool::PIECE;
@@ -174,9 +174,7 @@ impl Flow {
     fn claim(&self, job: &Job, position: Option<u64>, index: Option<&Index>) -> Option<Range<u64>> {
         let mut state = self.0.lock();
         let claim = state.claim(job, position, index);
-        let free = state.free();
-        drop(state);
-        tell(free);
+        let_go(state);
         claim
     }
 
@@ -189,9 +187,7 @@ impl Flow {
         if let Some((_, left)) = state.active.iter_mut().find(|(number, _)| *number == job.number) {
             left.start = piece + 1;
         }
-        let free = state.free();
-        drop(state);
-        tell(free);
+        let_go(state);
         true
     }
 
@@ -206,10 +202,15 @@ impl Flow {
         if state.workers == 0 {
             job.flows.fetch_sub(1, Ordering::Relaxed);
         }
-        let free = state.free();
-        drop(state);
-        tell(free);
+        let_go(state);
     }
+}
+
+/// Tells those who wait for what nobody is at work on any more.
+fn let_go(mut state: MutexGuard<'_, State>) {
+    let free = state.free();
+    drop(state);
+    tell(free);
 }
 
 fn tell(waiting: Vec<(u64, Then)>) {

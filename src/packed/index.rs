@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::aside::Aside;
 use super::inflate::{Mark, WINDOW};
 use crate::store::{CacheFolder, RecordFile};
 
@@ -41,6 +42,7 @@ pub struct Checkpoint {
 pub struct Index {
     marks: Mutex<BTreeMap<u64, Place>>,
     file: Option<RecordFile>,
+    aside: Option<Arc<Aside>>,
     /// The folder gave an error; it was told, and is left alone.
     failed: AtomicBool,
     /// How many marks were added, and how many a stream of this size can have in all, with room to spare.
@@ -67,6 +69,7 @@ impl Index {
         let mut index = Index {
             marks: Mutex::default(),
             file: None,
+            aside: None,
             failed: AtomicBool::new(false),
             added: AtomicU64::new(0),
             most: size / SPACING * 2 + 16,
@@ -89,6 +92,12 @@ impl Index {
             Err(e) => index.fail(&e),
         }
         index
+    }
+
+    /// Has marks written down by another thread.
+    pub fn written_by(mut self, aside: &Arc<Aside>) -> Index {
+        self.aside = Some(aside.clone());
+        self
     }
 
     /// Says once that the folder does not work. Reading goes on without it.
@@ -152,30 +161,56 @@ impl Index {
         }
     }
 
-    /// Keeps a mark.
-    pub fn add(&self, mark: Mark, window: Vec<u8>) {
+    /// Keeps a mark: in memory, until it is written down.
+    pub fn add(self: &Arc<Self>, mark: Mark, window: Arc<[u8]>) {
         if self.added.fetch_add(1, Ordering::Relaxed) >= self.most {
             // Marks that do not stay: something is wrong with the folder, and it must not be filled for ever.
             return;
         }
-        let place = match &self.file {
-            Some(file) if !self.failed.load(Ordering::Relaxed) => match file.append(record(mark, &window)) {
-                Ok(record) => Window::Record(record),
-                Err(e) => return self.fail(&e),
-            },
-            _ => Window::Memory(window.into()),
-        };
         let mut marks = self.marks.lock();
-        marks.insert(mark.out, Place { mark, window: place });
-        let in_memory = |place: &Place| matches!(place.window, Window::Memory(_));
-        if marks.values().filter(|p| in_memory(p)).count() > IN_MEMORY {
-            // Every second one: the whole stream stays reachable, in larger steps.
-            let mut keep = false;
-            marks.retain(|_, place| {
-                keep = !keep;
-                keep || !in_memory(place)
-            });
+        marks.insert(mark.out, Place { mark, window: Window::Memory(window.clone()) });
+        if self.file.is_none() || self.failed.load(Ordering::Relaxed) {
+            return thin_out(&mut marks);
         }
+        drop(marks);
+        match &self.aside {
+            Some(aside) => {
+                let index = self.clone();
+                aside.run(move || index.write(mark, &window));
+            }
+            None => self.write(mark, &window),
+        }
+    }
+
+    /// Writes a mark down.
+    fn write(&self, mark: Mark, window: &[u8]) {
+        let Some(file) = self.file.as_ref().filter(|_| !self.failed.load(Ordering::Relaxed)) else {
+            return thin_out(&mut self.marks.lock());
+        };
+        match file.append(record(mark, window)) {
+            Ok(record) => {
+                if let Some(place) = self.marks.lock().get_mut(&mark.out).filter(|place| place.mark == mark) {
+                    place.window = Window::Record(record);
+                }
+            }
+            Err(e) => {
+                self.fail(&e);
+                thin_out(&mut self.marks.lock());
+            }
+        }
+    }
+}
+
+/// Keeps the windows in memory within their bound.
+fn thin_out(marks: &mut BTreeMap<u64, Place>) {
+    let in_memory = |place: &Place| matches!(place.window, Window::Memory(_));
+    if marks.values().filter(|p| in_memory(p)).count() > IN_MEMORY {
+        // Every second one: the whole stream stays reachable, in larger steps.
+        let mut keep = false;
+        marks.retain(|_, place| {
+            keep = !keep;
+            keep || !in_memory(place)
+        });
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use libz_rs_sys as zlib;
 
@@ -116,15 +117,18 @@ impl Inflater {
     }
 
     /// The last decoded bytes, as far as the stream may refer to them.
-    pub fn window(&self) -> Vec<u8> {
-        let mut window = vec![0; WINDOW];
+    pub fn window(&self) -> Arc<[u8]> {
+        let mut window: Arc<[u8]> = std::iter::repeat_n(0, WINDOW).collect();
+        let room = Arc::get_mut(&mut window).expect("nobody else has it");
         let mut len = WINDOW as u32;
         // SAFETY: the stream was initialised by `new`; there is room for a whole window, which is the most
         // that is written.
-        let code = unsafe { zlib::inflateGetDictionary(&*self.stream, window.as_mut_ptr(), &mut len) };
+        let code = unsafe { zlib::inflateGetDictionary(&*self.stream, room.as_mut_ptr(), &mut len) };
         debug_assert_eq!(code, zlib::Z_OK);
-        window.truncate(len as usize);
-        window
+        match len as usize {
+            WINDOW => window,
+            len => window[..len].into(),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The packed bytes of a stream, from front to back, in pieces of a fixed size.
 
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 
+use super::aside::{Aside, Reading};
 use crate::error::Error;
 use crate::tree::Content;
 
@@ -14,18 +16,33 @@ pub struct Input {
     end: u64,
     /// How much is read at once.
     piece: u64,
+    /// How many pieces were read.
+    pieces: u32,
     buf: Vec<u8>,
     at: usize,
+    /// Who reads the next piece, and the piece.
+    aside: Option<Arc<Aside>>,
+    ahead: Option<Reading>,
+    spare: Vec<u8>,
 }
 
 impl Input {
     /// Big enough that the system calls do not show beside inflating, small enough to have dozens.
     const PIECE: u64 = 64 * 1024;
+    /// Who has read so many pieces is going to read more: with an index, no place in the middle needs as many.
+    const ROW: u32 = 6;
 
     /// From `start` on.
     pub fn new(content: Content, start: u64) -> Input {
         let end = content.size();
-        Input { content, next: start.min(end), end, piece: Self::PIECE, buf: Vec::new(), at: 0 }
+        let (next, piece, buf, spare) = (start.min(end), Self::PIECE, Vec::new(), Vec::new());
+        Input { content, next, end, piece, pieces: 0, buf, at: 0, aside: None, ahead: None, spare }
+    }
+
+    /// Has the next piece read by another thread, once it is sure to be needed.
+    pub fn ahead_by(mut self, aside: &Arc<Aside>) -> Input {
+        self.aside = Some(aside.clone());
+        self
     }
 
     /// How many bytes have not been consumed.
@@ -33,18 +50,38 @@ impl Input {
         self.end - self.next + (self.buf.len() - self.at) as u64
     }
 
-    /// Reads the next piece. What stands before a place that cannot be read is still given.
+    /// Goes on to the next piece.
     fn refill(&mut self) -> io::Result<()> {
+        let there = self.ahead.take().is_some_and(|ahead| {
+            let (buf, there) = ahead.finish();
+            let used = std::mem::replace(if there { &mut self.buf } else { &mut self.spare }, buf);
+            if there {
+                self.spare = used;
+            }
+            there
+        });
+        if !there {
+            self.read_piece()?;
+        }
+        self.next += self.buf.len() as u64;
+        self.at = 0;
+        self.pieces = self.pieces.saturating_add(1);
+        if let Some(aside) = self.aside.as_ref().filter(|_| self.pieces >= Self::ROW && self.next < self.end)
+        {
+            let len = self.piece.min(self.end - self.next) as usize;
+            self.ahead = Some(aside.read(&self.content, self.next, std::mem::take(&mut self.spare), len));
+        }
+        Ok(())
+    }
+
+    /// Reads a piece. What stands before a place that cannot be read is still given.
+    fn read_piece(&mut self) -> io::Result<()> {
         loop {
             let piece = self.piece.min(self.end - self.next);
             self.buf.resize(piece as usize, 0);
             self.at = self.buf.len();
             match self.content.read_at(self.next, &mut self.buf) {
-                Ok(_) => {
-                    self.next += piece;
-                    self.at = 0;
-                    return Ok(());
-                }
+                Ok(_) => return Ok(()),
                 Err(Error::Damaged { .. }) if piece > 1 => self.piece = piece / 2,
                 Err(e) => return Err(e.into()),
             }

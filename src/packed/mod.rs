@@ -4,13 +4,14 @@
 //!   stream     reads a stream anywhere                     whole, sum, coverage   what it has to be in the end
 //!   pool       decoders and pieces that streams share      decode, methods        the decoders
 //!   index      where decoding can begin in the middle      inflate, ahead         the one that can
-//!   input      the packed bytes
+//!   input      the packed bytes                           aside                  what another core does
 //! ```
 //!
 //! The packed bytes are any [`Content`]: a range of a file, or pieces that are put together. Every size is a claim; a
 //! stream that gives more or less, or whose checksum is wrong, is an error at its end, with a finding.
 
 mod ahead;
+mod aside;
 mod coverage;
 mod decode;
 mod index;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::ahead::Ahead;
+use super::aside::Aside;
 use super::coverage::Coverage;
 use super::decode::Decoder;
 use super::index::Index;
@@ -38,7 +39,7 @@ const SPARE: usize = 16;
 const INDEXES: usize = 64;
 
 /// What all packed streams of a project share. They are told apart by their numbers, which the project gives, or by
-/// what each is known by ([`Decoding::number`]); not by both in one project.
+/// what each is known by (a number); not by both in one project.
 #[derive(Debug)]
 pub struct Decoding {
     pub(super) pool: Mutex<Pool>,
@@ -52,6 +53,7 @@ pub struct Decoding {
     opening: Mutex<()>,
     folder: Option<Arc<CacheFolder>>,
     pub(super) ahead: Ahead,
+    pub(super) aside: Arc<Aside>,
     pub(super) findings: Arc<Findings>,
 }
 
@@ -100,6 +102,7 @@ impl Decoding {
             opening: Mutex::default(),
             folder,
             ahead: Ahead::default(),
+            aside: Arc::default(),
             findings,
         })
     }
@@ -142,7 +145,7 @@ impl Decoding {
             return Some(index);
         }
         let place = self.folder.as_deref().zip(stream.packed.key());
-        let index = Arc::new(Index::open(place, content.size(), size));
+        let index = Arc::new(Index::open(place, content.size(), size).written_by(&self.aside));
         self.indexes.insert(entry, index.clone(), 1);
         Some(index)
     }

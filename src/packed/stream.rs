@@ -44,7 +44,7 @@ impl Stream {
             return Ok(Cursor { entry, heavy, position: 0, decoder: self.packed.decoder()? });
         };
         if let Some(from) = index.checkpoint(target) {
-            let input = Input::new(content.clone(), from.mark.input - 1);
+            let input = Input::new(content.clone(), from.mark.input - 1).ahead_by(&self.shared.aside);
             let inflate =
                 Inflate::resume(method, input, content.size(), &from).map_err(|e| self.refuse(e))?;
             let mut decoder = Box::new(inflate.marking(index.clone()));
@@ -59,7 +59,7 @@ impl Stream {
                 Some(other) => return Err(other),
             }
         }
-        let inflate = Inflate::new(method, Input::new(content.clone(), 0));
+        let inflate = Inflate::new(method, Input::new(content.clone(), 0).ahead_by(&self.shared.aside));
         let decoder = Box::new(inflate.marking(index));
         Ok(Cursor { entry, heavy, position: 0, decoder })
     }

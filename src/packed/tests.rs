@@ -1,8 +1,13 @@
 //! zlib streams in pieces, as assets lie in a database: what may be wrong with them, and with what is said of them.
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 use super::{Decoding, zlib};
 use crate::error::{Error, Result};
@@ -294,4 +299,102 @@ fn what_two_streams_share_does_not_mix() {
             assert!(bytes == right[at..at + 70_000]);
         }
     }
+}
+
+/// Bytes that cannot be read from some place on, and whoever tries is kept until `release`.
+#[derive(Debug)]
+struct Failing {
+    bytes: Vec<u8>,
+    from: u64,
+    how: How,
+    released: Mutex<bool>,
+    release: Condvar,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Damaged,
+    Changed,
+    Panics,
+}
+
+impl Coded for Failing {
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn is_ready(&self, _: u64, _: usize) -> bool {
+        true
+    }
+
+    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
+        Some(then)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset + buf.len() as u64;
+        if offset < self.from && self.from < end {
+            // What stands before is asked for again.
+            return Err(Error::damaged("piece-missing", "asset", "a piece is missing"));
+        }
+        if self.from < end {
+            let mut released = self.released.lock();
+            self.release.wait_while(&mut released, |released| !*released);
+            match self.how {
+                How::Damaged => return Err(Error::damaged("piece-missing", "asset", "a piece is missing")),
+                How::Changed => return Err(Error::SourceChanged("asset".into())),
+                How::Panics => panic!("a defect, made for this test"),
+            }
+        }
+        buf.copy_from_slice(&self.bytes[offset as usize..][..buf.len()]);
+        Ok(())
+    }
+}
+
+/// How many bytes can be decoded of the first `from` packed ones.
+fn until(packed: &[u8], from: u64) -> usize {
+    let mut bytes = Vec::new();
+    let cut = &packed[..from as usize];
+    std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(cut), &mut bytes).unwrap_err();
+    bytes.len()
+}
+
+#[test]
+fn nobody_waits_for_what_nobody_decodes_any_more() {
+    const STEP: usize = 131_072;
+    let right = text(6_000_000);
+    let packed = pack(&right);
+    let from = packed.len() as u64 / 2;
+    // The first piece that cannot be decoded, as another decoder sees it.
+    let last = until(&packed, from) / STEP;
+    let mut waited = 0;
+    for (round, how) in [How::Damaged, How::Changed, How::Panics].repeat(3).into_iter().enumerate() {
+        let (bytes, released, release) = (packed.clone(), Mutex::new(false), Condvar::new());
+        let failing = Arc::new(Failing { bytes, from, how, released, release });
+        let size = right.len() as u64;
+        let opened = Opened::with(Content::Coded(failing.clone()), size, [round as u8; 32], None).unwrap();
+        for piece in 0..last + 4 {
+            // As the mount reads: where somebody is about to decode it, it waits, and reads then.
+            let (tell, told) = channel();
+            let then = Box::new(move || tell.send(()).expect("somebody waits"));
+            let now = opened.content.when_ready((piece * STEP) as u64, STEP, then);
+            waited += usize::from(now.is_none() && piece == last);
+            if piece >= last {
+                // The thread that is at work on it fails with somebody waiting.
+                *failing.released.lock() = true;
+                failing.release.notify_all();
+            }
+            if let Some(now) = now {
+                now();
+            }
+            // Nothing but a stall takes so long.
+            told.recv_timeout(Duration::from_secs(120)).expect("whoever waits is told");
+            let read = catch_unwind(AssertUnwindSafe(|| opened.read(piece * STEP, STEP)));
+            match read {
+                Ok(Ok(bytes)) => assert!(bytes == right[piece * STEP..][..STEP] && piece <= last),
+                _ => assert!(piece >= last, "piece {piece} of {last} does not need what is missing"),
+            }
+        }
+    }
+    assert!(waited > 0, "the test has not seen what it is for");
 }

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,13 +57,7 @@ pub struct Folder {
 impl Folder {
     /// Opens `name` in the folder behind a descriptor; `path` is for people.
     pub fn open_at(above: impl AsFd, name: &OsStr, path: PathBuf) -> Result<Folder> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        // Listing moves the access time, except for the owner, who may ask that it does not.
-        let fd = match openat(above.as_fd(), name, flags | OFlag::O_NOATIME, Mode::empty()) {
-            Err(Errno::EPERM) => openat(above.as_fd(), name, flags, Mode::empty()),
-            other => other,
-        };
-        let fd = fd.map_err(|e| Error::io("open the folder", &path, e))?;
+        let fd = open_quietly(above.as_fd(), name).map_err(|e| Error::io("open the folder", &path, e))?;
         Ok(Folder { fd, path })
     }
 
@@ -88,12 +82,7 @@ impl Folder {
     /// All entries in the order of their names.
     pub fn list(&self) -> Result<Vec<Item>> {
         let failed = |e: Errno| Error::io("list the folder", &self.path, e);
-        let again = openat(
-            self.fd.as_fd(),
-            ".",
-            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        );
+        let again = open_quietly(self.fd.as_fd(), OsStr::new("."));
         let mut dir = Dir::from_fd(again.map_err(failed)?).map_err(failed)?;
         let mut items = Vec::new();
         for entry in dir.iter() {
@@ -128,11 +117,50 @@ impl Folder {
     pub fn link(&self, name: &[u8]) -> Result<Vec<u8>> {
         let name = OsStr::from_bytes(name);
         let target = readlinkat(self.fd.as_fd(), name);
-        Ok(target.map_err(|e| Error::io("read the link", &self.path.join(name), e))?.into_encoded_bytes())
+        Ok(target.map_err(|e| Error::io("read the link", self.path.join(name), e))?.into_encoded_bytes())
     }
 
     /// Opens a file in it for reading, and leaves no access time where that is allowed.
     pub fn file(&self, name: &[u8]) -> Result<File> {
         self.location(name)?.open()
     }
+
+    /// Removes a file that is still in the state in which it was seen.
+    pub fn remove(&self, name: &[u8], seen: Stamp) -> Result<()> {
+        let path = self.path.join(OsStr::from_bytes(name));
+        if self.location(name)?.stamp()? != Some(seen) {
+            return Err(Error::SourceChanged(path));
+        }
+        nix::unistd::unlinkat(
+            self.fd.as_fd(),
+            OsStr::from_bytes(name),
+            nix::unistd::UnlinkatFlags::NoRemoveDir,
+        )
+        .map_err(|e| Error::io("remove", path, e))
+    }
+
+    /// Makes what was added and removed durable.
+    pub fn sync(&self) -> Result<()> {
+        nix::unistd::fsync(&self.fd).map_err(|e| Error::io("sync the folder", &self.path, e))
+    }
+}
+
+/// Opens a folder. Listing moves the access time, except for the owner, who may ask that it does not.
+fn open_quietly(above: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    match openat(above, name, flags | OFlag::O_NOATIME, Mode::empty()) {
+        Err(Errno::EPERM) => openat(above, name, flags, Mode::empty()),
+        other => other,
+    }
+}
+
+/// Whether any process that we may look at has a file open, told by device and inode number.
+pub fn is_open_somewhere(file: (u64, u64)) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let own = std::process::id().to_string();
+    let others = processes.filter(|entry| entry.file_name().to_str().is_some_and(|name| name != own));
+    let open =
+        others.flat_map(|entry| std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten());
+    open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|meta| (meta.dev(), meta.ino()) == file)
 }

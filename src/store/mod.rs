@@ -14,7 +14,7 @@ mod source;
 mod stamp;
 mod target;
 
-pub use folder::{Folder, Item, ItemKind};
+pub use folder::{Folder, Item, ItemKind, is_open_somewhere};
 pub use location::Location;
 pub use publish::{Draft, replace};
 pub use record_file::{CacheFolder, RecordFile};

@@ -240,6 +240,8 @@ impl Builder {
 
     /// The numbers that the next draft and the next name get.
     fn room(&self) -> Result<(u32, u32)> {
+        // Entries are counted as drafts are, and derived numbers begin where theirs have to end.
+        debug_assert!(self.drafts.len() < DERIVED as usize, "an entry's number would be a derived one");
         match (u32::try_from(self.drafts.len()), u32::try_from(self.names.len())) {
             (Ok(id), Ok(name_at)) => Ok((id, name_at)),
             _ => {

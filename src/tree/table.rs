@@ -50,6 +50,12 @@ pub trait Table: Send + Sync + std::fmt::Debug {
     /// What a row holds.
     fn columns(&self) -> &[Column];
 
+    /// Whether what the rows lie in is still what it was when it was opened. A read finds that out by itself; this is
+    /// for whoever keeps what was read.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// How many rows there are. May have to look at all of them.
     fn rows(&self) -> Result<u64>;
 

@@ -22,6 +22,15 @@ impl From<Time> for SystemTime {
     }
 }
 
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Time {
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => Time { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+            Err(before) => Time { seconds: -(before.duration().as_secs_f64().ceil() as i64), nanos: 0 },
+        }
+    }
+}
+
 impl Time {
     /// As RFC 3339 in UTC, to the second.
     pub fn utc(&self) -> String {

@@ -230,8 +230,7 @@ impl Field {
 
     fn fit(&self, serial: u64, encoding: Encoding) -> Fit {
         let (whole, real) = (matches!(serial, 1..=6 | 8 | 9), serial == 7);
-        let (blob, text) =
-            (serial >= 12 && serial.is_multiple_of(2), serial >= 13 && !serial.is_multiple_of(2));
+        let (blob, text) = (serial >= 12 && serial.is_multiple_of(2), serial >= 13 && serial % 2 == 1);
         if serial == 0 {
             return if self.not_null { Fit::No } else { Fit::Exact };
         }

@@ -47,6 +47,11 @@ pub struct File {
 }
 
 impl File {
+    /// The state in which it was found, where it lies in a folder.
+    pub fn stamp(&self) -> Option<Stamp> {
+        if let Place::Listed(stamp) = self.place { Some(stamp) } else { None }
+    }
+
     /// What tells its content from any other as far as the project itself says: the same in every copy of it.
     pub fn shown_identity(&self) -> [u8; 32] {
         let File { path, size, time, identity, .. } = self;

@@ -6,6 +6,7 @@
 //!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
 //!   history   all snapshots                                      shelf         what outlives a state
 //!   verify    checks everything                                  describe      tells what is in it
+//!   versions  log, diff, extract                                 prune         removes old snapshots
 //! ```
 //!
 //! The stored files are shown as they are. `current.sqlite` is the newest valid snapshot, and `browse/` a view of it,
@@ -20,9 +21,11 @@ mod files;
 mod head;
 mod history;
 mod names;
+mod prune;
 mod shelf;
 mod stock;
 mod verify;
+mod versions;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -137,8 +140,10 @@ impl Bundle {
         let candidates = Candidates::find(&files, &findings)?;
         let stock = Arc::new(Stock { files, whole, options, findings, newest });
         let chosen = Bundle::choose(kind, &stock, &candidates)?;
+        let view =
+            chosen.as_ref().is_some_and(|(snapshot, _)| !is_single(kind) || is_readable(&stock, snapshot));
         let (tree, history) = match stock.options.raw {
-            true => (tree(&stock, kind, None)?, None),
+            true => (tree(&stock, kind, None, false)?, None),
             false => {
                 let history = match candidates.is_empty() {
                     true => None,
@@ -146,7 +151,7 @@ impl Bundle {
                         Some(Arc::new(History::new(stock.clone(), candidates.all().cloned().collect())?))
                     }
                 };
-                (tree(&stock, kind, chosen.as_ref().map(|(snapshot, _)| snapshot))?, history)
+                (tree(&stock, kind, chosen.as_ref().map(|(snapshot, _)| snapshot), view)?, history)
             }
         };
         if let Some((_, current)) = &chosen {
@@ -208,13 +213,30 @@ impl Bundle {
     }
 }
 
+/// Whether there is anything to make a view of in the one database of a project. Its bytes are shown in any case.
+fn is_readable(stock: &Stock, snapshot: &Snapshot) -> bool {
+    let Err(why) =
+        stock.content(&snapshot.file).and_then(|content| database::glance(&content, &snapshot.name()))
+    else {
+        return true;
+    };
+    stock.findings.add(Finding::new(
+        Severity::Error,
+        "database-damaged",
+        files::shown(&snapshot.file.path),
+        format!("{why}; current.sqlite shows what is there, without browse"),
+        "`vaso recover` saves what is left",
+    ));
+    false
+}
+
 /// Whether a project has one database, and nothing to choose.
 fn is_single(kind: &str) -> bool {
     matches!(kind, "legacy" | "share-zip")
 }
 
 /// The stored files, and what is derived beside them.
-fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>) -> Result<Tree> {
+fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>, view: bool) -> Result<Tree> {
     let files = &stock.files;
     let mut builder = Builder::new(files.list.len());
     let mut filled: HashSet<&[u8]> = HashSet::new();
@@ -266,7 +288,9 @@ fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>) -> Result<
         };
         let free = |name| free_twin(name, |name| taken.contains(name));
         builder.leaf(SafePath::check(free(CURRENT).as_bytes()).expect("a plain name"), leaf)?;
-        builder.door(SafePath::check(free(VIEW).as_bytes()).expect("a plain name"), stock.newest, 0)?;
+        if view {
+            builder.door(SafePath::check(free(VIEW).as_bytes()).expect("a plain name"), stock.newest, 0)?;
+        }
     }
     Ok(builder.finish().0)
 }
@@ -350,6 +374,10 @@ impl Container for Bundle {
 
     fn history(&self) -> Option<Arc<dyn Branch>> {
         self.history.clone().map(|history| history as Arc<dyn Branch>)
+    }
+
+    fn versions(&self) -> Option<&dyn super::history::Versions> {
+        (!self.candidates.is_empty()).then_some(self as _)
     }
 
     fn opens_all(&self) -> bool {

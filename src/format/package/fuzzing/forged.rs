@@ -37,7 +37,7 @@ struct Scene {
     /// Whether the package says so, too.
     healthy: bool,
     /// Where decoding can begin, as a true index would say it.
-    marks: Vec<(Mark, Vec<u8>)>,
+    marks: Vec<(Mark, Arc<[u8]>)>,
 }
 
 /// How the entry is read.
@@ -284,7 +284,7 @@ fn decoded(packed: &[u8]) -> Vec<u8> {
 }
 
 /// Every place between two blocks, as far as the stream can be decoded.
-fn marks(packed: &[u8]) -> Vec<(Mark, Vec<u8>)> {
+fn marks(packed: &[u8]) -> Vec<(Mark, Arc<[u8]>)> {
     let (mut inflater, mut found) = (Inflater::new(), Vec::new());
     let (mut out, mut input) = (0, 0);
     let mut buf = vec![0; 1 << 16];

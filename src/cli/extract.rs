@@ -1,0 +1,47 @@
+//! `vaso extract`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::exit::Exit;
+use super::{output, project};
+use crate::error::{Error, Result};
+use crate::store::Target;
+
+/// Copy one snapshot out of a project, byte for byte.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The project
+    source: PathBuf,
+    /// The number of the snapshot, as `vaso log` lists it
+    number: u64,
+    /// The new file
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<Exit> {
+    let project = project::open(&args.source)?;
+    let (content, time) = project::versions(project.as_ref())?.extract(args.number)?;
+    let cannot = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Error::Refused(format!("{} exists already; choose another name", args.output.display()))
+        }
+        _ => Error::Refused(format!("cannot write {}: {e}", args.output.display())),
+    };
+    let mut target = Target::create(&args.output).map_err(cannot)?;
+    let mut progress = output::Progress::new("copying");
+    let mut buf = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let n = content.read_at(at, &mut buf)?;
+        if n == 0 {
+            break;
+        }
+        target.write_all(&buf[..n]).map_err(cannot)?;
+        at += n as u64;
+        progress.at(at, content.size());
+    }
+    target.finish(0o644, time).map_err(cannot)?;
+    Ok(Exit::Done)
+}

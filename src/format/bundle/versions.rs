@@ -1,0 +1,131 @@
+//! The snapshots of a bundle as its history.
+
+use std::time::SystemTime;
+
+use super::choose::Snapshot;
+use super::{Bundle, prune};
+use crate::database::{self, Counts, Difference, SampleName};
+use crate::error::{Error, Result};
+use crate::format::history::{Changes, Pruned, Rows, State, Versions};
+use crate::tree::Content;
+
+impl Bundle {
+    fn numbered(&self, number: u64) -> Result<&Snapshot> {
+        let found = self.candidates.all().find(|snapshot| snapshot.number == Some(number));
+        found.ok_or_else(|| {
+            Error::Refused(format!("there is no snapshot {number} in it; `vaso log` lists them"))
+        })
+    }
+
+    fn is_current(&self, snapshot: &Snapshot) -> bool {
+        self.chosen().is_ok_and(|chosen| chosen.file.path == snapshot.file.path)
+    }
+
+    /// The newest valid snapshot before a number.
+    fn before(&self, number: u64) -> Option<&Snapshot> {
+        let older = self.candidates.all().rev().filter(|snapshot| snapshot.number < Some(number));
+        older.into_iter().find(|snapshot| self.stock.check(snapshot).is_ok())
+    }
+}
+
+impl Versions for Bundle {
+    fn log(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<State>> {
+        let all = self.candidates.all().map(|snapshot| snapshot.file.size).sum();
+        let (mut done, mut states, mut before) = (0, Vec::new(), None);
+        for snapshot in self.candidates.all() {
+            let verdict = self.stock.check(snapshot);
+            if let Err(changed @ Error::SourceChanged(_)) = verdict {
+                return Err(changed);
+            }
+            let mut changed = None;
+            if verdict.is_ok() {
+                let database = self.stock.database(snapshot)?;
+                if let Some(before) = &before {
+                    let tables = database::changed_tables(before, &database)?;
+                    let rows = |(table, Counts { before, after })| (table, Rows { before, after });
+                    changed = Some(tables.into_iter().map(rows).collect());
+                }
+                before = Some(database);
+            }
+            states.push(State {
+                number: snapshot.number.unwrap_or(0),
+                name: snapshot.name(),
+                time: snapshot.time().utc(),
+                size: snapshot.file.size,
+                valid: verdict.is_ok(),
+                problem: verdict.err().map(|e| e.to_string()),
+                current: self.is_current(snapshot),
+                changed,
+            });
+            done += snapshot.file.size;
+            progress(done, all);
+        }
+        Ok(states)
+    }
+
+    fn diff(&self, from: Option<u64>, to: Option<u64>) -> Result<Changes> {
+        let to = match to {
+            Some(number) => self.numbered(number)?,
+            None => self.chosen()?,
+        };
+        let number = to.number.ok_or_else(|| Error::Refused("the project keeps no history".into()))?;
+        let from = match from {
+            Some(number) => self.numbered(number)?,
+            None => self.before(number).ok_or_else(|| {
+                Error::Refused(format!("there is no valid snapshot before {number} to compare it with"))
+            })?,
+        };
+        let difference = database::compare(&self.stock.database(from)?, &self.stock.database(to)?)?;
+        Ok(Changes {
+            from: from.number.unwrap_or(0),
+            to: number,
+            lines: lines(&difference),
+            changes: serde_json::to_value(&difference).map_err(|e| Error::Refused(e.to_string()))?,
+        })
+    }
+
+    fn extract(&self, number: u64) -> Result<(Content, SystemTime)> {
+        let snapshot = self.numbered(number)?;
+        Ok((self.stock.files.open(&snapshot.file)?, snapshot.time().into()))
+    }
+
+    fn prune(&self, keep: usize, dry_run: bool) -> Result<Pruned> {
+        prune::prune(self, keep, dry_run)
+    }
+}
+
+/// The changes for people.
+fn lines(difference: &Difference) -> Vec<String> {
+    let name = |sample: &SampleName| {
+        let twin =
+            if sample.twin > 1 { format!(" (the {}. of this name)", sample.twin) } else { String::new() };
+        format!("{}/{}{twin}", sample.experiment, sample.name)
+    };
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(difference.added.iter().map(|sample| format!("sample added    {}", name(sample))));
+    lines.extend(difference.removed.iter().map(|sample| format!("sample removed  {}", name(sample))));
+    for change in &difference.edited {
+        let mut what = Vec::new();
+        let events = &change.events;
+        for (count, how) in [(events.added, "added"), (events.removed, "removed"), (events.edited, "edited")]
+        {
+            if count > 0 {
+                what.push(format!("{count} event{} {how}", if count == 1 { "" } else { "s" }));
+            }
+        }
+        let Counts { before, after } = change.trace_rows;
+        match (before == after, change.trace_differs) {
+            (false, _) => what.push(format!("trace rows {before} -> {after}")),
+            (true, true) => what.push("values of the trace changed".into()),
+            (true, false) => {}
+        }
+        if !change.fields.is_empty() {
+            what.push(change.fields.join(", "));
+        }
+        lines.push(format!("sample edited   {}: {}", name(&change.sample), what.join("; ")));
+    }
+    if !difference.meta.is_empty() {
+        lines.push(format!("project         {}", difference.meta.join(", ")));
+    }
+    lines
+}

@@ -1,0 +1,92 @@
+//! What can be asked of a project that keeps its earlier states, for any format that does.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::tree::Content;
+
+/// One earlier state, or the current one.
+#[derive(Debug, Clone, Serialize)]
+pub struct State {
+    /// Its number.
+    pub number: u64,
+    /// Its name in the project.
+    pub name: String,
+    /// When it was written, UTC.
+    pub time: String,
+    /// Bytes.
+    pub size: u64,
+    /// Whether it can be shown.
+    pub valid: bool,
+    /// What is wrong with it, if it cannot.
+    pub problem: Option<String>,
+    /// Whether it is the current one.
+    pub current: bool,
+    /// The rows before and after of each table that differs from the valid state before it; none for the first.
+    pub changed: Option<BTreeMap<String, Rows>>,
+}
+
+/// Rows of a table.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Rows {
+    /// In the state before.
+    pub before: u64,
+    /// In this one.
+    pub after: u64,
+}
+
+/// What changed between two states.
+#[derive(Debug, Clone, Serialize)]
+pub struct Changes {
+    /// The number of the first.
+    pub from: u64,
+    /// The number of the second.
+    pub to: u64,
+    /// The changes, in the words of the format.
+    #[serde(flatten)]
+    pub changes: serde_json::Value,
+    /// The same, a line for each.
+    #[serde(skip)]
+    pub lines: Vec<String>,
+}
+
+/// What pruning has done, or would do.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Pruned {
+    /// Numbers of states that were removed.
+    pub removed: Vec<u64>,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Numbers of states that stay beyond those that were to be kept, and why.
+    pub spared: Vec<Spared>,
+    /// How many stay in all.
+    pub kept: usize,
+}
+
+/// A state that is older than those that were to be kept, and stays.
+#[derive(Debug, Clone, Serialize)]
+pub struct Spared {
+    /// Its name.
+    pub name: String,
+    /// Why it stays.
+    pub because: String,
+}
+
+/// A project that keeps its earlier states.
+pub trait Versions {
+    /// All states, the oldest first. Looks at all of each; `progress` is told bytes done and bytes in all.
+    fn log(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<State>>;
+
+    /// What changed from one state to another. Without the second it is the current one, without the first the valid
+    /// one before that.
+    fn diff(&self, from: Option<u64>, to: Option<u64>) -> Result<Changes>;
+
+    /// The stored bytes of a state, and when it was written.
+    fn extract(&self, number: u64) -> Result<(Content, std::time::SystemTime)>;
+
+    /// Removes old states, and keeps the newest `keep` that are valid, the current one, and whatever may hold what no
+    /// other has. With `dry_run` nothing is removed.
+    fn prune(&self, keep: usize, dry_run: bool) -> Result<Pruned>;
+}

@@ -1,0 +1,186 @@
+//! Names of a file as names in a directory.
+//!
+//! A dot between two letters parts directories; any other stays in its name. What no file may be called, and what a
+//! terminal or another system would stumble over, is `%XX`, and so is a `%` that would be taken for one of these:
+//! joined with dots and unescaped, a path is the stored name again. One that is too long for a file system is cut
+//! and ends in a digest; `header.json` has it whole.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::tree::SafePath;
+
+/// The longest path that a name becomes; what is mounted adds to it.
+const MAX_PATH: usize = 2048;
+
+/// The longest name of one file, with room for a suffix and a twin's number.
+const MAX_NAME: usize = 200;
+
+/// Paths that are given out once. Constant work for each, also where a million bear the same name.
+#[derive(Debug, Default)]
+pub struct Names {
+    taken: HashSet<Vec<u8>>,
+    /// Of names that were asked for, the number of the twin to try next.
+    next: HashMap<Vec<u8>, u64>,
+}
+
+impl Names {
+    /// Takes a path as it is; whether it was free.
+    pub fn take(&mut self, path: Vec<u8>) -> bool {
+        self.taken.insert(path)
+    }
+
+    /// All that are taken.
+    pub fn taken(&self) -> &HashSet<Vec<u8>> {
+        &self.taken
+    }
+
+    /// The path itself, or the first of its twins `~2`, `~3` that is free.
+    pub fn free(&mut self, path: Vec<u8>) -> Vec<u8> {
+        if self.taken.insert(path.clone()) {
+            return path;
+        }
+        let next = self.next.entry(path.clone()).or_insert(2);
+        loop {
+            let twin = [&path[..], format!("~{next}").as_bytes()].concat();
+            *next += 1;
+            if self.taken.insert(twin.clone()) {
+                return twin;
+            }
+        }
+    }
+}
+
+/// The path of a label: dotted names are directories.
+pub fn path_of(name: &[u8]) -> Vec<u8> {
+    let is_separator = |at: usize| {
+        name[at] == b'.' && at > 0 && name[at - 1] != b'.' && name.get(at + 1).is_some_and(|b| *b != b'.')
+    };
+    let mut path = Vec::with_capacity(name.len() + 8);
+    let mut from = 0;
+    for at in (0..name.len()).filter(|at| is_separator(*at)).chain([name.len()]) {
+        if from > 0 {
+            path.push(b'/');
+        }
+        path.extend(component(&name[from..at]));
+        from = at + 1;
+    }
+    if path.len() > MAX_PATH { cut(name) } else { path }
+}
+
+/// One name, whatever is in it, as the name of one file.
+pub fn component(name: &[u8]) -> Vec<u8> {
+    if name.is_empty() {
+        return b"%".to_vec();
+    }
+    if name == b"%" {
+        return b"%25".to_vec();
+    }
+    let mut out = Vec::with_capacity(name.len());
+    let dots = matches!(name, b"." | b"..");
+    for chunk in name.utf8_chunks() {
+        let hex = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
+        for (at, c) in chunk.valid().char_indices() {
+            match c {
+                '/' | '\\' | '\0'..='\x1F' | '\x7F' => escape(&mut out, c as u8),
+                '.' if dots => escape(&mut out, b'.'),
+                '%' if hex(&chunk.valid()[at + 1..]) => escape(&mut out, b'%'),
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| escape(&mut out, *byte));
+    }
+    // Other scripts have dots too, which sync programs take for ours.
+    if SafePath::check(&out).is_err() && out.len() <= MAX_NAME {
+        out = name.iter().flat_map(|byte| format!("%{byte:02X}").into_bytes()).collect();
+    }
+    if out.len() > MAX_NAME { cut(name) } else { out }
+}
+
+/// Whether a label's path does not tell all of its name.
+pub fn is_cut(name: &[u8]) -> bool {
+    // A byte becomes three at most.
+    name.len() > MAX_NAME / 3 && unescaped(&path_of(name)) != name
+}
+
+/// The stored name of a path that [`path_of`] has made.
+pub fn unescaped(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    for (n, part) in path.split(|b| *b == b'/').enumerate() {
+        if n > 0 {
+            out.push(b'.');
+        }
+        if part == b"%" {
+            continue;
+        }
+        let mut at = 0;
+        while at < part.len() {
+            let code = part.get(at + 1..at + 3).filter(|_| part[at] == b'%');
+            let code = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+            out.push(code.unwrap_or(part[at]));
+            at += if code.is_some() { 3 } else { 1 };
+        }
+    }
+    out
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+}
+
+/// The beginning of a name, as far as it is harmless, and a digest of all of it.
+fn cut(name: &[u8]) -> Vec<u8> {
+    let harmless = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'_' || **b == b'-';
+    let mut out: Vec<u8> = name.iter().take_while(harmless).take(100).copied().collect();
+    out.extend_from_slice(b"~");
+    out.extend_from_slice(&blake3::hash(name).to_hex().as_bytes()[..16]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn dots_part_directories_and_nothing_leads_elsewhere() {
+        for (name, path) in [
+            (&b"imaging.raw"[..], &b"imaging/raw"[..]),
+            (b"a.b.c", b"a/b/c"),
+            (b"..", b"%2E%2E"),
+            (b".", b"%2E"),
+            (b"", b"%"),
+            (b"%", b"%25"),
+            (b".hid", b".hid"),
+            (b"a..b", b"a..b"),
+            (b"a.", b"a."),
+            (b"a/b", b"a%2Fb"),
+            (b"../../etc", b"..%2F..%2Fetc"),
+            (b"a\nb", b"a%0Ab"),
+            (b"a\0b", b"a%00b"),
+            (b"50%", b"50%"),
+            (b"50%25", b"50%2525"),
+            (b"\xFF\xFE", b"%FF%FE"),
+            ("māori".as_bytes(), "māori".as_bytes()),
+        ] {
+            assert_eq!(path_of(name), path, "{}", name.escape_ascii());
+        }
+        for long in [b"n".repeat(300), b"x.".repeat(20_000), b"/".repeat(100)] {
+            assert!(path_of(&long).len() <= 120 && is_cut(&long));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_safe_and_come_back(
+            name in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..80),
+                "[a-z./%2F\\\\․]{0,40}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let path = path_of(&name);
+            prop_assert!(SafePath::check(&path).is_ok(), "{}", path.escape_ascii());
+            prop_assert_eq!(unescaped(&path) != name, is_cut(&name));
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! A VSF file as a project: its labels as a tree.
+//!
+//! Opening costs the header. A section with fields is a door, behind which a [`View`] is made when somebody looks; raw
+//! bytes are files where they lie. A section in whose directory other sections are cannot be a door, and is read at
+//! once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::file::{File, Kind, Label};
+use super::names::{Names, is_cut, path_of};
+use super::value::Value;
+use super::view::{Attributes, Entry, Place, Shown, View, leaf};
+use super::{show, verify};
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, Severity};
+use crate::format::{Container, Description, OpenOptions};
+use crate::store::Source;
+use crate::tree::{Branch, Builder, Content, Leaf, NodeId, SafePath, Time, Tree};
+
+/// Views that are kept though nobody uses them.
+const KEPT: usize = 256;
+
+/// Labels up to which `header.json` is made when the file is opened.
+const FEW: usize = 5_000;
+
+/// The number of `header.json` among what is derived.
+const HEADER: u32 = 0;
+
+/// A VSF file that is open.
+#[derive(Debug)]
+pub struct Project {
+    source: Arc<Source>,
+    file: File,
+    tree: Tree,
+    /// Files of labels that hold their values themselves, and of sections that are no doors.
+    entries: Vec<Entry>,
+    place: Place,
+    header: OnceLock<Arc<[u8]>>,
+    /// By the number of the label and of the directory.
+    views: Mutex<HashMap<(u32, u64), Arc<View>>>,
+    findings: Arc<Findings>,
+}
+
+/// Opens a VSF file: reads its header.
+pub fn open(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
+    let file = super::open(source.as_ref()).map_err(|error| match error {
+        Error::Damaged { what, .. } => Error::not_a_project(source.path(), what),
+        other => other,
+    })?;
+    let findings = Arc::new(Findings::default());
+    file.findings.iter().for_each(|finding| findings.add(finding.clone()));
+    let place = place_of(&source, &file)?;
+    let (tree, entries) = Layout::new(&source, &file, place, &findings).build()?;
+    let (header, views) = (OnceLock::new(), Mutex::default());
+    Ok(Arc::new(Project { source, file, tree, entries, place, header, views, findings }))
+}
+
+/// The time in the file, where there is one, else the file's own; and what tells its state from others.
+fn place_of(source: &Source, file: &File) -> Result<Place> {
+    let stamp = source.stamp();
+    let written = file.header.items.iter().find_map(|item| match item.value {
+        Value::Time(time) => time.unix_nanos(),
+        _ => None,
+    });
+    let own = i128::from(stamp.mtime.0) * 1_000_000_000 + i128::from(stamp.mtime.1);
+    // Times that no file system knows are those of a writer without a clock.
+    let nanos = written.filter(|n| (0..=253_402_300_799_000_000_000).contains(n)).unwrap_or(own);
+    let time = Time {
+        seconds: nanos.div_euclid(1_000_000_000) as i64,
+        nanos: nanos.rem_euclid(1_000_000_000) as u32,
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&source.read_range(file.header.span.clone())?);
+    for number in [stamp.size as i64, stamp.mtime.0, stamp.mtime.1] {
+        hasher.update(&number.to_le_bytes());
+    }
+    let digest = hasher.finalize();
+    let identity = u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("eight bytes"));
+    Ok(Place { root: 1, time, identity })
+}
+
+/// The tree while it is made.
+struct Layout<'a> {
+    file: &'a File,
+    place: Place,
+    findings: &'a Findings,
+    builder: Builder,
+    shown: Shown<'a>,
+    /// Paths that something is at, or below.
+    names: Names,
+    /// Sections that have their own name.
+    doors: HashSet<Vec<u8>>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
+        let builder = Builder::new(file.labels.len());
+        let shown = Shown::new(source, file);
+        Layout { file, place, findings, builder, shown, names: Names::default(), doors: HashSet::new() }
+    }
+
+    fn build(mut self) -> Result<(Tree, Vec<Entry>)> {
+        let paths: Vec<Vec<u8>> = self.file.labels.iter().map(|label| path_of(&label.name)).collect();
+        // Directories that labels stand in: no file gets the name of one.
+        for path in &paths {
+            for at in path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at) {
+                self.names.take(path[..at].to_vec());
+            }
+        }
+        let folders = self.names.taken().clone();
+        // Nor that of a section: where both meet, the section is found under its name.
+        let sections = self.file.labels.iter().zip(&paths).filter(|(label, _)| label.kind() == Kind::Section);
+        for (_, path) in sections {
+            self.names.take(path.clone());
+        }
+        for (n, (label, path)) in self.file.labels.iter().zip(&paths).enumerate() {
+            if is_cut(&label.name) {
+                let text = "the name is too long to be shown; header.json has it";
+                let finding = Finding::new(
+                    Severity::Notice,
+                    "vsf-long-name",
+                    label.title(),
+                    text,
+                    "give it a shorter one",
+                );
+                self.findings.add(finding);
+            }
+            self.label(n as u32, label, path, &folders)?;
+        }
+        let header = self.names.free(b"header.json".to_vec());
+        // To say how long it is takes making it, which is for whoever asks where there are many labels.
+        let few = self.file.labels.len() <= FEW;
+        let size = if few { show::header_text(self.file).len() as u64 } else { Leaf::LATE };
+        let leaf = Leaf {
+            size,
+            time: self.place.time,
+            mode: 0o444,
+            kind: crate::tree::Kind::File,
+            entry: Leaf::derived(HEADER),
+            identity: self.place.identity,
+        };
+        self.builder.leaf(SafePath::check(&header).expect("a plain name"), leaf)?;
+        self.builder.top(self.place.time);
+        Ok((self.builder.finish().0, self.shown.entries))
+    }
+
+    fn label(&mut self, n: u32, label: &Label, path: &[u8], folders: &HashSet<Vec<u8>>) -> Result<()> {
+        match label.kind() {
+            Kind::Blob => {
+                let path = self.names.free([path, b".bin"].concat());
+                // What is not there has no size; to read it is an error.
+                let size = self.file.range(label).map_or(0, |range| range.end - range.start);
+                let leaf = Leaf { size, ..leaf(&Content::Bytes(Arc::from([])), n, self.place) };
+                self.leaf(&path, leaf)
+            }
+            Kind::Section if folders.contains(path) => {
+                self.inner(|shown, file, findings| match shown.label(path, file, label, findings) {
+                    Err(error @ Error::Damaged { .. }) => {
+                        Finding::of_damage(&error).into_iter().for_each(|finding| findings.add(finding));
+                        Ok(())
+                    }
+                    other => other,
+                })
+            }
+            Kind::Section => {
+                let first = self.doors.insert(path.to_vec());
+                let path = if first { path.to_vec() } else { self.names.free(path.to_vec()) };
+                match SafePath::check(&path) {
+                    Ok(path) => self.builder.door(path, self.place.time, n),
+                    Err(_) => Ok(()),
+                }
+            }
+            Kind::Inline | Kind::Flag => {
+                let (folder, name) = match path.iter().rposition(|b| *b == b'/') {
+                    Some(at) => (&path[..at], &path[at + 1..]),
+                    None => (&b""[..], path),
+                };
+                self.inner(|shown, file, _| match &label.values[..] {
+                    [] => {
+                        shown.empty(folder, name);
+                        Ok(())
+                    }
+                    values => shown.values(folder, name, values, file),
+                })
+            }
+        }
+    }
+
+    /// Adds files that are made at once.
+    fn inner(&mut self, make: impl FnOnce(&mut Shown<'a>, &File, &Findings) -> Result<()>) -> Result<()> {
+        let before = self.shown.entries.len();
+        make(&mut self.shown, self.file, self.findings)?;
+        let labels = self.file.labels.len();
+        for n in before..self.shown.entries.len() {
+            let path = self.names.free(self.shown.entries[n].path.clone());
+            let leaf = leaf(&self.shown.entries[n].content, (labels + n) as u32, self.place);
+            self.leaf(&path, leaf)?;
+        }
+        Ok(())
+    }
+
+    fn leaf(&mut self, path: &[u8], leaf: Leaf) -> Result<()> {
+        match SafePath::check(path) {
+            Ok(path) => self.builder.leaf(path, leaf).map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Project {
+    fn label(&self, node: NodeId) -> Option<(&Label, u32)> {
+        let it = self.tree.node(node);
+        let number = it.door().or_else(|| it.entry())?;
+        Some((self.file.labels.get(number as usize)?, number))
+    }
+
+    fn header(&self) -> Arc<[u8]> {
+        self.header.get_or_init(|| show::header_text(&self.file).into()).clone()
+    }
+}
+
+impl Branch for Project {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        let it = self.tree.node(node);
+        if it.derived() == Some(HEADER) {
+            return Ok(Content::Bytes(self.header()));
+        }
+        let Some(entry) = it.entry() else { return Err(Error::IsADirectory(self.tree.shown(node))) };
+        match self.file.labels.get(entry as usize) {
+            Some(label) => {
+                let range = self.file.range(label).map_err(|wrong| wrong.about(&self.tree.shown(node)))?;
+                Ok(Content::Range(self.source.clone(), range))
+            }
+            None => Ok(self.entries[entry as usize - self.file.labels.len()].content.clone()),
+        }
+    }
+
+    fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
+        if let Some(view) = self.open_door(node) {
+            return Some(Ok(view));
+        }
+        let it = self.tree.node(node);
+        it.door()?;
+        let (label, number) = self.label(node)?;
+        let place = Place { root: it.ino, ..self.place };
+        let view = match View::new(&self.source, &self.file, label, place, &self.findings) {
+            Ok(view) => Arc::new(view),
+            Err(error) => return Some(Err(error)),
+        };
+        let mut views = self.views.lock();
+        if views.len() >= KEPT {
+            views.retain(|_, view| Arc::strong_count(view) > 1);
+        }
+        Some(Ok(views.entry((number, it.ino)).or_insert(view).clone()))
+    }
+
+    fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
+        let it = self.tree.node(node);
+        let view = self.views.lock().get(&(it.door()?, it.ino)).cloned();
+        view.map(|view| view as Arc<dyn Branch>)
+    }
+
+    fn attributes(&self, node: NodeId) -> Attributes {
+        let Some((label, _)) = self.label(node) else {
+            let entry = self.tree.node(node).entry();
+            let own = entry.and_then(|n| self.entries.get(n as usize - self.file.labels.len()));
+            return own.map(|entry| entry.attributes.clone()).unwrap_or_default();
+        };
+        let Some(reference) = &label.reference else { return Vec::new() };
+        let mut list = vec![("user.vsf.offset", reference.offset.to_string())];
+        list.extend(reference.count.map(|n| ("user.vsf.count", n.to_string())));
+        list.sort();
+        list
+    }
+}
+
+impl Container for Project {
+    fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    fn kind(&self) -> &'static str {
+        "vsf"
+    }
+
+    fn opens_all(&self) -> bool {
+        self.file.labels.iter().all(|label| label.reference.is_none() || self.file.range(label).is_ok())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.file.header.broken.is_none()
+    }
+
+    fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    fn shared_findings(&self) -> Arc<Findings> {
+        self.findings.clone()
+    }
+
+    fn describe(&self) -> Description {
+        let count = |kind: Kind| self.file.labels.iter().filter(|label| label.kind() == kind).count() as u64;
+        let counts = [("labels", self.file.labels.len() as u64), ("sections", count(Kind::Section))];
+        let blobs = [("blobs", count(Kind::Blob)), ("bytes", self.file.size)];
+        Description {
+            source: self.source.path().display().to_string(),
+            kind: self.kind(),
+            version: self.file.header.version().map(|z| z.to_string()),
+            id: None,
+            title: None,
+            current: None,
+            chosen_because: None,
+            counts: counts.into_iter().chain(blobs).collect(),
+            datasets: Vec::new(),
+            findings: self.findings.list(),
+        }
+    }
+
+    /// Reads every section, and checks every seal.
+    fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let mut seen = HashSet::new();
+        let mut budget = self.file.size.saturating_mul(4).saturating_add(64 << 20);
+        for label in &self.file.labels {
+            let Ok(range) = self.file.range(label) else { continue };
+            // A hostile header can point to the same bytes a million times.
+            if label.kind() != Kind::Section || !seen.insert(range.start) {
+                continue;
+            }
+            // Nor is more read than a file of sections that lie apart can hold.
+            let Some(left) = budget.checked_sub(range.end - range.start) else {
+                let text = "sections lie upon each other; not all of them were verified";
+                let remedy = "ask for a file from its writer that does not contradict itself";
+                self.findings.add(Finding::new(
+                    Severity::Warning,
+                    "vsf-overlap",
+                    label.title(),
+                    text,
+                    remedy,
+                ));
+                break;
+            };
+            budget = left;
+            let body = self.file.section(self.source.as_ref(), label)?;
+            self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
+            let seal = verify::verify_section(self.source.as_ref(), &self.file, label, &body)?;
+            seal.and_then(|check| check.finding()).into_iter().for_each(|finding| self.findings.add(finding));
+        }
+        let mut done = 0;
+        let all = self.file.size.max(1);
+        let checks = verify::verify(self.source.as_ref(), &self.file, &[], &mut |bytes| {
+            done += bytes;
+            // Some rules read the file more than once.
+            progress(done.min(all - 1), all);
+        })?;
+        checks.iter().filter_map(|check| check.finding()).for_each(|finding| self.findings.add(finding));
+        progress(all, all);
+        self.source.check()
+    }
+
+    /// Nothing in the file tells whether its raw bytes are still the same: only a file that was not touched is.
+    fn continues(&self, older: &dyn Container) -> bool {
+        older.as_any().is::<Project>() && self.source.stamp() == older.source().stamp()
+    }
+
+    fn forget_decoded(&self) {
+        self.views.lock().clear();
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

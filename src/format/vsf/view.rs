@@ -1,0 +1,349 @@
+//! A section as a directory: one file for every field.
+//!
+//! A view is made when somebody looks into the section for the first time. What is small is in it; arrays are
+//! ranges of the file behind a head, or made as they are read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::arrays::{self, Gathered, Order, Unpacked};
+use super::element::Element;
+use super::file::{File, Label};
+use super::names::{Names, component};
+use super::value::{Data, Item, Packed, Reference, Section, Tensor, Value, Wrapped};
+use super::{npy, show};
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, Severity};
+use crate::store::Source;
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree};
+
+/// Wrapped bytes are shown unwrapped up to here.
+const UNWRAP: u64 = 16 << 20;
+
+/// Sections of more fields have no `section.json`.
+const MANY: u64 = 100_000;
+
+/// Extended attributes, in the order of names.
+pub type Attributes = Vec<(&'static str, String)>;
+
+/// A file that is shown.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its path below where it is shown.
+    pub path: Vec<u8>,
+    /// Its bytes.
+    pub content: Content,
+    /// What else is known of it.
+    pub attributes: Attributes,
+}
+
+/// The files that values become.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    source: &'a Arc<Source>,
+    version: u64,
+    /// The files.
+    pub entries: Vec<Entry>,
+    /// The directories that nothing may be in.
+    pub folders: Vec<Vec<u8>>,
+    names: Names,
+}
+
+impl<'a> Shown<'a> {
+    /// None yet.
+    pub fn new(source: &'a Arc<Source>, file: &File) -> Shown<'a> {
+        let version = file.header.version().unwrap_or(0);
+        Shown { source, version, entries: Vec::new(), folders: Vec::new(), names: Names::default() }
+    }
+
+    /// `folder/name`, or its first twin that is free; taken from now on.
+    fn free(&mut self, folder: &[u8], name: &[u8], suffix: &str) -> Vec<u8> {
+        let mut path = folder.to_vec();
+        if !folder.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        path.extend_from_slice(suffix.as_bytes());
+        self.names.free(path)
+    }
+
+    fn put(&mut self, folder: &[u8], name: &[u8], suffix: &str, content: Content, attributes: Attributes) {
+        let path = self.free(folder, name, suffix);
+        self.entries.push(Entry { path, content, attributes });
+    }
+
+    fn bytes(&mut self, folder: &[u8], name: &[u8], suffix: &str, bytes: Vec<u8>, attributes: Attributes) {
+        self.put(folder, name, suffix, Content::Bytes(bytes.into()), attributes);
+    }
+
+    fn range(&mut self, folder: &[u8], name: &[u8], suffix: &str, range: Range<u64>, attributes: Attributes) {
+        let content = Content::Range(self.source.clone(), range);
+        self.put(folder, name, suffix, content, attributes);
+    }
+
+    /// The files of a section, in `folder`.
+    pub fn section(&mut self, folder: &[u8], section: &Section, file: &File) -> Result<()> {
+        self.folders.push(folder.to_vec());
+        for (n, item) in section.items.iter().enumerate() {
+            self.value(folder, n.to_string().as_bytes(), item, file)?;
+        }
+        for field in &section.fields {
+            let name = component(&field.name);
+            match field.reference() {
+                _ if field.values.is_empty() => self.empty(folder, &name),
+                Some(reference) if field.values.len() <= 3 => self.reference(folder, &name, &reference, file),
+                _ => self.values(folder, &name, &field.values, file)?,
+            }
+        }
+        if let Some(rest) = &section.rest {
+            self.range(folder, b"section", ".rest", rest.range.clone(), Vec::new());
+        }
+        Ok(())
+    }
+
+    /// A name without a value: an empty file.
+    pub fn empty(&mut self, folder: &[u8], name: &[u8]) {
+        self.bytes(folder, name, "", Vec::new(), Vec::new());
+    }
+
+    /// All values of a field: in one file where each is a line.
+    pub fn values(&mut self, folder: &[u8], name: &[u8], items: &[Item], file: &File) -> Result<()> {
+        let lines: Option<Vec<Vec<u8>>> =
+            items.iter().map(|item| show::line(&item.value, self.version)).collect();
+        if let Some(lines) = lines {
+            let mut text = lines.join(&b'\n');
+            text.push(b'\n');
+            let kinds: Vec<String> = items.iter().map(|item| item.value.kind()).collect();
+            self.bytes(folder, name, "", text, vec![("user.vsf.type", kinds.join(","))]);
+            return Ok(());
+        }
+        items.iter().try_for_each(|item| self.value(folder, name, item, file))
+    }
+
+    fn value(&mut self, folder: &[u8], name: &[u8], item: &Item, file: &File) -> Result<()> {
+        if let Some(mut line) = show::line(&item.value, self.version) {
+            line.push(b'\n');
+            self.bytes(folder, name, "", line, vec![("user.vsf.type", item.value.kind())]);
+            return Ok(());
+        }
+        let kind = ("user.vsf.type", item.value.kind());
+        let whole = item.span.clone();
+        match &item.value {
+            Value::Tensor(tensor) => self.tensor(folder, name, tensor)?,
+            Value::Packed(packed) => self.packed(folder, name, packed),
+            Value::Section(section) => {
+                let inner = self.free(folder, name, "");
+                self.section(&inner, section, file)?;
+            }
+            Value::Text(chars, data) => {
+                let attributes = vec![("user.vsf.count", chars.to_string()), kind];
+                self.range(folder, name, ".x", tail(&whole, data), attributes);
+            }
+            Value::Wrapped(wrapped) => self.wrapped(folder, name, &whole, wrapped)?,
+            // Text that is too long to be held, and hashes that are.
+            Value::Name(data) | Value::Ascii(_, data) => {
+                self.range(folder, name, ".txt", tail(&whole, data), vec![kind]);
+            }
+            Value::Hash(s) | Value::Signature(s) | Value::Key(s) | Value::Mac(_, s) => {
+                self.range(folder, name, ".bin", tail(&whole, &s.data), vec![kind]);
+            }
+            _ => self.range(folder, name, ".raw", whole, vec![kind]),
+        }
+        Ok(())
+    }
+
+    fn reference(&mut self, folder: &[u8], name: &[u8], reference: &Reference, file: &File) {
+        let count = reference.count.map_or(String::new(), |n| n.to_string());
+        let attributes = vec![
+            ("user.vsf.count", count.clone()),
+            ("user.vsf.offset", reference.offset.to_string()),
+            ("user.vsf.type", "o".to_string()),
+        ];
+        match reference.range(file.size) {
+            Some(range) if reference.count.is_none_or(|n| n == 0) => {
+                self.range(folder, name, ".bin", range, attributes);
+            }
+            _ => {
+                let line = format!("{} {} {count}\n", reference.offset, reference.size);
+                self.bytes(folder, name, "", line.into_bytes(), attributes);
+            }
+        }
+    }
+
+    fn tensor(&mut self, folder: &[u8], name: &[u8], tensor: &Tensor) -> Result<()> {
+        let Data::At(range) = tensor.data.clone() else { return Ok(()) };
+        let attributes = vec![
+            ("user.vsf.count", tensor.count().to_string()),
+            ("user.vsf.offset", range.start.to_string()),
+            ("user.vsf.shape", list(&tensor.shape)),
+            ("user.vsf.type", tensor.element.to_string()),
+        ];
+        let stored = Content::Range(self.source.clone(), range.clone());
+        let order = arrays::order(tensor);
+        let body = match (tensor.element, order) {
+            _ if tensor.shape.len() > npy::MAX_RANK => None,
+            (Element::Bool, Order::Rows) => Some(Content::Coded(Arc::new(Unpacked {
+                source: self.source.clone(),
+                range: range.clone(),
+                bits: 1,
+                width: 1,
+                count: tensor.count(),
+            }))),
+            (Element::Bool, _) => None,
+            (_, Order::Rows | Order::Columns) => Some(stored.clone()),
+            (_, Order::Other) => {
+                Gathered::new(self.source.clone(), tensor)?.map(|g| Content::Coded(Arc::new(g)))
+            }
+        };
+        match body {
+            Some(body) => {
+                let head = npy::head(&npy::dtype(tensor.element), &tensor.shape, order == Order::Columns);
+                self.put(folder, name, ".npy", Content::Headed(head.into(), Arc::new(body), 0), attributes);
+            }
+            None => self.put(folder, name, ".bin", stored, attributes),
+        }
+        Ok(())
+    }
+
+    fn packed(&mut self, folder: &[u8], name: &[u8], packed: &Packed) {
+        let Data::At(range) = packed.data.clone() else { return };
+        let attributes = vec![
+            ("user.vsf.bits", packed.bits.to_string()),
+            ("user.vsf.count", packed.count().to_string()),
+            ("user.vsf.offset", range.start.to_string()),
+            ("user.vsf.shape", list(&packed.shape)),
+            ("user.vsf.type", if packed.design { "bp" } else { "p" }.to_string()),
+        ];
+        let count = packed.count();
+        let unpacked =
+            npy::unpacked(packed.bits).filter(|(_, width)| count <= i64::MAX as u64 / *width as u64);
+        if let Some((dtype, width)) = unpacked.filter(|_| packed.shape.len() <= npy::MAX_RANK) {
+            let head = npy::head(dtype, &packed.shape, false);
+            let (source, range) = (self.source.clone(), range.clone());
+            let body = Unpacked { source, range, bits: packed.bits, width, count };
+            let content = Content::Headed(head.into(), Arc::new(Content::Coded(Arc::new(body))), 0);
+            self.put(folder, name, ".npy", content, attributes.clone());
+        }
+        self.range(folder, name, ".packed", range, attributes);
+    }
+
+    /// The wrapped bytes, and beside them what is in them where that can be told.
+    fn wrapped(&mut self, folder: &[u8], name: &[u8], whole: &Range<u64>, wrapped: &Wrapped) -> Result<()> {
+        let attributes = vec![("user.vsf.type", format!("v{}", char::from(wrapped.code)))];
+        match wrapped.unwrap_bytes(self.source.as_ref(), UNWRAP) {
+            Ok(Some(inner)) => self.bytes(folder, name, ".bin", inner, attributes.clone()),
+            Ok(None) | Err(super::Fault::Wrong(_)) => {}
+            Err(super::Fault::Input(error)) => return Err(error),
+        }
+        self.range(folder, name, ".wrapped", tail(whole, &wrapped.data), attributes);
+        Ok(())
+    }
+}
+
+/// Where the bytes of a value lie, which are at its end.
+fn tail(whole: &Range<u64>, data: &Data) -> Range<u64> {
+    whole.end - data.len()..whole.end
+}
+
+fn list(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Where a view hangs, and what its files bear.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The number of the directory.
+    pub root: u64,
+    /// The time of all files.
+    pub time: Time,
+    /// What tells this state of the file from others.
+    pub identity: u64,
+}
+
+/// A section as a directory.
+#[derive(Debug)]
+pub struct View {
+    tree: Tree,
+    entries: Vec<Entry>,
+}
+
+impl View {
+    /// The view of a label's section.
+    pub fn new(
+        source: &Arc<Source>,
+        file: &File,
+        label: &Label,
+        place: Place,
+        findings: &Findings,
+    ) -> Result<View> {
+        let mut shown = Shown::new(source, file);
+        shown.label(b"", file, label, findings)?;
+        let mut builder = Builder::new(shown.entries.len());
+        builder.hang_below(place.root);
+        builder.top(place.time);
+        for folder in shown.folders.iter().filter(|folder| !folder.is_empty()) {
+            if let Ok(path) = SafePath::check(folder) {
+                builder.directory(path, place.time, None)?;
+            }
+        }
+        for (n, entry) in shown.entries.iter().enumerate() {
+            // A path of too many levels is not shown; `section.json` has what is there.
+            if let Ok(path) = SafePath::check(&entry.path) {
+                builder.leaf(path, leaf(&entry.content, n as u32, place))?;
+            }
+        }
+        Ok(View { tree: builder.finish().0, entries: shown.entries })
+    }
+}
+
+impl Shown<'_> {
+    /// The files of a label's section, and its `section.json`, in `folder`.
+    pub fn label(&mut self, folder: &[u8], file: &File, label: &Label, findings: &Findings) -> Result<()> {
+        let body = file.section(self.source.as_ref(), label)?;
+        file.oddities(label, &body).into_iter().for_each(|finding| findings.add(finding));
+        if body.section.count() <= MANY {
+            let json = show::pretty(&show::section(&body.section, self.version));
+            self.bytes(folder, b"section.json", "", json, Vec::new());
+        } else {
+            let text = format!("{} fields; there is no section.json", body.section.count());
+            findings.add(Finding::new(
+                Severity::Notice,
+                "vsf-large",
+                label.title(),
+                text,
+                "nothing has to be done",
+            ));
+        }
+        self.section(folder, &body.section, file)
+    }
+}
+
+/// The leaf of a file that is shown.
+pub fn leaf(content: &Content, entry: u32, place: Place) -> Leaf {
+    Leaf {
+        size: content.size(),
+        time: place.time,
+        mode: 0o444,
+        kind: Kind::File,
+        entry,
+        identity: place.identity,
+    }
+}
+
+impl Branch for View {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn open(&self, node: NodeId) -> Result<Content> {
+        match self.tree.node(node).entry() {
+            Some(entry) => Ok(self.entries[entry as usize].content.clone()),
+            None => Err(Error::IsADirectory(self.tree.shown(node))),
+        }
+    }
+
+    fn attributes(&self, node: NodeId) -> Attributes {
+        let entry = self.tree.node(node).entry();
+        entry.map(|entry| self.entries[entry as usize].attributes.clone()).unwrap_or_default()
+    }
+}

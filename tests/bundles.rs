@@ -1,0 +1,557 @@
+//! Bundles, containers and shared databases: what a mount of them shows, which snapshot is current, and that looking
+//! leaves no trace.
+//!
+//! What is expected comes from records beside the projects, compared by a program of its own that knows nothing of
+//! ours (`support/check_project.py`), or is made here.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{As, Mount, Reader, drop_caches, eventually, everybody, folder, run, succeed, vaso};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Copies a project of the collection into a folder that every user can read.
+fn project(name: &str) -> (TempDir, PathBuf) {
+    let data = common::data("bundles.tar.xz");
+    let path = data.path().join("bundle").join(name);
+    assert!(path.exists(), "{name}");
+    (data, path)
+}
+
+/// A small bundle made of two real snapshots: 1 is the empty one of a new project, 2 has data.
+struct Made {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl Made {
+    fn new() -> Made {
+        let (_data, from) = project("stale_lock.vasopack");
+        let folder = folder();
+        let path = folder.path().join("Study.vasopack");
+        succeed(Command::new("cp").arg("-a").arg(&from).arg(&path));
+        fs::remove_file(path.join(".lock")).unwrap();
+        fs::remove_dir(path.join(".staging")).unwrap();
+        Made { folder, path }
+    }
+
+    fn snapshot(&self, name: &str) -> PathBuf {
+        self.path.join("snapshots").join(name)
+    }
+
+    /// Another snapshot with the content of the second, under a name.
+    fn add(&self, name: &str) -> &Made {
+        fs::copy(self.snapshot("000002.sqlite"), self.snapshot(name)).unwrap();
+        self
+    }
+
+    fn head(&self, text: &[u8]) -> &Made {
+        fs::write(self.path.join("HEAD.json"), text).unwrap();
+        self
+    }
+
+    /// What is current, and why.
+    fn current(&self) -> (String, String) {
+        let info: Value =
+            serde_json::from_str(&succeed(vaso(As::Me).args(["info", "--json"]).arg(&self.path))).unwrap();
+        let text = |key: &str| info[key].as_str().unwrap_or("none").to_string();
+        (text("current"), text("chosen_because"))
+    }
+}
+
+/// What is done to a bundle, in words; which snapshot is current then, and a part of the reason.
+type Case = (&'static str, Box<dyn Fn(&Made)>, &'static str, &'static str);
+
+/// All that lies below a folder, which moves the access times of folders.
+fn everything(top: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = succeed(Command::new("find").arg(top)).lines().map(PathBuf::from).collect();
+    paths.sort();
+    assert!(paths.len() > 3);
+    paths
+}
+
+/// Everything that `stat` says, access times too.
+fn traces(paths: &[PathBuf]) -> Vec<String> {
+    let trace = |path: &PathBuf| {
+        let m = fs::symlink_metadata(path).unwrap();
+        let times = (m.atime(), m.atime_nsec(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+        format!("{path:?} {} {} {:o} {} {times:?}", m.size(), m.ino(), m.mode(), m.nlink())
+    };
+    paths.iter().map(trace).collect()
+}
+
+/// Bytes that a process has asked the system for.
+fn read_by(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let line = io.lines().find(|line| line.starts_with("rchar")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_a_mount_shows_equals_the_truth() {
+    let checker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/check_project.py");
+    let mut checked = 0;
+    for archive in ["bundles.tar.xz", "packages.tar.xz"] {
+        let data = common::data(archive);
+        for truth in fs::read_dir(data.path().join("truth")).unwrap() {
+            let truth = truth.unwrap().path();
+            let name = truth.file_stem().unwrap().to_str().unwrap().replace("__", "/");
+            if !name.starts_with("bundle/") && !name.starts_with("container/") {
+                continue;
+            }
+            let path = data.path().join(&name);
+            for who in everybody() {
+                let mount = Mount::new(who, &path, &[]);
+                let mut check = common::command(who, "/usr/bin/python3");
+                let output = run(check.arg(&checker).arg(&mount.dir).arg(&truth));
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(
+                    output.status.success(),
+                    "{name} {who:?}: {said}{}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 13, "{checked}");
+}
+
+#[test]
+fn the_newest_valid_snapshot_is_current_whatever_head_says() {
+    let cases: Vec<Case> = vec![
+        ("as it is", Box::new(|_| ()), "000002.sqlite", "as HEAD.json says"),
+        (
+            "torn",
+            Box::new(|m| {
+                m.head(b"{\"current\": \"0000");
+            }),
+            "000002.sqlite",
+            "torn",
+        ),
+        (
+            "nul",
+            Box::new(|m| {
+                m.head(&[0; 200]);
+            }),
+            "000002.sqlite",
+            "NUL",
+        ),
+        (
+            "empty",
+            Box::new(|m| {
+                m.head(b"");
+            }),
+            "000002.sqlite",
+            "empty",
+        ),
+        (
+            "missing",
+            Box::new(|m| fs::remove_file(m.path.join("HEAD.json")).unwrap()),
+            "000002.sqlite",
+            "HEAD.json is missing",
+        ),
+        (
+            "a crash between the snapshot and HEAD",
+            Box::new(|m| {
+                m.add("000003.sqlite");
+            }),
+            "000003.sqlite",
+            "HEAD.json names 000002.sqlite",
+        ),
+        (
+            "a save under way, and its snapshot missing",
+            Box::new(|m| {
+                m.add("000007.sqlite");
+                m.head(br#"{"current": "000009.sqlite", "previous": "000002.sqlite", "write_in_progress": true}"#);
+            }),
+            "000007.sqlite",
+            "a save was under way",
+        ),
+        (
+            "a placeholder of a cloud",
+            Box::new(|m| fs::write(m.snapshot("000003.sqlite"), b"").unwrap()),
+            "000002.sqlite",
+            "000003.sqlite is not valid",
+        ),
+        (
+            "cut off",
+            Box::new(|m| {
+                m.add("000003.sqlite");
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(m.snapshot("000003.sqlite"))
+                    .unwrap()
+                    .set_len(40_960)
+                    .unwrap();
+            }),
+            "000002.sqlite",
+            "000003.sqlite is not valid",
+        ),
+        (
+            "damaged inside",
+            Box::new(|m| {
+                let mut bytes = fs::read(m.snapshot("000002.sqlite")).unwrap();
+                // The type of every page but the first.
+                (4096..bytes.len()).step_by(4096).for_each(|at| bytes[at] = 0xee);
+                fs::write(m.snapshot("000003.sqlite"), bytes).unwrap();
+            }),
+            "000002.sqlite",
+            "000003.sqlite is not valid",
+        ),
+        (
+            "more digits",
+            Box::new(|m| {
+                m.add("1234567.sqlite").add("999999.sqlite");
+            }),
+            "1234567.sqlite",
+            "newest",
+        ),
+        (
+            "a copy of a number that is not there",
+            Box::new(|m| {
+                m.add("000004 (Anna's conflicted copy 2026-02-03).sqlite");
+            }),
+            "000004 (Anna's conflicted copy 2026-02-03).sqlite",
+            "newest",
+        ),
+        (
+            "a copy of a number that is there",
+            Box::new(|m| {
+                m.add("000002 (1).sqlite");
+            }),
+            "000002.sqlite",
+            "as HEAD.json says",
+        ),
+        (
+            "a HEAD of another machine",
+            Box::new(|m| {
+                m.add("000003.sqlite");
+                fs::write(m.path.join("HEAD-LAB7.json"), br#"{"current": "000003.sqlite"}"#).unwrap();
+            }),
+            "000003.sqlite",
+            "as HEAD-LAB7.json says",
+        ),
+        (
+            "not a number",
+            Box::new(|m| {
+                m.add("9.SQLITE").add("x9.sqlite").add("9.sqlite.tmp");
+            }),
+            "000002.sqlite",
+            "newest",
+        ),
+    ];
+    for (what, make, name, because) in cases {
+        let made = Made::new();
+        make(&made);
+        let (current, why) = made.current();
+        assert_eq!(current, name, "{what}");
+        assert!(why.contains(because), "{what}: {why}");
+        // A mount comes to the same, however it is looked at first.
+        for first in ["cat $M/current.sqlite >/dev/null", "ls $M/browse >/dev/null", "ls -l $M >/dev/null"] {
+            let mount = Mount::new(As::Me, &made.path, &[]);
+            mount.sh(first);
+            assert_eq!(
+                fs::read(mount.path("current.sqlite")).unwrap(),
+                fs::read(made.snapshot(name)).unwrap(),
+                "{what}"
+            );
+            assert!(mount.path("browse/ExpA/s1/trace.csv").exists(), "{what}");
+            let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
+            assert_eq!(status["current"], name, "{what}");
+            assert!(status["chosen_because"].as_str().unwrap().contains(because), "{what}");
+        }
+    }
+}
+
+#[test]
+fn without_a_valid_snapshot_the_stored_files_are_there() {
+    let made = Made::new();
+    for name in ["000001.sqlite", "000002.sqlite"] {
+        fs::write(made.snapshot(name), b"nothing of the kind").unwrap();
+    }
+    let mount = Mount::new(As::Me, &made.path, &[]);
+    assert_eq!(mount.sh("ls $M"), "HEAD.json\nproject.meta.json\nsnapshots\n");
+    assert_eq!(mount.read("snapshots/000002.sqlite"), b"nothing of the kind");
+    drop(mount);
+    let output = run(vaso(As::Me).args(["info", "--json"]).arg(&made.path));
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let finding =
+        info["findings"].as_array().unwrap().iter().find(|f| f["code"] == "no-valid-snapshot").unwrap();
+    assert!(finding["remedy"].as_str().unwrap().contains("vaso recover"));
+    // Any other folder is no project.
+    fs::create_dir(made.folder.path().join("Photos")).unwrap();
+    let output = run(vaso(As::Me).arg("info").arg(made.folder.path().join("Photos")));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn r1_looking_at_a_bundle_leaves_no_trace() {
+    for who in everybody() {
+        let made = Made::new();
+        if who == As::User {
+            // Only the owner may ask for no access times.
+            succeed(Command::new("chown").args(["-R", "65534:65534"]).arg(made.folder.path()));
+        }
+        // So that a read would show in the access time, whatever the mount's rules for it are.
+        let paths = everything(made.folder.path());
+        succeed(Command::new("touch").args(["-a", "-d", "2001-01-01"]).args(&paths));
+        let before = traces(&paths);
+        let mount = Mount::new(who, &made.path, &[]);
+        mount.sh("find $M -type f -exec cat {} + >/dev/null; ls -lR $M/.vaso/history >/dev/null");
+        mount.unmount();
+        for verb in [vec!["info"], vec!["verify"], vec!["log"], vec!["diff"], vec!["ls", "-lR"]] {
+            run(vaso(who).args(verb).arg(&made.path));
+        }
+        assert_eq!(traces(&paths), before, "{who:?}");
+        assert_eq!(everything(made.folder.path()), paths, "{who:?}");
+    }
+}
+
+#[test]
+fn r5_a_snapshot_that_arrives_is_seen_and_open_files_keep_theirs() {
+    for who in everybody() {
+        let made = Made::new();
+        let second = fs::read(made.snapshot("000002.sqlite")).unwrap();
+        let first = fs::read(made.snapshot("000001.sqlite")).unwrap();
+        let mount = Mount::new(who, &made.path, &[]);
+        let pinned = Mount::new(who, &made.path, &["-o", "snapshot=2"]);
+        let mut reader = Reader::new(who);
+        reader.open("csv", &mount.path("browse/ExpA/s1/trace.csv")).unwrap();
+        reader.open("db", &mount.path("current.sqlite")).unwrap();
+        let csv = reader.pread("csv", 0, 1 << 20).unwrap();
+        // A sync tool writes beside, and renames; the number is newer, and so it is current.
+        let part = made.snapshot(".000003.part");
+        fs::write(&part, &first).unwrap();
+        fs::rename(&part, made.snapshot("000003.sqlite")).unwrap();
+        let since = Instant::now();
+        while reader.whole(&mount.path("current.sqlite")) != Ok(first.clone()) {
+            assert!(since.elapsed() < Duration::from_secs(10), "{who:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(
+            mount.sh("ls $M/snapshots | wc -l; ls $M/browse"),
+            "3\nCACHEDIR.TAG\nexperiments.json\nproject.json\n"
+        );
+        drop_caches();
+        assert_eq!(reader.pread("db", 0, 1 << 20).unwrap(), second, "{who:?}");
+        assert_eq!(reader.pread("csv", 0, 1 << 20).unwrap(), csv, "{who:?}");
+        // What is pinned has not moved.
+        assert_eq!(reader.whole(&pinned.path("current.sqlite")), Ok(second.clone()));
+        assert_eq!(pinned.sh("ls $M/snapshots | wc -l"), "2\n");
+        // A snapshot that is rewritten in place, which nobody should do, is an error to whoever has it open.
+        let stored = Mount::new(who, &made.path, &["-o", "nopassthrough"]);
+        reader.open("stored", &stored.path("snapshots/000002.sqlite")).unwrap();
+        let mut other = second.clone();
+        other[50_000] ^= 1;
+        fs::write(made.snapshot("000002.sqlite"), &other).unwrap();
+        drop_caches();
+        eventually("an error, and no new byte", || reader.pread("stored", 0, 100_000) == Err(5));
+        reader.close("stored");
+    }
+}
+
+#[test]
+fn a_moment_can_be_asked_for() {
+    let made = Made::new();
+    let touch = |name: &str, time: &str| {
+        succeed(Command::new("touch").args(["-d", time]).arg(made.snapshot(name)));
+    };
+    made.add("000003.sqlite");
+    touch("000001.sqlite", "2026-03-01T10:00:00Z");
+    touch("000002.sqlite", "2026-03-01T11:00:00Z");
+    touch("000003.sqlite", "2026-03-01T12:00:00Z");
+    for (option, name) in [
+        ("at=2026-03-01T12:00Z", "000003.sqlite"),
+        ("at=2026-03-01T11:59:59Z", "000002.sqlite"),
+        ("at=2026-03-01T10:30Z", "000001.sqlite"),
+        ("snapshot=1", "000001.sqlite"),
+        ("snapshot=000003", "000003.sqlite"),
+    ] {
+        let mount = Mount::new(As::Me, &made.path, &["-o", option]);
+
+        assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot(name)).unwrap(), "{option}");
+        let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
+        assert_eq!(status["current"], name);
+    }
+    let dir = made.folder.path().join("mnt");
+    fs::create_dir(&dir).unwrap();
+    for (option, code) in [("snapshot=99", 1), ("at=2020-01-01", 1), ("snapshot=x", 64), ("at=soon", 64)] {
+        let output = run(vaso(As::Me).args(["mount", "-o", option]).arg(&made.path).arg(&dir));
+        assert_eq!(output.status.code(), Some(code), "{option}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // History has the same, by number and by time.
+    let mount = Mount::new(As::Me, &made.path, &[]);
+    assert_eq!(mount.sh("ls $M/.vaso/history"), "000001\n000002\n000003\nat\n");
+    assert_eq!(
+        mount.sh("ls $M/.vaso/history/at"),
+        "2026-03-01T10:00:00Z\n2026-03-01T11:00:00Z\n2026-03-01T12:00:00Z\n"
+    );
+    for place in ["000002", "at/2026-03-01T11:00:00Z"] {
+        let at = |name: &str| format!(".vaso/history/{place}/{name}");
+        assert_eq!(mount.read(&at("current.sqlite")), fs::read(made.snapshot("000002.sqlite")).unwrap());
+        assert_eq!(mount.read(&at("browse/ExpA/s1/trace.csv")), mount.read("browse/ExpA/s1/trace.csv"));
+    }
+}
+
+#[test]
+fn r4_mounting_and_listing_read_next_to_nothing() {
+    let (_data, path) = project("fifty_five.vasopack");
+    let mount = Mount::new(As::Me, &path, &["--no-cache"]);
+    mount.sh("ls $M $M/snapshots >/dev/null; ls -l $M/snapshots >/dev/null");
+    let mounted = read_by(mount.pid);
+    assert!(mounted < 1 << 20, "{mounted} bytes to mount and list");
+    assert_eq!(mount.sh("ls $M/.vaso/history | wc -l"), "56\n");
+    mount.sh("ls $M/.vaso/history/000010 $M/.vaso/history/at >/dev/null");
+    assert!(read_by(mount.pid) - mounted < 4096, "to list the history opens no snapshot");
+}
+
+#[test]
+fn snapshots_are_the_same_bytes_with_the_kernel_reading_and_with_the_daemon() {
+    for who in everybody() {
+        for options in [&[][..], &["-o", "nopassthrough"]] {
+            let made = Made::new();
+            // Large enough that reading it shows.
+            let mut bytes = fs::read(made.snapshot("000002.sqlite")).unwrap();
+            bytes.resize(8 << 20, 7);
+            fs::write(made.snapshot("000001.sqlite"), &bytes).unwrap();
+            let mount = Mount::new(who, &made.path, options);
+            let mut reader = Reader::new(who);
+            let path = mount.path("snapshots/000001.sqlite");
+            let before = if who == As::Me { read_by(mount.pid) } else { 0 };
+            assert_eq!(reader.whole(&path), Ok(bytes.clone()));
+            // Several at once, at different places, some of them ending before others.
+            for key in ["a", "b", "c"] {
+                reader.open(key, &path).unwrap();
+            }
+            reader.close("b");
+            drop_caches();
+            assert_eq!(reader.pread("a", 5 << 20, 100).unwrap(), bytes[5 << 20..][..100]);
+            assert_eq!(reader.pread("c", (8 << 20) - 10, 100).unwrap(), bytes[(8 << 20) - 10..]);
+            reader.close("a");
+            reader.open("d", &path).unwrap();
+            assert_eq!(reader.pread("d", 0, 100).unwrap(), bytes[..100]);
+            if common::is_root() && who == As::Me {
+                let by_daemon = read_by(mount.pid) - before;
+                assert_eq!(
+                    by_daemon > 8 << 20,
+                    options.len() == 2,
+                    "{by_daemon} bytes by the daemon, {options:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bundle_that_is_at_work_can_be_mounted_beside_it() {
+    let made = Made::new();
+    fs::create_dir(made.path.join(".staging")).unwrap();
+    fs::write(made.path.join(".lock"), br#"{"pid": 1, "timestamp": 0, "hostname": "x"}"#).unwrap();
+    let mount = Mount::new(As::Me, &made.path, &[]);
+    let inode = || fs::metadata(mount.path("current.sqlite")).unwrap().ino();
+    let before = inode();
+    for i in 0..5 {
+        fs::write(made.path.join(".staging/session.sqlite"), vec![i; 5000]).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // What the session does is no new state of the project.
+    let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
+    assert_eq!((status["revision"].as_u64(), inode()), (Some(0), before));
+    assert_eq!(mount.sh("ls -A $M"), "HEAD.json\nbrowse\ncurrent.sqlite\nproject.meta.json\nsnapshots\n");
+    // As stored it is there.
+    let raw = Mount::new(As::Me, &made.path, &["-o", "raw"]);
+    assert_eq!(raw.sh("ls -A $M"), ".lock\n.staging\nHEAD.json\nproject.meta.json\nsnapshots\n");
+    assert_eq!(raw.read(".staging/session.sqlite"), vec![4; 5000]);
+}
+
+#[test]
+fn links_and_special_files_serve_as_nothing() {
+    let made = Made::new();
+    fs::rename(made.snapshot("000002.sqlite"), made.folder.path().join("outside.sqlite")).unwrap();
+    std::os::unix::fs::symlink("../../outside.sqlite", made.snapshot("000002.sqlite")).unwrap();
+    succeed(Command::new("mkfifo").arg(made.snapshot("000003.sqlite")));
+    let mount = Mount::new(As::Me, &made.path, &[]);
+    assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000001.sqlite")).unwrap());
+    assert_eq!(mount.sh("ls $M/snapshots"), "000001.sqlite\n000002.sqlite\n");
+    assert_eq!(
+        fs::read_link(mount.path("snapshots/000002.sqlite")).unwrap(),
+        Path::new("../../outside.sqlite")
+    );
+}
+
+#[test]
+fn verbs_of_the_history_tell_and_take_and_prune() {
+    let made = Made::new();
+    let json = |args: &[&str]| -> Value {
+        let said = succeed(vaso(As::Me).args(args).arg("--json"));
+        serde_json::from_str(&said).unwrap()
+    };
+    let path = made.path.to_str().unwrap();
+    // A third snapshot in which a sample got an event and another was removed, by the real SQLite.
+    made.add("000003.sqlite");
+    succeed(Command::new("sqlite3").arg(made.snapshot("000003.sqlite")).arg(
+        "delete from trace where dataset_id=2; delete from event where dataset_id=2; \
+         delete from dataset where id=2; \
+         insert into event(dataset_id, t_seconds, t_us, label) values(1, 1.5, 1500000, 'washout');",
+    ));
+    fs::write(made.snapshot("000004.sqlite"), b"").unwrap();
+    let log = json(&["log", path]);
+    let row = |i: usize, key: &str| log[i][key].clone();
+    assert_eq!(log.as_array().unwrap().len(), 4);
+    assert_eq!((row(0, "number"), row(0, "valid"), row(0, "changed")), (1.into(), true.into(), Value::Null));
+    assert_eq!(row(1, "changed")["dataset"], serde_json::json!({"before": 0, "after": 2}));
+    assert_eq!(row(1, "changed")["trace"], serde_json::json!({"before": 0, "after": 150}));
+    assert_eq!(row(2, "changed")["event"], serde_json::json!({"before": 4, "after": 3}));
+    assert_eq!((row(2, "current"), row(3, "valid")), (true.into(), false.into()));
+    let diff = json(&["diff", path]);
+    assert_eq!((&diff["from"], &diff["to"]), (&2.into(), &3.into()));
+    assert_eq!(diff["removed"][0]["name"], "s2");
+    assert_eq!(diff["edited"][0]["sample"]["name"], "s1");
+    assert_eq!(diff["edited"][0]["events"]["added"], 1);
+    assert_eq!(json(&["diff", path, "1", "2"])["added"].as_array().unwrap().len(), 2);
+    let text = succeed(vaso(As::Me).args(["diff", path]));
+    assert!(text.contains("sample removed  ExpA/s2") && text.contains("1 event added"), "{text}");
+
+    let out = made.folder.path().join("out.sqlite");
+    let extract = |n: &str| run(vaso(As::Me).args(["extract", path, n, "-o"]).arg(&out)).status.code();
+    assert_eq!(extract("2"), Some(0));
+    assert_eq!(fs::read(&out).unwrap(), fs::read(made.snapshot("000002.sqlite")).unwrap());
+    assert_eq!(extract("2"), Some(1), "nothing is overwritten");
+    assert_eq!(extract("77"), Some(1));
+
+    // Old ones, of days that are long gone.
+    for (i, name) in ["000001.sqlite", "000002.sqlite"].iter().enumerate() {
+        let time = format!("2020-01-0{}T00:00:00Z", i + 1);
+        succeed(Command::new("touch").args(["-d", &time]).arg(made.snapshot(name)));
+    }
+    let dry = json(&["prune", path, "--keep", "1", "--dry-run"]);
+    assert_eq!(dry["removed"], serde_json::json!([1, 2]));
+    assert!(made.snapshot("000001.sqlite").exists());
+    // While the application is at work nothing is removed; nor is what somebody has open.
+    fs::write(made.path.join(".lock"), b"{}").unwrap();
+    let prune = || run(vaso(As::Me).args(["prune", path, "--keep", "1"])).status.code();
+    assert_eq!(prune(), Some(4));
+    fs::remove_file(made.path.join(".lock")).unwrap();
+    let open = fs::File::open(made.snapshot("000002.sqlite")).unwrap();
+    assert_eq!(prune(), Some(0));
+    let left = || {
+        let mut names: Vec<String> = fs::read_dir(made.path.join("snapshots"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left(), ["000002.sqlite", "000003.sqlite", "000004.sqlite"]);
+    drop(open);
+    assert_eq!(prune(), Some(0));
+    assert_eq!(left(), ["000003.sqlite", "000004.sqlite"], "what is not valid may hold what no other has");
+    assert_eq!(run(vaso(As::Me).args(["prune", path, "--keep", "0"])).status.code(), Some(64));
+}

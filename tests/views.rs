@@ -1,0 +1,127 @@
+//! The views of packages that the application has written: what is rendered from Parquet and from lines of JSON is
+//! what the same package stores as CSV.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use vaso::format::{self, Container, OpenOptions};
+use vaso::store::{Location, Source};
+use vaso::tree::{Kind, Spot};
+
+fn container(path: &Path) -> Arc<dyn Container> {
+    let source = Source::open(Arc::new(Location::find(path).unwrap())).unwrap();
+    format::open(source, OpenOptions::default()).unwrap()
+}
+
+/// All files in the views of a package.
+fn views(container: &Arc<dyn Container>) -> BTreeMap<String, Vec<u8>> {
+    let view = Spot::top(container.clone()).child(b"browse").unwrap().expect("the views are there");
+    let (mut files, mut pending) = (BTreeMap::new(), vec![view]);
+    while let Some(spot) = pending.pop() {
+        if spot.kind() == Kind::Directory {
+            pending.extend(spot.enter().unwrap().children());
+            continue;
+        }
+        let size = spot.size().unwrap();
+        let content = spot.branch.open(spot.node).unwrap();
+        assert_eq!(content.size(), size);
+        let mut bytes = vec![0; size as usize];
+        assert_eq!(content.read_at(0, &mut bytes).unwrap() as u64, size);
+        let path = String::from_utf8(spot.path()).unwrap();
+        files.insert(path.strip_prefix("browse/").unwrap().to_string(), bytes);
+    }
+    files
+}
+
+/// The numbers in a CSV, column by column as bits; a field that is empty is NaN.
+fn numbers(csv: &[u8]) -> Vec<(String, Vec<u64>)> {
+    let text = std::str::from_utf8(csv).unwrap();
+    let mut lines = text.lines();
+    let mut columns: Vec<(String, Vec<u64>)> =
+        lines.next().unwrap().split(',').map(|name| (name.to_string(), Vec::new())).collect();
+    for line in lines {
+        for (column, field) in columns.iter_mut().zip(line.split(',')) {
+            column.1.push(field.parse().unwrap_or(f64::NAN).to_bits());
+        }
+    }
+    columns
+}
+
+/// The same of an NPY whose fields are all doubles.
+fn array(npy: &[u8]) -> Vec<(String, Vec<u64>)> {
+    assert!(npy.starts_with(b"\x93NUMPY\x01\x00"));
+    let head = 10 + usize::from(u16::from_le_bytes([npy[8], npy[9]]));
+    let text = std::str::from_utf8(&npy[10..head]).unwrap();
+    let names: Vec<&str> = text.split("('").skip(1).map(|part| part.split('\'').next().unwrap()).collect();
+    let words: Vec<u64> = npy[head..].chunks(8).map(|w| u64::from_le_bytes(w.try_into().unwrap())).collect();
+    let column = |i: usize| words.iter().skip(i).step_by(names.len()).copied().collect();
+    names.iter().enumerate().map(|(i, name)| (name.to_string(), column(i))).collect()
+}
+
+#[test]
+fn parquet_is_what_the_stored_csv_is() {
+    let folder = common::data("packages.tar.xz");
+    let mut seen = 0;
+    for name in ["doc_layout.vaso", "export.pkg.vaso", "two_vessels.vaso", "many_200.vaso"] {
+        let files = views(&container(&folder.path().join("pkg").join(name)));
+        for (path, npy) in files.iter().filter(|(path, _)| path.ends_with("/channels.npy")) {
+            let csv = &files[&path.replace(".npy", ".csv")];
+            let (stored, read) = (numbers(csv), array(npy));
+            for (column, values) in &read {
+                let (_, expected) = stored.iter().find(|(name, _)| name == column).expect(column);
+                assert_eq!(values, expected, "{name}: {path}: {column}");
+            }
+            assert!(read.len() > 3 && !read[0].1.is_empty(), "{path}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 3, "{seen} tables");
+}
+
+#[test]
+fn a_package_is_shown_with_its_events_assets_and_documents() {
+    let folder = common::data("packages.tar.xz");
+    let container = container(&folder.path().join("pkg/doc_layout.vaso"));
+    let files = views(&container);
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    let expected = [
+        "CACHEDIR.TAG",
+        "D1/assets/p1.tiff",
+        "D1/channels.csv",
+        "D1/channels.npy",
+        "D1/events.csv",
+        "D1/metadata.json",
+        "project.json",
+    ];
+    assert_eq!(names, expected);
+    let stored = |path: &str| {
+        let node = container.tree().find(path.as_bytes()).unwrap();
+        let mut bytes = vec![0; container.tree().node(node).size() as usize];
+        container.open(node).unwrap().read_at(0, &mut bytes).unwrap();
+        bytes
+    };
+    let dataset = "datasets/00000000-0000-4410-8000-000000000028";
+    let blob = "d5ba162a3a6f57b6321e632b90db1d9aaed40a2e4e87cc63eeb2a9ff3eeed52a";
+    assert_eq!(files["D1/assets/p1.tiff"], stored(&format!("{dataset}/blobs/{blob}")));
+    assert_eq!(files["D1/channels.csv"], stored(&format!("{dataset}/channels.csv")));
+    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let metadata = json(&files["D1/metadata.json"]);
+    assert_eq!(metadata["dataset"], json(&stored(&format!("{dataset}/dataset.json"))));
+    assert_eq!(metadata["assets"][0]["file"], "assets/p1.tiff");
+    assert_eq!(json(&files["project.json"])["manifest"], json(&stored("manifest.json")));
+    let events = stored("events/events.jsonl");
+    let mut expected = String::from("id,t_seconds,label,lane,style\n");
+    for line in std::str::from_utf8(&events).unwrap().lines() {
+        let event = json(line.as_bytes());
+        let text = |key: &str| event[key].as_str().unwrap_or("").to_string();
+        let style = match event["style"]["color"].as_str() {
+            Some(color) => format!("\"{{\"\"color\"\": \"\"{color}\"\"}}\""),
+            None => "{}".to_string(),
+        };
+        expected += &format!("{},{},{},{},{style}\n", text("id"), event["t"], text("label"), text("lane"));
+    }
+    assert_eq!(String::from_utf8(files["D1/events.csv"].clone()).unwrap(), expected);
+}

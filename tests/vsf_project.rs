@@ -1,0 +1,274 @@
+//! VSF files as trees: what `ls` and `cat` see, without a mount.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use vaso::error::Error;
+use vaso::format::{self, OpenOptions};
+use vaso::store::{Location, Source};
+use vaso::tree::{Branch, Content, Kind, Spot};
+
+fn open(path: &Path) -> Result<Arc<dyn Branch>, Error> {
+    let location = Location::find(path)?;
+    let project = format::open(Source::open(Arc::new(location))?, OpenOptions::default())?;
+    assert_eq!(project.kind(), "vsf");
+    Ok(project)
+}
+
+/// Every file below a spot by its path; what is refused is `None`.
+fn files(branch: Arc<dyn Branch>) -> BTreeMap<String, Option<Content>> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![Spot::top(branch)];
+    while let Some(spot) = pending.pop() {
+        let path = String::from_utf8(spot.path()).unwrap();
+        if spot.kind() != Kind::Directory {
+            let content = spot.branch.open(spot.node);
+            if let Ok(content) = &content {
+                assert_eq!(spot.size().unwrap(), content.size(), "{path}");
+            }
+            assert!(found.insert(path, content.ok()).is_none());
+            continue;
+        }
+        match spot.enter() {
+            Ok(inside) => pending.extend(inside.children()),
+            Err(Error::Damaged { .. }) => drop(found.insert(format!("{path}/"), None)),
+            Err(other) => panic!("{path}: {other}"),
+        }
+    }
+    found
+}
+
+fn read(content: &Content) -> Vec<u8> {
+    let mut bytes = vec![0; content.size() as usize];
+    assert_eq!(content.read_at(0, &mut bytes).unwrap(), bytes.len());
+    bytes
+}
+
+fn all(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let found = files(open(path).unwrap());
+    found.into_iter().filter_map(|(path, content)| Some((path, read(&content?)))).collect()
+}
+
+/// The head and the bytes of an array.
+fn array(npy: &[u8]) -> (String, &[u8]) {
+    assert_eq!(npy[..8], *b"\x93NUMPY\x01\0");
+    let end = 10 + usize::from(u16::from_le_bytes([npy[8], npy[9]]));
+    assert!(end.is_multiple_of(64));
+    (String::from_utf8(npy[10..end].to_vec()).unwrap().trim_end().to_string(), &npy[end..])
+}
+
+#[test]
+fn every_file_of_the_corpus_is_a_tree_that_reads() {
+    let folder = common::data("vsf.tar.xz");
+    let mut count = 0;
+    for set in ["z2", "z5", "z7", "z8", "z10", "seed"] {
+        for entry in fs::read_dir(folder.path().join("vsf").join(set)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "vsf") {
+                let files = files(open(&path).unwrap());
+                assert!(files.contains_key("header.json"), "{path:?}");
+                for (name, content) in &files {
+                    let bytes = read(content.as_ref().unwrap_or_else(|| panic!("{path:?} {name}")));
+                    if name.ends_with(".json") {
+                        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+                    }
+                    if name.ends_with(".npy") {
+                        array(&bytes);
+                    }
+                }
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(count, 76 + 13);
+}
+
+#[test]
+fn a_camera_file_is_a_directory_of_files() {
+    let folder = common::data("vsf.tar.xz");
+    let path = folder.path().join("vsf/z10/raw_builder_full.vsf");
+    let truth: serde_json::Value =
+        serde_json::from_slice(&fs::read(path.with_extension("json")).unwrap()).unwrap();
+    let files = all(&path);
+    let raw = truth["labels"].as_array().unwrap().iter().find(|l| l["name"] == "raw").unwrap();
+    let fields = raw["section"]["fields"].as_array().unwrap();
+    let field = |name: &str| &fields.iter().find(|f| f["name"] == name).unwrap()["values"][0];
+    let image = field("image");
+    let (head, samples) = array(&files["raw/image.npy"]);
+    assert_eq!(head, "{'descr': '<u2', 'fortran_order': False, 'shape': (64, 48), }");
+    let said: Vec<String> =
+        samples.chunks(2).take(16).map(|b| u16::from_le_bytes([b[0], b[1]]).to_string()).collect();
+    let expected: Vec<&str> =
+        image["samples_head"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert_eq!(said, expected);
+    let big: Vec<u8> =
+        samples.chunks(2).flat_map(|b| u64::from(u16::from_le_bytes([b[0], b[1]])).to_be_bytes()).collect();
+    let sha = |bytes: &[u8]| -> String {
+        use sha2::Digest;
+        sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    };
+    assert_eq!(sha(&big), image["samples_u64be_sha256"]);
+    assert_eq!(sha(&files["raw/image.packed"]), image["data_sha256"]);
+    let debug = |name: &str| field(name)["debug"].as_str().unwrap();
+    assert_eq!(
+        format!("u0({})\n", String::from_utf8_lossy(&files["raw/flash_fired"]).trim_end()),
+        format!("{}\n", debug("flash_fired"))
+    );
+    assert_eq!(files["raw/white_level"], b"4095\n");
+    let (head, nine) = array(&files["raw/magic_9.npy"]);
+    assert_eq!(head, "{'descr': '>f4', 'fortran_order': False, 'shape': (3, 3), }");
+    assert_eq!(nine.len(), 36);
+    assert!(files.contains_key("raw/camera_make.x") && files.contains_key("raw/section.json"));
+}
+
+/// A read of unpacked elements gives the same bytes wherever it begins and ends.
+#[test]
+fn unpacked_elements_read_alike_at_any_place() {
+    let folder = common::data("vsf.tar.xz");
+    let files = files(open(&folder.path().join("vsf/z2/bitpacked_12_small.vsf")).unwrap());
+    let mut arrays = 0;
+    for (name, content) in files.iter().filter(|(name, _)| name.ends_with(".npy")) {
+        let content = content.as_ref().unwrap();
+        let whole = read(content);
+        for from in (0..whole.len()).step_by(37) {
+            for len in [1, 2, 3, 7, 64, 1001] {
+                let mut part = vec![0; len];
+                let n = content.read_at(from as u64, &mut part).unwrap();
+                assert_eq!(part[..n], whole[from..(from + len).min(whole.len())], "{name}");
+            }
+        }
+        arrays += 1;
+    }
+    assert!(arrays > 0);
+}
+
+#[test]
+fn strided_tensors_are_in_order_or_gathered() {
+    let folder = common::data("vsf.tar.xz");
+    let files = all(&folder.path().join("vsf/seed/strided.vsf"));
+    let (head, stored) = array(&files["tensors/colmajor.npy"]);
+    assert_eq!(head, "{'descr': '>u2', 'fortran_order': True, 'shape': (4, 3), }");
+    assert_eq!(stored.len(), 24);
+    let (head, gathered) = array(&files["tensors/perm.npy"]);
+    assert_eq!(head, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 4), }");
+    let original = fs::read(folder.path().join("vsf/seed/strided.vsf")).unwrap();
+    // The stored elements are the last 24 bytes before `)]`; strides are 4, 8 and 1.
+    let stored = &original[original.len() - 26..original.len() - 2];
+    let mut expected = Vec::new();
+    for a in 0..2 {
+        for b in 0..3 {
+            (0..4).for_each(|c| expected.push(stored[a * 4 + b * 8 + c]));
+        }
+    }
+    assert_eq!(gathered, expected);
+}
+
+#[test]
+fn blobs_are_files_where_they_lie_and_names_are_safe() {
+    let folder = common::data("vsf.tar.xz");
+    let of = |name: &str| folder.path().join("vsf").join(name).with_extension("vsf");
+    let files = all(&of("seed/unboxed_multi_gap"));
+    let bytes = fs::read(of("seed/unboxed_multi_gap")).unwrap();
+    assert_eq!(files["a.bin"], bytes[105..1105]);
+    assert_eq!(files["b.bin"], b"");
+    assert_eq!(files["c.bin"], bytes[1137..1146]);
+    let files = all(&of("seed/medical_hierarchy"));
+    assert_eq!(files["medical/imaging/v"], b"3\n");
+    assert_eq!(files["a/b/c/d/e/v"], b"6\n");
+    assert_eq!(all(&of("seed/referenced_field"))["root/payload.bin"].len(), 256);
+    assert_eq!(all(&of("corrupt/name_slash")).keys().collect::<Vec<_>>(), ["a%2Fb.bin", "header.json"]);
+    assert_eq!(all(&of("corrupt/name_dots")).keys().collect::<Vec<_>>(), ["%2E%2E.bin", "header.json"]);
+    let names = all(&of("corrupt/dup_labels"));
+    assert_eq!(names.keys().collect::<Vec<_>>(), ["a.bin", "a/a", "a/section.json", "header.json"]);
+    let files = all(&of("z10/multi_value_flags_dupes"));
+    assert_eq!(files["multi/triple"], b"1\n2.0\nx\n");
+    assert_eq!((&files["multi/present"][..], &files["multi/present~2"][..]), (&b""[..], &b"2\n"[..]));
+    assert_eq!(files["empty"], b"");
+}
+
+#[test]
+fn one_bad_section_leaves_the_others() {
+    let folder = common::data("vsf.tar.xz");
+    let of = |name: &str| {
+        files(open(&folder.path().join("vsf/corrupt").join(name).with_extension("vsf")).unwrap())
+    };
+    let past = of("offset_past_eof");
+    assert!(
+        past["b.bin"].is_none() && past.keys().any(|name| name.starts_with("a/") && past[name].is_some())
+    );
+    let cut = of("z10_trunc_section");
+    assert!(cut["metadata/"].is_none() && cut["plane/a.bin"].is_none());
+    let bits = of("bp_bits_0");
+    assert!(bits["a/section.rest"].is_some());
+    let flipped = of("z10_flip_section");
+    assert_eq!(flipped["plane/b.bin"].as_ref().unwrap().size(), 300);
+    assert!(open(&folder.path().join("vsf/corrupt/seed_trunc_4.vsf")).is_err());
+}
+
+/// A section that others stand below is no door, and all of it is there.
+#[test]
+fn a_section_may_stand_in_another_ones_directory() {
+    use vaso::format::vsf::{Builder, Fields, Value, Width};
+    let mut builder = Builder::new();
+    let fields = |n| {
+        let mut fields = Fields::new();
+        fields.add("v", &Value::Unsigned(Width::W3, n)).unwrap();
+        fields.add("c", &Value::Bool(true)).unwrap();
+        fields
+    };
+    builder.section("a.b", fields(1)).unwrap();
+    builder.section("a.b.c", fields(2)).unwrap();
+    builder.blob("a", b"blob".to_vec()).unwrap();
+    let folder = common::folder();
+    let path = folder.path().join("nested.vsf");
+    fs::write(&path, builder.to_bytes().unwrap()).unwrap();
+    let files = all(&path);
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    let expected = [
+        "a.bin",
+        "a/b/c/c",
+        "a/b/c/section.json",
+        "a/b/c/v",
+        "a/b/c~2",
+        "a/b/section.json",
+        "a/b/v",
+        "header.json",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((&files["a/b/v"][..], &files["a/b/c/v"][..]), (&b"1\n"[..], &b"2\n"[..]));
+    assert_eq!((&files["a/b/c~2"][..], &files["a.bin"][..]), (&b"true\n"[..], &b"blob"[..]));
+}
+
+/// The time of the files is the one in the header, where there is one.
+#[test]
+fn files_bear_the_time_that_is_in_the_file() {
+    let folder = common::data("vsf.tar.xz");
+    let time = |name: &str| {
+        let branch = open(&folder.path().join("vsf").join(name).with_extension("vsf")).unwrap();
+        let node = branch.tree().find(b"header.json").unwrap();
+        branch.tree().node(node).time().utc()
+    };
+    // 2528325930280000000 oscillations at 1420407826 a second, from the landing, by Python's `fractions`.
+    assert_eq!(time("z10/signed_section"), "2025-12-15T16:44:20Z");
+    // The single-precision number 0x4ed7b2c2, which is 1809408256, in seconds from the landing.
+    assert_eq!(time("z5/eagle_times"), "2026-11-21T01:41:56Z");
+}
+
+/// A million labels of one name: each is found under a name of its own, without a search for each.
+#[test]
+fn twins_without_end_take_no_longer_than_others() {
+    let folder = common::folder();
+    let path = folder.path().join("twins.vsf");
+    let labels = 300_000;
+    let mut bytes = b"R\xC3\x85<b3\0z3\x02y3\x01n3\0".to_vec();
+    bytes.extend(b"(d3\x01a)".repeat(labels));
+    bytes.push(b'>');
+    fs::write(&path, &bytes).unwrap();
+    let branch = open(&path).unwrap();
+    assert_eq!(branch.tree().len(), labels + 2);
+    assert!(branch.tree().find(b"a~300000").is_some());
+}
