@@ -35,10 +35,12 @@ impl Catalog {
         let layout = Layout::of_schema();
         let pages = survey.walk(&layout)?;
         let mut schema = Vec::new();
+        let mut told = 0;
         for page in &pages.reached {
-            rows(&survey.reader, *page, &layout, &mut schema)?;
+            told += rows(&survey.reader, *page, &layout, &mut schema)?;
         }
-        let is_whole = pages.is_sound();
+        // A long statement may be cut off though its page is whole.
+        let is_whole = pages.is_sound() && told == schema.len();
         if !is_whole {
             search(survey, &layout, &mut schema)?;
         }

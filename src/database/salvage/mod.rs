@@ -102,13 +102,14 @@ impl<'a> Salvage<'a> {
         Ok(Some(salvage))
     }
 
-    /// A tree that is whole misses nothing: pages of its table that it does not lead to are old ones. The rows on
-    /// those, and on the free list, are deleted rows.
+    /// A tree that is whole misses nothing: where old pages may lie about, those of its table that it does not lead to
+    /// are old ones. The rows on those, and on the free list, are deleted rows.
     fn set_deleted_apart(&mut self) -> Result<()> {
         let plan = &self.catalog.plan;
+        let old = self.survey.may_have_old_pages()?;
         for (at, pages) in self.tables.iter_mut().enumerate() {
             let layout = &plan.tables[at];
-            if layout.root != 0 && pages.broken == 0 && pages.damaged == 0 {
+            if old && layout.root != 0 && pages.broken == 0 && pages.damaged == 0 {
                 for page in std::mem::take(&mut pages.found) {
                     let holding = self.survey.reader.assess(page, layout)?;
                     self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
@@ -162,6 +163,7 @@ impl<'a> Salvage<'a> {
             Use::Found => "found by shape",
             Use::Index => "index",
             Use::Overflow => "overflow",
+            Use::Shared => "overflow of two rows",
             Use::Free => "free",
             Use::Trunk => "free list",
             Use::PointerMap => "pointer map",

@@ -137,7 +137,8 @@ fn is_of_the_disk(code: ErrorCode) -> bool {
     )
 }
 
-/// The keys that pages the tree leads to have between them: what lies there and is not on them, was deleted.
+/// The keys that pages the tree leads to have between them: what lies there and is not on them was deleted, if old pages
+/// may lie about.
 struct Ranges(Vec<(Key, Key)>);
 
 impl Ranges {
@@ -229,7 +230,10 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     let (first, mut deleted) = (filler.inserted, 0);
     let mut more = Taken::default();
     if !pages.found.is_empty() {
-        let ranges = Ranges::of(salvage, at)?;
+        let ranges = match salvage.survey.free_list_is_whole {
+            true => Ranges(Vec::new()),
+            false => Ranges::of(salvage, at)?,
+        };
         more = salvage.survey.rows(&pages.found, &layout, &mut |row| {
             if ranges.hold(row.key) {
                 deleted += 1;

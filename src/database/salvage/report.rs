@@ -49,7 +49,7 @@ pub struct TableReport {
     pub cut_off: u64,
     /// Rows that the schema itself refuses.
     pub refused: u64,
-    /// Rows whose values may end in zeros that are damage.
+    /// Rows whose long values may be damaged: they end in a page of zeros, or share a page with another row.
     pub doubtful: u64,
 }
 
@@ -125,7 +125,10 @@ impl Report {
                 (t.duplicates, "left out because they are there twice"),
                 (t.deleted, "left out because the project had deleted them"),
                 (t.refused, "left out because the schema refuses them"),
-                (t.doubtful, "ending in a page of zeros, which may be damage"),
+                (
+                    t.doubtful,
+                    "with long values that may be damaged (they end in a page of zeros, or share one with another row)",
+                ),
             ];
             for (n, what) in parts.iter().filter(|(n, _)| *n > 0) {
                 line += &format!("; {} {what}", grouped(*n));

@@ -28,7 +28,8 @@ pub struct Taken {
     pub cut_off: Vec<Key>,
     /// How many those are.
     pub cut_off_count: u64,
-    /// Rows whose last overflow page is all zeros, which may be the value, and may be damage.
+    /// Rows whose last overflow page is all zeros, which may be the value, and rows that claim the same overflow page,
+    /// of which one is wrong: nobody can say which.
     pub doubtful: u64,
 }
 
@@ -51,7 +52,7 @@ impl Survey<'_> {
             taken.lost_in_pages += holding.lost() as u64;
             for spot in &holding.spots {
                 let mut chain = Vec::new();
-                let uses = |page: u32| matches!(self.use_of(page), Use::Unknown | Use::Empty);
+                let uses = |page: u32| matches!(self.use_of(page), Use::Unknown | Use::Empty | Use::Overflow);
                 let mut may_use = |page: u32| {
                     chain.push(page);
                     uses(page)
@@ -66,8 +67,10 @@ impl Survey<'_> {
                     continue;
                 };
                 let zeros = chain.last().is_some_and(|last| self.use_of(*last) == Use::Empty);
-                taken.doubtful += u64::from(zeros);
-                chain.into_iter().for_each(|page| self.set_use(page, Use::Overflow));
+                let shared = chain.iter().any(|page| self.use_of(*page) == Use::Overflow);
+                taken.doubtful += u64::from(zeros) + 2 * u64::from(shared);
+                let next = |what| if what == Use::Overflow { Use::Shared } else { Use::Overflow };
+                chain.into_iter().for_each(|page| self.set_use(page, next(self.use_of(page))));
                 let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
                 if values.iter().zip(&layout.fields).any(|(value, field)| field.is_torn(value)) {
                     taken.lost_in_pages += 1;

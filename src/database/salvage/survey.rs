@@ -30,6 +30,8 @@ pub enum Use {
     Index,
     /// The rest of a long row.
     Overflow,
+    /// The rest of two long rows, one of which is wrong. A third is not believed, so that nobody reads it for ever.
+    Shared,
     /// On the free list.
     Free,
     /// A page of the free list itself.
@@ -104,6 +106,23 @@ impl<'a> Survey<'a> {
             *counts.entry(*what).or_default() += 1;
         }
         counts
+    }
+
+    /// Whether what no tree leads to may have been deleted: a file whose free list is whole accounts for all its old
+    /// pages, and an interior page without a tree says that a tree lost its own.
+    pub fn may_have_old_pages(&self) -> Result<bool> {
+        if self.free_list_is_whole {
+            return Ok(false);
+        }
+        for number in 1..=self.reader.pager.count() {
+            let page = self.reader.pager.page(number)?;
+            let lost = matches!(self.use_of(number), Use::Unknown | Use::Found);
+            let start = self.reader.geometry.start(number);
+            if lost && page.get(start).and_then(|b| Kind::of(*b)).is_some_and(Kind::is_interior) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn is_free_to_claim(&self, page: u32) -> bool {
