@@ -94,9 +94,11 @@ impl<'a> Survey<'a> {
         self.uses.get((page as usize).wrapping_sub(1)).copied().unwrap_or(Use::Unknown)
     }
 
-    /// Says what a page is.
+    /// Says what a page is, if the file has it.
     pub fn set_use(&mut self, page: u32, what: Use) {
-        self.uses[page as usize - 1] = what;
+        if let Some(place) = self.uses.get_mut((page as usize).wrapping_sub(1)) {
+            *place = what;
+        }
     }
 
     /// How many pages there are of each use.
@@ -207,7 +209,9 @@ impl<'a> Survey<'a> {
         };
         self.free_list_is_whole =
             next == 0 && unique && (free.len() + trunks.len()) as u64 == u64::from(told);
-        if self.free_list_is_whole {
+        // The end of the list may be gone with the end of the file; what was read of it is right.
+        let cut = next as usize > self.uses.len() && self.reader.geometry.pages >= Some(next) && unique;
+        if self.free_list_is_whole || cut {
             trunks.into_iter().for_each(|page| self.set_use(page, Use::Trunk));
             free.into_iter().for_each(|page| self.set_use(page, Use::Free));
             return Ok(());
@@ -227,7 +231,10 @@ impl<'a> Survey<'a> {
         }
         let leaves: Vec<u32> = (0..n as usize).filter_map(|i| four(&page, 8 + 4 * i)).collect();
         let claim = |page: &u32| matches!(self.use_of(*page), Use::Unknown | Use::Empty) && *page >= 1;
-        let sound = leaves.iter().all(|l| claim(l) && *l as usize <= self.uses.len() && *l != number);
+        // Of a file that is cut off, free pages may be among those that are gone.
+        let gone = |page: &u32| *page as usize > self.uses.len() && self.reader.geometry.pages >= Some(*page);
+        let inside = |page: &u32| claim(page) && *page as usize <= self.uses.len() && *page != number;
+        let sound = leaves.iter().all(|l| inside(l) || gone(l));
         Ok(sound.then_some((next, leaves)))
     }
 
