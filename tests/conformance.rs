@@ -46,7 +46,11 @@ fn projects() -> (Vec<TempDir>, Vec<PathBuf>) {
     {
         list.push(vsf.path().join("vsf").join(name).with_extension("vsf"));
     }
-    (vec![real, own, vsf], list)
+    let bundles = data("bundles.tar.xz");
+    for name in ["one_snapshot", "corrupt_current", "conflict_dropbox", "missing_head", "orphan_staging"] {
+        list.push(bundles.path().join("bundle").join(name).with_extension("vasopack"));
+    }
+    (vec![real, own, vsf, bundles], list)
 }
 
 /// The whole of a file, read in one piece; `None` where it refuses.
