@@ -405,6 +405,9 @@ impl Container for Bundle {
     }
 
     fn continues(&self, older: &dyn Container) -> bool {
+        if self.source.state() == older.source().state() {
+            return true;
+        }
         let older = older.as_any().downcast_ref::<Bundle>().and_then(|older| older.package.as_ref());
         match (&self.package, older) {
             (Some(new), Some(old)) => new.continues(old.as_ref()),

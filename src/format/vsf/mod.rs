@@ -20,7 +20,7 @@
 //! ```
 //! use vaso::format::vsf;
 //!
-//! let bytes: &[u8] = b"R\xC3\x85<b3\x21z3\x02y3\x01n3\x01(d3\x01ao3\x21b3\x0Cn3\x01)>[(d3\x01k:u3\x07)]";
+//! let bytes: &[u8] = b"R\xC3\x85<b3\x20z3\x02y3\x01n3\x01(d3\x01ao3\x20b3\x0Cn3\x01)>[(d3\x01k:u3\x07)]";
 //! let file = vsf::open(bytes)?;
 //! let section = file.section(bytes, &file.labels[0])?.section;
 //! assert_eq!(section.field("k").unwrap().values[0].value, vsf::Value::Unsigned(vsf::Width::W3, 7));
