@@ -18,7 +18,11 @@ use tempfile::TempDir;
 
 /// Copies a project of the collection into a folder that every user can read.
 fn project(name: &str) -> (TempDir, PathBuf) {
-    let data = common::data("bundles.tar.xz");
+    let data = folder();
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bundles.tar.xz");
+    let mut unpack = Command::new("tar");
+    unpack.arg("-xJf").arg(archive).arg("-C").arg(data.path()).arg("--no-same-owner");
+    succeed(unpack.arg(format!("bundle/{name}")));
     let path = data.path().join("bundle").join(name);
     assert!(path.exists(), "{name}");
     (data, path)
