@@ -34,12 +34,8 @@ pub fn run(args: Args) -> Result<Exit> {
             name => dest.push(OsStr::from_bytes(name)),
         }
     }
-    let all = total(&top)?;
     let directory = top.kind() == Kind::Directory;
-    let mut copy = Copy { progress: output::Progress::new("copying"), all, done: 0, failed: 0 };
-    copy.tree(top, &dest)?;
-    let failed = copy.failed;
-    drop(copy);
+    let failed = copy(top, &dest)?;
     if failed == 0 {
         return Ok(Exit::Done);
     }
@@ -48,6 +44,14 @@ pub fn run(args: Args) -> Result<Exit> {
         output::complain(&format!("{files} not copied, as said above; everything else was"));
     }
     Ok(Exit::Findings)
+}
+
+/// Copies everything from `top` down; how many files could not be read, each of which was told.
+pub fn copy(top: Spot, dest: &Path) -> Result<u64> {
+    let all = total(&top)?;
+    let mut copy = Copy { progress: output::Progress::new("copying"), all, done: 0, failed: 0 };
+    copy.tree(top, dest)?;
+    Ok(copy.failed)
 }
 
 struct Copy {
@@ -130,7 +134,8 @@ fn total(top: &Spot) -> Result<u64> {
     Ok(bytes)
 }
 
-fn cannot_write(to: &Path, error: io::Error) -> Error {
+/// Why a file could not be made.
+pub fn cannot_write(to: &Path, error: io::Error) -> Error {
     let what = match error.kind() {
         io::ErrorKind::AlreadyExists => "it exists already; choose another name or remove it".to_string(),
         _ => error.to_string(),

@@ -19,6 +19,7 @@ mod prune;
 mod recover;
 mod umount;
 mod verify;
+mod vsf;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -72,6 +73,7 @@ enum Verb {
     Extract(extract::Args),
     Prune(prune::Args),
     Recover(recover::Args),
+    Vsf(vsf::Args),
     Demo(demo::Args),
 }
 
@@ -116,6 +118,7 @@ fn run(verb: Verb) -> Result<Exit> {
         Verb::Extract(args) => extract::run(args),
         Verb::Prune(args) => prune::run(args),
         Verb::Recover(args) => recover::run(args),
+        Verb::Vsf(args) => vsf::run(args),
         Verb::Demo(args) => demo::run(args),
     }
 }

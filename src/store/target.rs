@@ -16,6 +16,8 @@ pub struct Target {
     file: File,
     part: PathBuf,
     path: PathBuf,
+    /// Whether the name is somebody's, who gets another.
+    replaces: bool,
     finished: bool,
 }
 
@@ -25,13 +27,23 @@ impl Target {
         if path.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        Target::begin(path, false)
+    }
+
+    /// Begins a new state of `path`. Its file stays what it is until the end, and is then `path~1`, or the first
+    /// of `path~2`, `path~3` that is free.
+    pub fn replacing(path: &Path) -> io::Result<Target> {
+        Target::begin(path, true)
+    }
+
+    fn begin(path: &Path, replaces: bool) -> io::Result<Target> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let mut part_name = OsString::from(format!(".vaso-{}-", std::process::id()));
         // Beside a name of 255 bytes there is no room for more of it.
         part_name.push(blake3::hash(name.as_encoded_bytes()).to_hex().as_str());
         let part = path.with_file_name(part_name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        Ok(Target { file, part, path: path.to_path_buf(), finished: false })
+        Ok(Target { file, part, path: path.to_path_buf(), replaces, finished: false })
     }
 
     /// Gives the file its mode, time and name. It is durable when this returns.
@@ -39,10 +51,31 @@ impl Target {
         self.file.set_permissions(Permissions::from_mode(mode))?;
         self.file.set_times(FileTimes::new().set_modified(time))?;
         self.file.sync_all()?;
-        rename_new(&self.part, &self.path)?;
+        if self.replaces {
+            keep(&self.path)?;
+            std::fs::rename(&self.part, &self.path)?;
+        } else {
+            rename_new(&self.part, &self.path)?;
+        }
         self.finished = true;
-        Ok(())
+        match self.path.parent() {
+            Some(folder) if self.replaces && folder != Path::new("") => File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
     }
+}
+
+/// Gives the file of a name a second one.
+fn keep(path: &Path) -> io::Result<()> {
+    for number in 1..=9999 {
+        let mut other = path.as_os_str().to_os_string();
+        other.push(format!("~{number}"));
+        match std::fs::hard_link(path, other) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            done => return done,
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Renames onto a name that must not exist.

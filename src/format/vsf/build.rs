@@ -164,7 +164,8 @@ impl Fields {
         Ok(self)
     }
 
-    fn put_into(self, out: &mut Pieces) {
+    /// With brackets.
+    pub(super) fn put_into(self, out: &mut Pieces) {
         out.put(b"[");
         for piece in self.pieces.0 {
             match piece {
@@ -284,6 +285,20 @@ impl Builder {
         let mut plan = self.plan().map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
         plan.seal(self)?;
         plan.each(&mut |bytes| out.write_all(bytes))
+    }
+
+    /// How long the file will be.
+    pub fn size(&self) -> io::Result<u64> {
+        let plan = self.plan().map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
+        let signature =
+            if matches!(self.seal, Seal::Signature(_)) { signature_field().len() + 65 } else { 0 };
+        let bodies = plan.bodies.iter().flat_map(|body| &body.0).map(|piece| match piece {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::From(_, range) => range.end - range.start,
+            Piece::Signature => 64,
+            Piece::Place(_) => unreachable!("places are filled in when they are settled"),
+        });
+        Ok((plan.header.len() + signature) as u64 + bodies.sum::<u64>())
     }
 
     /// The file in memory.
@@ -514,13 +529,13 @@ fn each_piece(body: &Pieces, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> i
 }
 
 /// Pieces as one input. Bytes of other files are not looked at; they read as zeros, which no walk looks into.
-struct Joined {
+pub(super) struct Joined {
     parts: Vec<(u64, Vec<u8>)>,
     size: u64,
 }
 
 impl Joined {
-    fn new(pieces: &Pieces) -> Joined {
+    pub(super) fn new(pieces: &Pieces) -> Joined {
         let mut joined = Joined { parts: Vec::new(), size: 0 };
         for piece in &pieces.0 {
             let bytes = match piece {

@@ -10,6 +10,7 @@
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
 //!     project, view        the same as a tree of directories: names, npy, arrays, show
+//!     record, assemble     a file from such a tree: supply, text      rewrite, sign      signed files
 //! ```
 //!
 //! Reading takes bytes, through [`Input`], and never more of them than it needs: a header is read to open a file,
@@ -28,6 +29,7 @@
 //! ```
 
 mod arrays;
+mod assemble;
 mod build;
 mod eagle;
 mod element;
@@ -42,17 +44,23 @@ mod names;
 mod npy;
 mod pack;
 mod project;
+mod record;
 pub mod registry;
 mod resync;
+mod rewrite;
 mod section;
 mod show;
+mod sign;
 mod spirix;
+mod supply;
+mod text;
 mod value;
 mod verify;
 mod view;
 mod walk;
 mod wrapped;
 
+pub use assemble::assemble;
 pub use build::{Builder, Fields, is_name};
 pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};
 pub use element::{Element, Width};
@@ -61,7 +69,9 @@ pub use file::{File, Header, Kind, Label, Trailing};
 pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
 pub use project::{Project, open as open_project};
+pub use record::{NAME as RECORD, Record};
 pub use section::Body;
+pub use sign::{generate, key_from, signed};
 pub use spirix::Spirix;
 pub use value::{
     Algorithm, Data, Field, Item, Packed, Reference, Rest, Sealed, Section, Tensor, Value, Wrapped, count_of,

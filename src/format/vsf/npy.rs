@@ -63,3 +63,77 @@ pub fn head(dtype: &str, shape: &[usize], fortran: bool) -> Vec<u8> {
     head.push(b'\n');
     head
 }
+
+/// What the head of an array says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// What it is made of; elements of 16 bytes without a type are taken as unsigned.
+    pub element: Element,
+    /// How many bytes are to be reversed at a time: 1 for none.
+    pub swap: u64,
+    /// Whether the first index is the fastest.
+    pub fortran: bool,
+    /// The lengths of its dimensions.
+    pub shape: Vec<usize>,
+    /// Where the elements begin.
+    pub len: u64,
+}
+
+/// Reads the head of an array from the beginning of its file; `None` for what cannot be a tensor.
+pub fn parse(bytes: &[u8]) -> Option<Head> {
+    let rest = bytes.strip_prefix(b"\x93NUMPY")?;
+    let (start, len): (usize, usize) = match rest {
+        [1, 0, a, b, ..] => (10, usize::from(u16::from_le_bytes([*a, *b]))),
+        [2 | 3, 0, a, b, c, d, ..] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
+        _ => return None,
+    };
+    let text = std::str::from_utf8(bytes.get(start..start.checked_add(len)?)?).ok()?;
+    let value = |key: &str| Some(text.split_once(&format!("'{key}':"))?.1.trim_start());
+    let descr = value("descr")?;
+    let (element, swap) = match descr.starts_with('[') {
+        true => (structured(&descr[..=descr.find(']')?])?, 1),
+        false => plain(descr.strip_prefix('\'')?.split_once('\'')?.0)?,
+    };
+    let shape = value("shape")?.strip_prefix('(')?.split_once(')')?.0;
+    let lengths = shape.split(',').map(str::trim).filter(|n| !n.is_empty());
+    let shape = lengths.map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>()?;
+    let fortran = match value("fortran_order")? {
+        order if order.starts_with("True") => true,
+        order if order.starts_with("False") => false,
+        _ => return None,
+    };
+    Some(Head { element, swap, fortran, shape, len: (start + len) as u64 })
+}
+
+fn structured(descr: &str) -> Option<Element> {
+    let pairs = Width::ALL.into_iter().flat_map(|f| Width::ALL.map(|e| (f, e)));
+    let mut both = pairs.flat_map(|(f, e)| [Element::Scalar(f, e), Element::Circle(f, e)]);
+    both.find(|element| dtype(*element) == descr)
+}
+
+fn plain(descr: &str) -> Option<(Element, u64)> {
+    let (order, kind) = descr.split_at_checked(1)?;
+    let (element, width) = match kind {
+        "b1" => (Element::Bool, 1),
+        "u1" => (Element::Unsigned(Width::W3), 1),
+        "u2" => (Element::Unsigned(Width::W4), 2),
+        "u4" => (Element::Unsigned(Width::W5), 4),
+        "u8" => (Element::Unsigned(Width::W6), 8),
+        "i1" => (Element::Signed(Width::W3), 1),
+        "i2" => (Element::Signed(Width::W4), 2),
+        "i4" => (Element::Signed(Width::W5), 4),
+        "i8" => (Element::Signed(Width::W6), 8),
+        "f4" => (Element::F5, 4),
+        "f8" => (Element::F6, 8),
+        "c8" => (Element::J5, 4),
+        "c16" => (Element::J6, 8),
+        "V16" => (Element::Unsigned(Width::W7), 1),
+        _ => return None,
+    };
+    match order {
+        ">" => Some((element, 1)),
+        "<" => Some((element, width)),
+        "|" if width == 1 => Some((element, 1)),
+        _ => None,
+    }
+}

@@ -95,6 +95,21 @@ struct Layout<'a> {
     doors: HashSet<Vec<u8>>,
 }
 
+/// The directories that labels stand in. No file gets the name of one, nor that of a section: where both meet, the
+/// section is found under its name.
+pub fn folders(file: &File, paths: &[Vec<u8>], names: &mut Names) -> HashSet<Vec<u8>> {
+    for path in paths {
+        for at in path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at) {
+            names.take(path[..at].to_vec());
+        }
+    }
+    let folders = names.taken().clone();
+    for (_, path) in file.labels.iter().zip(paths).filter(|(label, _)| label.kind() == Kind::Section) {
+        names.take(path.clone());
+    }
+    folders
+}
+
 impl<'a> Layout<'a> {
     fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
         let builder = Builder::new(file.labels.len());
@@ -104,18 +119,7 @@ impl<'a> Layout<'a> {
 
     fn build(mut self) -> Result<(Tree, Vec<Entry>)> {
         let paths: Vec<Vec<u8>> = self.file.labels.iter().map(|label| path_of(&label.name)).collect();
-        // Directories that labels stand in: no file gets the name of one.
-        for path in &paths {
-            for at in path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at) {
-                self.names.take(path[..at].to_vec());
-            }
-        }
-        let folders = self.names.taken().clone();
-        // Nor that of a section: where both meet, the section is found under its name.
-        let sections = self.file.labels.iter().zip(&paths).filter(|(label, _)| label.kind() == Kind::Section);
-        for (_, path) in sections {
-            self.names.take(path.clone());
-        }
+        let folders = folders(self.file, &paths, &mut self.names);
         for (n, (label, path)) in self.file.labels.iter().zip(&paths).enumerate() {
             if is_cut(&label.name) {
                 let text = "the name is too long to be shown; header.json has it";

@@ -35,6 +35,10 @@ pub struct Entry {
     pub content: Content,
     /// What else is known of it.
     pub attributes: Attributes,
+    /// What its name has behind that of the field.
+    pub suffix: &'static str,
+    /// The number of its field, counted from front to back with those within each other.
+    pub field: usize,
 }
 
 /// The files that values become.
@@ -47,13 +51,17 @@ pub struct Shown<'a> {
     /// The directories that nothing may be in.
     pub folders: Vec<Vec<u8>>,
     names: Names,
+    /// The field that is shown, and how many there were.
+    field: usize,
+    fields: usize,
 }
 
 impl<'a> Shown<'a> {
     /// None yet.
     pub fn new(source: &'a Arc<Source>, file: &File) -> Shown<'a> {
         let version = file.header.version().unwrap_or(0);
-        Shown { source, version, entries: Vec::new(), folders: Vec::new(), names: Names::default() }
+        let names = Names::default();
+        Shown { source, version, entries: Vec::new(), folders: Vec::new(), names, field: 0, fields: 0 }
     }
 
     /// `folder/name`, or its first twin that is free; taken from now on.
@@ -67,16 +75,38 @@ impl<'a> Shown<'a> {
         self.names.free(path)
     }
 
-    fn put(&mut self, folder: &[u8], name: &[u8], suffix: &str, content: Content, attributes: Attributes) {
+    fn put(
+        &mut self,
+        folder: &[u8],
+        name: &[u8],
+        suffix: &'static str,
+        content: Content,
+        attributes: Attributes,
+    ) {
         let path = self.free(folder, name, suffix);
-        self.entries.push(Entry { path, content, attributes });
+        let field = self.field;
+        self.entries.push(Entry { path, content, attributes, suffix, field });
     }
 
-    fn bytes(&mut self, folder: &[u8], name: &[u8], suffix: &str, bytes: Vec<u8>, attributes: Attributes) {
+    fn bytes(
+        &mut self,
+        folder: &[u8],
+        name: &[u8],
+        suffix: &'static str,
+        bytes: Vec<u8>,
+        attributes: Attributes,
+    ) {
         self.put(folder, name, suffix, Content::Bytes(bytes.into()), attributes);
     }
 
-    fn range(&mut self, folder: &[u8], name: &[u8], suffix: &str, range: Range<u64>, attributes: Attributes) {
+    fn range(
+        &mut self,
+        folder: &[u8],
+        name: &[u8],
+        suffix: &'static str,
+        range: Range<u64>,
+        attributes: Attributes,
+    ) {
         let content = Content::Range(self.source.clone(), range);
         self.put(folder, name, suffix, content, attributes);
     }
@@ -88,6 +118,8 @@ impl<'a> Shown<'a> {
             self.value(folder, n.to_string().as_bytes(), item, file)?;
         }
         for field in &section.fields {
+            self.fields += 1;
+            self.field = self.fields;
             let name = component(&field.name);
             match field.reference() {
                 _ if field.values.is_empty() => self.empty(folder, &name),
@@ -133,7 +165,9 @@ impl<'a> Shown<'a> {
             Value::Packed(packed) => self.packed(folder, name, packed),
             Value::Section(section) => {
                 let inner = self.free(folder, name, "");
+                let outer = self.field;
                 self.section(&inner, section, file)?;
+                self.field = outer;
             }
             Value::Text(chars, data) => {
                 let attributes = vec![("user.vsf.count", chars.to_string()), kind];

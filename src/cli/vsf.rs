@@ -1,0 +1,150 @@
+//! `vaso vsf`
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Subcommand;
+
+use super::exit::Exit;
+use super::{cp, output, project};
+use crate::error::{Error, Result, from_io};
+use crate::format::vsf::{self, Builder, RECORD, Record};
+use crate::store::{Location, Source, Target};
+use crate::tree::Spot;
+
+/// Make and take apart VSF files.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write the tree of a VSF file to a new directory
+    ///
+    /// It is what a mount shows, with a record of the exact types (`.vsf-record.json`) for `vaso vsf pack`.
+    Unpack {
+        /// The VSF file
+        file: PathBuf,
+        /// The new directory
+        dir: PathBuf,
+    },
+    /// Make a VSF file from a directory
+    ///
+    /// Directories become sections; text files, .npy and .packed their values; .bin files raw bytes.
+    Pack {
+        /// The directory
+        dir: PathBuf,
+        /// The new VSF file
+        file: PathBuf,
+    },
+    /// Sign a VSF file (Ed25519)
+    ///
+    /// The unsigned file is kept beside it as FILE~1.
+    Sign {
+        /// The VSF file
+        file: PathBuf,
+        /// The private key, as `vaso vsf keygen` makes it
+        #[arg(long)]
+        key: PathBuf,
+        /// Write the signed file here, and leave FILE as it is
+        #[arg(short, long, value_name = "OUT")]
+        output: Option<PathBuf>,
+    },
+    /// Make a private key; the public key is printed
+    Keygen {
+        /// The new file of the private key
+        #[arg(short, long, value_name = "KEY", default_value = "vaso.key")]
+        output: PathBuf,
+    },
+}
+
+pub fn run(args: Args) -> Result<Exit> {
+    match args.verb {
+        Verb::Unpack { file, dir } => unpack(&file, &dir),
+        Verb::Pack { dir, file } => pack(&dir, &file),
+        Verb::Sign { file, key, output } => sign(&file, &key, output.as_deref()),
+        Verb::Keygen { output } => {
+            let public = vsf::generate(&output)?;
+            output::print(|out| writeln!(out, "{public}"))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn unpack(file: &Path, dir: &Path) -> Result<Exit> {
+    let project = project::open(file)?;
+    if project.kind() != "vsf" {
+        return Err(Error::not_a_project(file, "this is no VSF file"));
+    }
+    let record = Record::of(project.source())?;
+    let failed = cp::copy(Spot::top(project.clone()), dir)?;
+    let to = dir.join(RECORD);
+    let cannot = |e| cp::cannot_write(&to, e);
+    let mut target = Target::create(&to).map_err(cannot)?;
+    target.write_all(&record.to_bytes()).map_err(cannot)?;
+    target.finish(0o644, SystemTime::now()).map_err(cannot)?;
+    Ok(if failed == 0 { Exit::Done } else { Exit::Findings })
+}
+
+fn pack(dir: &Path, file: &Path) -> Result<Exit> {
+    write(&vsf::assemble(dir)?, file, 0o644, None)?;
+    Ok(Exit::Done)
+}
+
+fn sign(file: &Path, key: &Path, output: Option<&Path>) -> Result<Exit> {
+    let key = vsf::key_from(key)?;
+    let source = Source::open(Arc::new(Location::find(file)?))?;
+    let builder = vsf::signed(&source, key)?;
+    if let Some(output) = output {
+        write(&builder, output, 0o644, None)?;
+        return Ok(Exit::Done);
+    }
+    let path = source.path();
+    let mode = File::open(path).and_then(|file| file.metadata()).map_err(|e| Error::io("open", path, e))?;
+    write(&builder, path, mode.permissions().mode() & 0o777, Some(&source))?;
+    Ok(Exit::Done)
+}
+
+/// Writes a file under its name, which nobody has, or the file of `old`, which stays under another.
+fn write(builder: &Builder, path: &Path, mode: u32, old: Option<&Source>) -> Result<()> {
+    let cannot = |e: io::Error| from_io(e, |e| cp::cannot_write(path, e));
+    let target = match old {
+        None => Target::create(path),
+        Some(_) => Target::replacing(path),
+    };
+    let all = builder.size().map_err(cannot)?;
+    let mut counted =
+        Counted { target: target.map_err(cannot)?, progress: output::Progress::new("writing"), done: 0, all };
+    builder.write(&mut counted).map_err(cannot)?;
+    drop(counted.progress);
+    if let Some(old) = old {
+        old.check()?;
+    }
+    counted.target.finish(mode, SystemTime::now()).map_err(cannot)
+}
+
+struct Counted {
+    target: Target,
+    progress: output::Progress,
+    done: u64,
+    all: u64,
+}
+
+impl Write for Counted {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.target.write(buf)?;
+        self.done += n as u64;
+        self.progress.at(self.done, self.all);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.target.flush()
+    }
+}

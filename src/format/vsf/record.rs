@@ -1,0 +1,249 @@
+//! What a tree of files does not say of the VSF file that it was: types, order, and the bytes of what is small.
+//!
+//! A record stands beside unpacked files, and is a claim like all that is read: who packs the files again compares
+//! them with it, and believes the files.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::build::{Fields, Joined};
+use super::encode::{Piece, Pieces};
+use super::file::{File, Kind, Label};
+use super::names::{Names, path_of};
+use super::project::folders;
+use super::section;
+use super::value::{Field, Section, Value};
+use super::view::Shown;
+use super::{Input, is_name};
+use crate::error::{Error, Result};
+use crate::finding::Findings;
+use crate::store::Source;
+
+/// The name of a record among the files.
+pub const NAME: &str = ".vsf-record.json";
+
+/// The number of this kind of record.
+const KIND: u32 = 1;
+
+/// What is known of a whole tree.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    record: u32,
+    /// The format's version that the file had.
+    pub version: u64,
+    /// Whether the header's length is in bytes.
+    pub in_bytes: bool,
+    /// What the file has that no tree of files and no writer of the design can say.
+    pub cannot: Vec<String>,
+    /// The labels, in their order.
+    pub labels: Vec<Part>,
+}
+
+/// What is known of one label.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Part {
+    /// The name.
+    pub name: String,
+    /// The file or directory.
+    pub path: String,
+    /// The fields as the design writes them; a number stands for as many bytes that are in the files.
+    pub stored: Option<Vec<Chunk>>,
+    /// Of each field, those within each other counted from front to back: its files, and the suffix of each.
+    pub files: Vec<Vec<(String, String)>>,
+    /// Of each field that refers to a label: its name.
+    pub refers: Vec<Option<String>>,
+}
+
+/// A stretch of stored bytes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Chunk {
+    /// These, in hexadecimal.
+    Hex(String),
+    /// So many.
+    Gap(u64),
+}
+
+/// Zeros, of which there are enough.
+struct Zeros;
+
+impl Input for Zeros {
+    fn size(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn read_at(&self, _: u64, buf: &mut [u8]) -> Result<()> {
+        buf.fill(0);
+        Ok(())
+    }
+}
+
+impl Record {
+    /// The record of an open file.
+    pub fn of(source: &Arc<Source>) -> Result<Record> {
+        let file = super::open(source.as_ref())?;
+        let header = &file.header;
+        let mut record = Record {
+            record: KIND,
+            version: header.version().unwrap_or(0),
+            in_bytes: header.declared_length() == Some(header.span.end - header.span.start),
+            ..Record::default()
+        };
+        if let Some(wrong) = &header.broken {
+            record.cannot.push(format!("the header is broken: {}", wrong.what));
+        }
+        let paths: Vec<Vec<u8>> = file.labels.iter().map(|label| path_of(&label.name)).collect();
+        let mut names = Names::default();
+        let folders = folders(&file, &paths, &mut names);
+        for (label, path) in file.labels.iter().zip(&paths) {
+            let part = match super::rewrite::obstacle(&file, label) {
+                Some(why) => Err(why),
+                None => {
+                    let shared = label.kind() == Kind::Blob || folders.contains(path);
+                    part(source, &file, label, shared.then_some(&mut names))?
+                }
+            };
+            match part {
+                Ok(part) => record.labels.push(part),
+                Err(why) => record.cannot.push(format!("{}: {why}", label.title())),
+            }
+        }
+        Ok(record)
+    }
+
+    /// Reads a record.
+    pub fn parse(bytes: &[u8]) -> Result<Record> {
+        let bad = |why: String| Error::Refused(format!("{NAME} is no record that is understood: {why}"));
+        let record: Record = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
+        if record.record == KIND { Ok(record) } else { Err(bad(format!("kind {}", record.record))) }
+    }
+
+    /// As a file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = serde_json::to_vec(self).expect("JSON values are always JSON");
+        out.push(b'\n');
+        out
+    }
+}
+
+/// One label; the reason where it cannot be written. `names` are those that its files share with other labels'.
+fn part(
+    source: &Arc<Source>,
+    file: &File,
+    label: &Label,
+    mut names: Option<&mut Names>,
+) -> Result<std::result::Result<Part, String>> {
+    let mut free = |path: Vec<u8>| {
+        let path = names.as_deref_mut().map_or_else(|| path.clone(), |names| names.free(path.clone()));
+        String::from_utf8_lossy(&path).into_owned()
+    };
+    let name = String::from_utf8(label.name.clone()).expect("it is a name");
+    debug_assert!(is_name(&name));
+    let path = String::from_utf8(path_of(&label.name)).expect("names are letters");
+    if label.kind() == Kind::Blob {
+        return Ok(Ok(Part { path: free(format!("{path}.bin").into_bytes()), name, ..Part::default() }));
+    }
+    let body = match file.section(source.as_ref(), label) {
+        Ok(body) => body,
+        Err(Error::Damaged { what, .. }) => return Ok(Err(what)),
+        Err(other) => return Err(other),
+    };
+    let input: Arc<dyn Input> = source.clone();
+    let fields = match Fields::of(&body.section, Some(&input)) {
+        Ok(fields) => fields,
+        Err(unfit) => return Ok(Err(unfit.to_string())),
+    };
+    let mut shown = Shown::new(source, file);
+    shown.label(path.as_bytes(), file, label, &Findings::default())?;
+    let mut refers = Vec::new();
+    if let Err(why) = references(&body.section, file, &mut refers) {
+        return Ok(Err(why));
+    }
+    let mut files = vec![Vec::new(); refers.len()];
+    for entry in &shown.entries {
+        let path = free(entry.path.clone());
+        if entry.field > 0 {
+            files[entry.field - 1].push((path, entry.suffix.to_string()));
+        }
+    }
+    Ok(Ok(Part { name, path, stored: Some(chunks(fields)), files, refers }))
+}
+
+/// Which label each field refers to, with those of nested sections.
+fn references(
+    section: &Section,
+    file: &File,
+    out: &mut Vec<Option<String>>,
+) -> std::result::Result<(), String> {
+    for field in &section.fields {
+        out.push(super::rewrite::referred(field, file)?);
+        for item in &field.values {
+            if let Value::Section(inner) = &item.value {
+                references(inner, file, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn chunks(fields: Fields) -> Vec<Chunk> {
+    let mut pieces = Pieces::default();
+    fields.put_into(&mut pieces);
+    let chunk = |piece: Piece| match piece {
+        Piece::Bytes(bytes) => Chunk::Hex(bytes.iter().map(|b| format!("{b:02x}")).collect()),
+        Piece::From(_, range) => Chunk::Gap(range.end - range.start),
+        Piece::Place(_) | Piece::Signature => unreachable!("fields that were read have neither"),
+    };
+    pieces.0.into_iter().map(chunk).collect()
+}
+
+/// The bytes that hexadecimal digits say.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    let pair =
+        |at: usize| text.as_bytes()[at..at + 2].iter().all(u8::is_ascii_hexdigit).then(|| &text[at..at + 2]);
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(pair(at)?, 16).ok()).collect()
+}
+
+impl Part {
+    /// The fields that are recorded. Bytes that are in files are ranges that lead nowhere.
+    pub fn fields(&self) -> Result<Option<Vec<Field>>> {
+        let Some(chunks) = &self.stored else { return Ok(None) };
+        let bad = || Error::Refused(format!("{NAME} does not make sense for {}; delete it", self.name));
+        let mut pieces = Pieces::default();
+        let zeros: Arc<dyn Input> = Arc::new(Zeros);
+        let mut total = 0u64;
+        for chunk in chunks {
+            match chunk {
+                Chunk::Hex(text) => pieces.put(&unhex(text).ok_or_else(bad)?),
+                Chunk::Gap(n) => {
+                    total = total.checked_add(*n).filter(|n| *n < 1 << 62).ok_or_else(bad)?;
+                    pieces.0.push(Piece::From(zeros.clone(), 0..*n));
+                }
+            }
+        }
+        let there = Joined::new(&pieces);
+        let body = section::read(&there, 0..there.size(), Some(2), None).map_err(|_| bad())?;
+        let section = body.section;
+        let count = count(&section.fields);
+        let whole = section.rest.is_none() && section.items.is_empty();
+        if !whole || count != self.files.len() || count != self.refers.len() {
+            return Err(bad());
+        }
+        Ok(Some(section.fields))
+    }
+}
+
+fn count(fields: &[Field]) -> usize {
+    let inner = |field: &Field| -> usize {
+        let sections = field.values.iter().filter_map(|item| match &item.value {
+            Value::Section(section) => Some(count(&section.fields)),
+            _ => None,
+        });
+        sections.sum()
+    };
+    fields.iter().map(|field| 1 + inner(field)).sum()
+}

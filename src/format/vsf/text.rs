@@ -1,0 +1,82 @@
+//! Values from lines of text: the other direction of [`show::line`].
+//!
+//! A line becomes the narrowest type that is shown as that very line; what no number, time or truth value is shown
+//! as, stays text.
+
+use super::eagle::EagleTime;
+use super::element::Width;
+use super::record::unhex;
+use super::show;
+use super::value::{Data, Sealed, Value};
+
+/// The version of files that are written.
+const VERSION: u64 = 2;
+
+fn is_shown(value: &Value, line: &[u8]) -> bool {
+    show::line(value, VERSION).is_some_and(|shown| shown == line)
+}
+
+/// A value of no type that is known beforehand.
+pub fn infer(line: &[u8]) -> Value {
+    let text = std::str::from_utf8(line).unwrap_or("");
+    let unsigned = || text.parse().ok().map(|n| Value::Unsigned(Width::of_unsigned(n), n));
+    let signed = || text.parse().ok().map(|n| Value::Signed(Width::of_signed(n), n));
+    let found = [
+        text.parse().ok().map(Value::Bool),
+        unsigned(),
+        signed(),
+        text.parse().ok().map(Value::F6),
+        complex(text).map(Value::J6),
+        EagleTime::of_rfc3339(text).map(Value::Time),
+    ];
+    let found = found.into_iter().flatten().find(|value| is_shown(value, line));
+    found.unwrap_or_else(|| Value::Ascii(b'l', Data::Bytes(line.to_vec())))
+}
+
+/// A value that was recorded, as the line says it now.
+pub fn again(recorded: &Value, version: u64, line: &[u8]) -> Value {
+    if show::line(recorded, version).is_some_and(|shown| shown == line) {
+        return recorded.clone();
+    }
+    let text = std::str::from_utf8(line).unwrap_or("");
+    let sealed = |old: &Sealed| {
+        let data = Data::Bytes(unhex(text).filter(|bytes| !bytes.is_empty())?);
+        Some(Sealed { algorithm: old.algorithm, data })
+    };
+    let real = || text.parse().ok().map(Value::F6);
+    let found = match recorded {
+        Value::Unsigned(width, _) => {
+            let fits = |n: &u128| Width::of_unsigned(*n) <= *width;
+            text.parse().ok().filter(fits).map(|n| Value::Unsigned(*width, n))
+        }
+        Value::Signed(width, _) => {
+            let fits = |n: &i128| Width::of_signed(*n) <= *width;
+            text.parse().ok().filter(fits).map(|n| Value::Signed(*width, n))
+        }
+        // One that has more digits than single precision keeps them.
+        Value::F5(_) => text.parse().ok().map(Value::F5).filter(|v| is_shown(v, line)).or_else(real),
+        Value::F6(_) => real(),
+        Value::J6(_) | Value::J5(_) => complex(text).map(Value::J6),
+        Value::Name(_) => Some(Value::Name(Data::Bytes(line.to_vec()))),
+        Value::Ascii(letter, _) => Some(Value::Ascii(*letter, Data::Bytes(line.to_vec()))),
+        Value::Hash(old) => sealed(old).map(Value::Hash),
+        Value::Signature(old) => sealed(old).map(Value::Signature),
+        Value::Key(old) => sealed(old).map(Value::Key),
+        Value::Mac(letter, old) => sealed(old).map(|new| Value::Mac(*letter, new)),
+        Value::World(_) => {
+            let hex = text.strip_prefix("0x");
+            hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(Value::World)
+        }
+        _ => None,
+    };
+    found.unwrap_or_else(|| infer(line))
+}
+
+/// `re+imj`: the sign that parts them follows no exponent.
+fn complex(text: &str) -> Option<[f64; 2]> {
+    let both = text.strip_suffix('j')?;
+    let bytes = both.as_bytes();
+    let parts = (1..bytes.len()).rev().filter(|at| matches!(bytes[*at], b'+' | b'-'));
+    let mut pairs = parts.filter_map(|at| Some([both[..at].parse().ok()?, both[at..].parse().ok()?]));
+    pairs.next()
+}

@@ -1,0 +1,263 @@
+//! The verbs of VSF files: taken apart and put together again, nothing is lost; and what is signed is known.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value as Json, json};
+use vaso::format::vsf::{
+    self, Count, Data, EagleTime, Kind, Mark, Outcome, Packed, Sealed, Sealing, Tensor, Value,
+};
+
+fn vaso(args: &[&Path]) -> Output {
+    common::command(common::As::Me, common::program()).arg("vsf").args(args).output().unwrap()
+}
+
+fn run(verb: &str, args: &[&Path]) -> Output {
+    vaso(&[&[Path::new(verb)], args].concat())
+}
+
+fn done(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A value with its bytes, in the form that the writer gives it.
+fn loaded(value: &Value, input: &[u8]) -> String {
+    let load = |data: &Data| Data::Bytes(data.load(&input).unwrap());
+    let sealed = |s: &Sealed| Sealed { algorithm: s.algorithm, data: load(&s.data) };
+    let value = match value.clone() {
+        // Of a strided one, what its indices lead to: the rest has no meaning.
+        Value::Tensor(t) => return view(&t, &t.data.load(&input).unwrap()),
+        Value::Packed(p) => Value::Packed(Packed { data: load(&p.data), design: true, ..p }),
+        Value::Name(d) => Value::Name(load(&d)),
+        Value::Ascii(letter, d) => Value::Ascii(letter, load(&d)),
+        Value::Text(chars, d) => Value::Text(chars, load(&d)),
+        Value::Opaque(d) => Value::Opaque(load(&d)),
+        Value::Wrapped(w) => Value::Wrapped(vsf::Wrapped { data: load(&w.data), ..w }),
+        Value::Hash(s) => Value::Hash(sealed(&s)),
+        Value::Signature(s) => Value::Signature(sealed(&s)),
+        Value::Key(s) => Value::Key(sealed(&s)),
+        Value::Mac(l, s) => Value::Mac(l, sealed(&s)),
+        Value::Time(t) => {
+            let float = matches!(t.count, Count::F5(_) | Count::F6(_));
+            Value::Time(EagleTime { mark: if float { Mark::Design } else { t.mark }, ..t })
+        }
+        Value::Section(s) => {
+            return format!("{:?}", s.fields.iter().map(|f| field(f, input)).collect::<Vec<_>>());
+        }
+        other => other,
+    };
+    match &value {
+        // Bits, so that no NaN hides behind another.
+        Value::F5(n) => format!("f5 {:x}", n.to_bits()),
+        Value::F6(n) => format!("f6 {:x}", n.to_bits()),
+        other => format!("{other:?}"),
+    }
+}
+
+fn view(t: &Tensor, stored: &[u8]) -> String {
+    let head = format!("{:?} {:?} {:?}", t.element, t.shape, t.strides);
+    let Some(strides) = t.strides.as_ref().filter(|_| t.is_within() && t.element.bits() >= 8) else {
+        return format!("{head} {stored:?}");
+    };
+    let width = t.element.bits() as usize / 8;
+    let mut elements = Vec::new();
+    for n in 0..t.count() as usize {
+        let (mut n, mut at) = (n, 0);
+        for (length, stride) in t.shape.iter().zip(strides).rev() {
+            at += n % length * stride;
+            n /= length;
+        }
+        elements.push(&stored[at * width..(at + 1) * width]);
+    }
+    format!("{head} {elements:?}")
+}
+
+fn field(field: &vsf::Field, input: &[u8]) -> String {
+    let values: Vec<String> = match field.reference() {
+        Some(reference) => {
+            let range = reference.range(input.len() as u64).unwrap();
+            // What it refers to may lie elsewhere now.
+            vec![format!("{:?}", blake3::hash(&input[range.start as usize..range.end as usize]))]
+        }
+        None => field.values.iter().map(|item| loaded(&item.value, input)).collect(),
+    };
+    format!("{}: {values:?}", field.name.escape_ascii())
+}
+
+/// Everything that a file says, by the names of its labels.
+fn said(bytes: &[u8]) -> BTreeMap<Vec<u8>, String> {
+    let file = vsf::open(bytes).unwrap();
+    let label = |label: &vsf::Label| match label.kind() {
+        Kind::Blob => {
+            let range = file.range(label).unwrap();
+            format!("{:?}", blake3::hash(&bytes[range.start as usize..range.end as usize]))
+        }
+        Kind::Section => {
+            let section = file.section(bytes, label).unwrap().section;
+            assert_eq!(section.rest, None);
+            format!("{:#?}", section.fields.iter().map(|f| field(f, bytes)).collect::<Vec<_>>())
+        }
+        other => panic!("{other:?}"),
+    };
+    file.labels.iter().map(|l| (l.name.clone(), label(l))).collect()
+}
+
+fn corpus(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for set in ["seed", "z2", "z5", "z7", "z8", "z10"] {
+        let entries = fs::read_dir(folder.join("vsf").join(set)).unwrap().map(|e| e.unwrap().path());
+        found.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "vsf")));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_was_unpacked_is_packed_again_with_every_value() {
+    let folder = common::data("vsf.tar.xz");
+    let (mut equal, mut refused) = (0, Vec::new());
+    for path in corpus(folder.path()) {
+        let name = path.strip_prefix(folder.path().join("vsf")).unwrap().display().to_string();
+        let dir = folder.path().join(name.replace('/', "_"));
+        let copy = dir.with_extension("copy");
+        done(&run("unpack", &[&path, &dir]));
+        let output = run("pack", &[&dir, &copy]);
+        fs::remove_dir_all(&dir).unwrap();
+        if !output.status.success() {
+            assert_eq!(output.status.code(), Some(1));
+            assert!(!copy.exists());
+            refused.push(format!("{name}: {}", String::from_utf8_lossy(&output.stderr)));
+            continue;
+        }
+        let (before, after) = (fs::read(&path).unwrap(), fs::read(&copy).unwrap());
+        assert_eq!(said(&before), said(&after), "{name}");
+        same_to_another_reader(&path, &copy);
+        equal += 1;
+    }
+    // Values that stand in the header, names and types that the design does not have.
+    let expected = [
+        "seed/eagle_times.vsf",
+        "z10/content_hashes.vsf",
+        "z10/inline_fields.vsf",
+        "z10/multi_value_flags_dupes.vsf",
+        "z10/signed_section.vsf",
+        "z10/spirix.vsf",
+        "z2/world_colour.vsf",
+    ];
+    let refused: Vec<&str> = refused.iter().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(refused, expected);
+    assert_eq!(equal, 82);
+}
+
+/// The same for the reader that shares nothing with ours: every value of both files, but for where it lies.
+fn same_to_another_reader(before: &Path, after: &Path) {
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vsf_reader.py");
+    let output = Command::new("python3").arg(reader).args([before, after]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let both: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let said = |path: &Path| -> BTreeMap<String, Json> {
+        let bytes = fs::read(path).unwrap();
+        let labels = both[path.to_str().unwrap()]["labels"].as_array().unwrap().iter();
+        let body = |label: &Json| label.get("section").map(|section| placeless(section, &bytes));
+        labels.map(|l| (l["name"].to_string(), json!(body(l)))).collect()
+    };
+    assert_eq!(said(before), said(after), "{before:?}");
+}
+
+/// Fields and values without their offsets, and with the bytes that these lead to.
+fn placeless(parts: &Json, bytes: &[u8]) -> Json {
+    let fields = parts.as_array().unwrap().iter().filter(|part| part[0] == "field");
+    let one = |item: &Json| -> Json {
+        let said = &item[4];
+        let data = |start: &Json, end: &Json| {
+            let range = start.as_u64().unwrap() as usize..end.as_u64().unwrap() as usize;
+            json!(blake3::hash(&bytes[range]).to_hex().to_string())
+        };
+        match item[3].as_str().unwrap() {
+            "section" => placeless(said, bytes),
+            "o" | "b" => json!("a place"),
+            "t" => json!([said[0], said[1], data(&said[3], &said[4])]),
+            // What lies between the elements of a strided one has no meaning.
+            "q" => json!([said[0], said[1], said[2]]),
+            "p" | "bp" => json!([said[0], said[1], data(&said[2], &said[3])]),
+            kind => json!([kind, said]),
+        }
+    };
+    let field =
+        |part: &Json| json!([part[3], part[4].as_array().unwrap().iter().map(one).collect::<Vec<_>>()]);
+    json!(fields.map(field).collect::<Vec<_>>())
+}
+
+fn checks(path: &Path) -> Vec<(Sealing, Outcome)> {
+    let bytes = fs::read(path).unwrap();
+    let file = vsf::open(&bytes[..]).unwrap();
+    let checks = vsf::verify(&bytes[..], &file, &[], &mut |_| ()).unwrap();
+    checks.into_iter().map(|check| (check.sealing, check.outcome)).collect()
+}
+
+#[test]
+fn a_key_is_its_owners_and_never_overwritten() {
+    let folder = common::folder();
+    let key = folder.path().join("k");
+    let output = run("keygen", &[Path::new("-o"), &key]);
+    done(&output);
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o7777, 0o600);
+    let seed = fs::read_to_string(&key).unwrap();
+    assert_eq!(seed.trim_end().len(), 64);
+    let other = folder.path().join("other");
+    done(&run("keygen", &[Path::new("-o"), &other]));
+    assert_ne!(fs::read_to_string(&other).unwrap(), seed);
+    let again = run("keygen", &[Path::new("-o"), &key]);
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(fs::read_to_string(&key).unwrap(), seed);
+}
+
+#[test]
+fn a_signature_is_right_until_a_bit_is_another() {
+    let folder = common::data("vsf.tar.xz");
+    let original = folder.path().join("vsf/seed/medical_hierarchy.vsf");
+    let before = fs::read(&original).unwrap();
+    let path = folder.path().join("Shot.vsf");
+    fs::write(&path, &before).unwrap();
+    let key = folder.path().join("k");
+    let public = run("keygen", &[Path::new("-o"), &key]);
+    done(&public);
+    let sign = |out: &[&Path]| run("sign", &[&[path.as_path(), Path::new("--key"), &key], out].concat());
+
+    let copy = folder.path().join("Signed.vsf");
+    done(&sign(&[Path::new("-o"), &copy]));
+    assert_eq!(fs::read(&path).unwrap(), before, "it was to be left as it is");
+    assert_eq!(sign(&[Path::new("-o"), &copy]).status.code(), Some(1), "nothing is overwritten");
+
+    done(&sign(&[]));
+    let kept = folder.path().join("Shot.vsf~1");
+    assert_eq!(fs::read(&kept).unwrap(), before);
+    assert_eq!(fs::read(&path).unwrap(), fs::read(&copy).unwrap());
+    assert_eq!(checks(&path), [(Sealing::FileSignature, Outcome::Right)]);
+    assert_eq!(said(&before), said(&fs::read(&path).unwrap()));
+    let hex = String::from_utf8(public.stdout).unwrap();
+    let key: Vec<u8> = (0..32).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect();
+    let signed = fs::read(&path).unwrap();
+    assert!(signed.windows(32).any(|w| w == key), "the printed key is that in the file");
+
+    // In the values, in the key, in the signature.
+    let key_at = signed.windows(32).position(|w| w == key).unwrap();
+    for at in [key_at + 5, signed.len() - 100, signed.len() - 20] {
+        let in_key = at == key_at + 5;
+        let mut flipped = signed.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let verify = common::command(common::As::Me, common::program()).arg("verify").arg(&path).output();
+        // Half of all bytes are no key, and a signature without one is unverified.
+        assert!(in_key || verify.unwrap().status.code() == Some(1), "byte {at}");
+        assert_ne!(checks(&path), [(Sealing::FileSignature, Outcome::Right)]);
+    }
+    fs::write(&path, &signed).unwrap();
+    let verify = common::command(common::As::Me, common::program()).arg("verify").arg(&path).output();
+    done(&verify.unwrap());
+}
