@@ -261,15 +261,16 @@ impl Stream {
 
     /// From `offset` on, no byte of this stream is given out any more.
     fn condemn(&self, offset: u64, why: Error) {
+        // Told first: who is refused can look up why.
+        if let Some(finding) = Finding::of_damage(&why) {
+            self.shared.findings.add(finding);
+        }
         let mut pool = self.shared.pool.lock();
         let bad = pool.bad_from.entry(self.packed.entry).or_insert(offset);
         *bad = (*bad).min(offset);
         drop(pool);
         if let Some(index) = self.index() {
             index.spoil();
-        }
-        if let Some(finding) = Finding::of_damage(&why) {
-            self.shared.findings.add(finding);
         }
     }
 
