@@ -44,6 +44,7 @@ mod sizes;
 #[cfg(test)]
 mod testing;
 
+pub use npy::head_of as npy_head;
 pub use package::package_view;
 pub use project::database_view;
 pub use rendered::Identity;

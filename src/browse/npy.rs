@@ -76,18 +76,23 @@ fn field(name: &str) -> String {
     text
 }
 
+/// The head of an NPY file, version 1, that says `text` of the array behind it.
+pub fn head_of(text: &str) -> Vec<u8> {
+    // Magic, version and length take ten bytes, and the end of the line one.
+    let padded = (10 + text.len() + 1).next_multiple_of(64);
+    let mut head = Vec::with_capacity(padded);
+    head.extend_from_slice(b"\x93NUMPY\x01\x00");
+    head.extend_from_slice(&((padded - 10) as u16).to_le_bytes());
+    head.extend_from_slice(text.as_bytes());
+    head.resize(padded - 1, b' ');
+    head.push(b'\n');
+    head
+}
+
 impl Form for Npy {
     fn head(&self, rows: u64) -> Vec<u8> {
         let text = format!("{{'descr': {}, 'fortran_order': False, 'shape': ({rows},), }}", self.fields);
-        // Magic, version and length take ten bytes, and the end of the line one.
-        let padded = (10 + text.len() + 1).next_multiple_of(64);
-        let mut head = Vec::with_capacity(padded);
-        head.extend_from_slice(b"\x93NUMPY\x01\x00");
-        head.extend_from_slice(&((padded - 10) as u16).to_le_bytes());
-        head.extend_from_slice(text.as_bytes());
-        head.resize(padded - 1, b' ');
-        head.push(b'\n');
-        head
+        head_of(&text)
     }
 
     fn width(&self) -> Option<usize> {

@@ -4,7 +4,6 @@
 //! nor a link that appears in it leads anywhere else.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -118,11 +117,6 @@ impl Folder {
         let name = OsStr::from_bytes(name);
         let target = readlinkat(self.fd.as_fd(), name);
         Ok(target.map_err(|e| Error::io("read the link", self.path.join(name), e))?.into_encoded_bytes())
-    }
-
-    /// Opens a file in it for reading, and leaves no access time where that is allowed.
-    pub fn file(&self, name: &[u8]) -> Result<File> {
-        self.location(name)?.open()
     }
 
     /// Removes a file that is still in the state in which it was seen.

@@ -25,8 +25,8 @@ pub struct Location {
 
 /// What SQLite keeps beside a database, and what its state depends on.
 const LOGS: [&str; 2] = ["-wal", "-journal"];
-/// What belongs to a session that is at work in a folder, and to no state of the project.
-const SESSION: [&[u8]; 2] = [b".staging", b".lock"];
+/// What belongs to a session that is at work in a folder: it changes under any reader, and is no state of the project.
+pub const SESSION: [&[u8]; 2] = [b".staging", b".lock"];
 /// The folders of a folder that are looked into.
 const INNER: &[u8] = b"snapshots";
 

@@ -15,7 +15,7 @@ mod stamp;
 mod target;
 
 pub use folder::{Folder, Item, ItemKind, is_open_somewhere};
-pub use location::Location;
+pub use location::{Location, SESSION};
 pub use publish::{Draft, replace};
 pub use record_file::{CacheFolder, RecordFile};
 pub use source::Source;

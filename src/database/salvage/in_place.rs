@@ -18,6 +18,7 @@ use super::recovery::mode_of;
 use super::report::Report;
 use crate::error::{Error, Result};
 use crate::store::{Draft, replace};
+use crate::tree::Time;
 
 /// How long the application respects a lock that nobody refreshes.
 const STALE: Duration = Duration::from_secs(3600);
@@ -52,12 +53,12 @@ fn new_head(before: Option<&[u8]>, current: &str, from: Option<u64>) -> String {
     let old: Option<Map<String, Value>> = before.and_then(|b| serde_json::from_slice(b).ok());
     let mut head = old.unwrap_or_default();
     let previous = head.get("current").cloned().unwrap_or(Value::Null);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now();
     let values = [
         ("current", json!(current)),
         ("previous", previous),
-        ("updated_utc", json!(utc(now.as_secs()))),
-        ("timestamp", json!(now.as_secs_f64())),
+        ("updated_utc", json!(Time::from(now).utc())),
+        ("timestamp", json!(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())),
         ("write_in_progress", json!(false)),
         ("recovered", json!(true)),
         ("recovered_from", json!(from)),
@@ -66,21 +67,6 @@ fn new_head(before: Option<&[u8]>, current: &str, from: Option<u64>) -> String {
         head.insert(key.to_string(), value);
     }
     serde_json::to_string_pretty(&head).unwrap_or_default()
-}
-
-/// Seconds since 1970 as `YYYY-MM-DDTHH:MM:SSZ`.
-fn utc(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86400, seconds % 86400);
-    // Years begin in March here, so that the day that comes and goes is the last of a year.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{date:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 fn hostname() -> String {
@@ -127,6 +113,7 @@ mod tests {
     #[test]
     fn times_are_written_as_the_application_does() {
         // As `date -u -d @N +%FT%TZ` says.
+        let utc = |seconds| Time { seconds, nanos: 0 }.utc();
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
         assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(utc(1_795_225_479), "2026-11-21T01:44:39Z");

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::Container;
-use crate::store::{Folder, Item, ItemKind, Location, Source, Stamp};
+use crate::store::{Folder, Item, ItemKind, Location, SESSION, Source, Stamp};
 use crate::tree::{Content, Kind, NodeId, Time};
 
 /// Folders in folders are looked into so deep.
 const DEPTH: usize = 16;
 /// More files than this are not listed: no bundle has them.
 const MOST: usize = 200_000;
-/// What belongs to a session that is at work: it changes under any reader, and is no state of the project.
-const SESSION: [&[u8]; 2] = [b".staging", b".lock"];
 
 /// Where the bytes of a file are.
 #[derive(Debug, Clone, Copy)]

@@ -19,8 +19,6 @@ pub struct Head {
     pub name: Option<String>,
     /// A save was under way when it was written.
     pub write_in_progress: bool,
-    /// It was written after a recovery.
-    pub recovered: bool,
 }
 
 impl Head {
@@ -36,7 +34,6 @@ impl Head {
         let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else {
             return Err("it is torn, or no JSON object");
         };
-        let flag = |name: &str| fields.get(name).and_then(Value::as_bool).unwrap_or(false);
         let name = match fields.get("current") {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) => Some(name.clone()),
@@ -46,8 +43,8 @@ impl Head {
         if name.is_some() && current.is_none() {
             return Err("its `current` is not the name of a snapshot");
         }
-        let (write_in_progress, recovered) = (flag("write_in_progress"), flag("recovered"));
-        Ok(Head { current, name, write_in_progress, recovered })
+        let write_in_progress = fields.get("write_in_progress").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Head { current, name, write_in_progress })
     }
 }
 

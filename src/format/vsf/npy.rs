@@ -52,16 +52,7 @@ pub fn head(dtype: &str, shape: &[usize], fortran: bool) -> Vec<u8> {
         some => format!("({})", some.join(", ")),
     };
     let order = if fortran { "True" } else { "False" };
-    let text = format!("{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}");
-    // Magic, version and length take ten bytes, and the end of the line one.
-    let padded = (10 + text.len() + 1).next_multiple_of(64);
-    let mut head = Vec::with_capacity(padded);
-    head.extend_from_slice(b"\x93NUMPY\x01\x00");
-    head.extend_from_slice(&((padded - 10) as u16).to_le_bytes());
-    head.extend_from_slice(text.as_bytes());
-    head.resize(padded - 1, b' ');
-    head.push(b'\n');
-    head
+    crate::browse::npy_head(&format!("{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}"))
 }
 
 /// What the head of an array says.
