@@ -27,6 +27,7 @@ mod journal;
 mod layout;
 mod link;
 mod overlay;
+mod pages;
 mod part;
 mod rows;
 pub mod salvage;

@@ -32,11 +32,9 @@ mod in_place;
 mod known;
 mod layout;
 mod losses;
-mod page;
 mod pager;
 mod places;
 mod rebuild;
-mod record;
 mod recovery;
 mod report;
 mod rows;
@@ -45,6 +43,7 @@ mod survey;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::pages::{page, record};
 use crate::error::Result;
 use crate::tree::Content;
 

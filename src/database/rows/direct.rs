@@ -1,0 +1,306 @@
+//! Rows straight from the pages of a table, where SQLite would do nothing but go through them one by one.
+//!
+//! SQLite is asked what it would do (`EXPLAIN`). If that is this program and no other, the same is done here, at a
+//! fraction of the cost of its machine:
+//!
+//! ```text
+//!   OpenRead      the tree at a page, whose keys are compared byte by byte and grow
+//!   SeekGE/SeekGT the first entry of the dataset, or the first behind a time
+//!   IdxGT         until another dataset begins
+//!   Column        a field of the entry, by its number    RealAffinity    whole numbers become reals
+//!   ResultRow, Next
+//! ```
+//!
+//! So which page, which order, which field and which type are SQLite's word, and nothing of the schema is read here.
+//!
+//! Invariant: whatever is given is what SQLite gives. At anything that is not as in the usual trace (a value that
+//! spills over into other pages, a key that is no number, a record with fewer fields than the table has columns, a
+//! page that is not sound, times that do not grow) this ends as [`End::Lost`], and SQLite reads the stretch.
+//!
+//! Limits. Only text in UTF-8; only keys of a dataset's number and one time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::Connection;
+
+use crate::database::glance;
+use crate::database::pages::record;
+use crate::database::pages::tree::{Tree, Walk};
+use crate::error::Result;
+use crate::tree::{Cell, Content};
+
+/// Whole numbers up to this one are reals without loss.
+const EXACT: u64 = 1 << 53;
+
+/// What SQLite would do to read the rows of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Program {
+    root: u32,
+    /// For every column that is selected, the number of the field, and whether it becomes a real.
+    columns: Vec<(usize, bool)>,
+}
+
+/// One step of a program.
+struct Op {
+    code: String,
+    p: [i64; 3],
+    p4: String,
+    p5: i64,
+}
+
+/// How the rows are read from their pages.
+#[derive(Debug)]
+pub struct Direct {
+    page_size: usize,
+    usable: usize,
+    pages: u32,
+    root: u32,
+    /// For every field, the cell that it becomes, and whether that is to be a real.
+    fields: Vec<Option<(usize, bool)>>,
+    /// How many cells are shown.
+    width: usize,
+}
+
+/// What was given, and why there is no more.
+#[derive(Debug)]
+pub struct Given {
+    /// The rows that were given.
+    pub rows: u64,
+    /// The time of the last of them.
+    pub last: Option<f64>,
+    /// Why there are no more.
+    pub end: End,
+}
+
+/// Why rows end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// There are as many as were asked for, and more behind them.
+    Enough,
+    /// There are no more.
+    Over,
+    /// SQLite has to read the stretch.
+    Lost,
+}
+
+/// What one entry is for whoever reads a dataset.
+enum Entry {
+    Ours(f64),
+    Behind,
+    Odd,
+}
+
+impl Direct {
+    /// How to read what these two statements select, from the front and from behind a time; `None` if SQLite has
+    /// to. The key of a row is the column at `key` and `width` columns are shown.
+    pub fn of(
+        connection: &Connection,
+        content: &Content,
+        statements: [&str; 2],
+        key: usize,
+        width: usize,
+    ) -> Option<Direct> {
+        let [front, behind] = statements;
+        let program = Program::of(connection, front, 1)?;
+        if Program::of(connection, behind, 2)? != program || program.columns.get(key) != Some(&(1, true)) {
+            return None;
+        }
+        let mut head = [0; 100];
+        let found = glance::header(content, "").ok()?;
+        content.read_at(0, &mut head).ok().filter(|n| *n == head.len())?;
+        let page_size = usize::try_from(found.page_size).ok()?;
+        let usable = page_size.checked_sub(head[20].into()).filter(|usable| *usable >= 480)?;
+        // Text in UTF-8.
+        if head[56..60] != [0, 0, 0, 1] {
+            return None;
+        }
+        let most = program.columns.iter().map(|(field, _)| *field).max()?;
+        let mut fields = vec![None; most.max(1) + 1];
+        for (cell, (field, real)) in program.columns.iter().enumerate().take(width) {
+            if fields[*field].replace((cell, *real)).is_some() {
+                return None;
+            }
+        }
+        let pages = found.pages.try_into().ok()?;
+        Some(Direct { page_size, usable, pages, root: program.root, fields, width })
+    }
+
+    /// Calls `each` with up to `most` rows of a dataset behind a time. Fails only if `each` does.
+    pub fn read(
+        &self,
+        content: &Content,
+        stopped: &AtomicBool,
+        (dataset, behind): (i64, Option<f64>),
+        most: u64,
+        each: &mut dyn FnMut(&[Cell<'_>]) -> Result<()>,
+    ) -> Result<Given> {
+        let (page_size, usable, pages, root) = (self.page_size, self.usable, self.pages, self.root);
+        let tree = Tree { content, page_size, usable, pages, root };
+        let mut given = Given { rows: 0, last: None, end: End::Lost };
+        let is_before = |entry: &[u8]| {
+            let (whose, time) = key(entry)?;
+            Some(whose < dataset || whose == dataset && behind.is_some_and(|behind| time <= behind))
+        };
+        let Some(mut walk) = Walk::seek(&tree, is_before) else { return Ok(given) };
+        let mut last = behind;
+        while !walk.is_over() {
+            let mut cells = vec![Cell::Null; self.width];
+            for entry in walk.here() {
+                match self.decode(entry, dataset, &mut cells) {
+                    Entry::Ours(_) if given.rows == most => {
+                        given.end = End::Enough;
+                        return Ok(given);
+                    }
+                    Entry::Ours(time) if last.is_none_or(|last| last < time) => last = Some(time),
+                    Entry::Behind => {
+                        given.end = End::Over;
+                        return Ok(given);
+                    }
+                    _ => return Ok(given),
+                }
+                each(&cells)?;
+                given.rows += 1;
+                given.last = last;
+            }
+            if walk.pass().is_none() || stopped.load(Ordering::Relaxed) {
+                return Ok(given);
+            }
+        }
+        given.end = End::Over;
+        Ok(given)
+    }
+
+    fn decode<'a>(&self, entry: &'a [u8], dataset: i64, cells: &mut [Cell<'a>]) -> Entry {
+        let (mut whose, mut time) = (Cell::Null, Cell::Null);
+        let count = record::fields(entry, |n, value| {
+            match n {
+                0 => whose = value,
+                1 => time = value,
+                _ => {}
+            }
+            if let Some(Some((cell, real))) = self.fields.get(n) {
+                cells[*cell] = match value {
+                    Cell::Integer(whole) if *real => Cell::Real(whole as f64),
+                    other => other,
+                };
+            }
+        });
+        match (count, whose, exact(time)) {
+            (Some(n), Cell::Integer(whose), Some(time)) if n >= self.fields.len() => match whose {
+                _ if whose == dataset => Entry::Ours(time),
+                _ if whose > dataset => Entry::Behind,
+                _ => Entry::Odd,
+            },
+            _ => Entry::Odd,
+        }
+    }
+}
+
+/// The dataset and the time that an entry begins with, if they are numbers.
+fn key(entry: &[u8]) -> Option<(i64, f64)> {
+    let (mut whose, mut time) = (Cell::Null, Cell::Null);
+    record::fields(entry, |n, value| match n {
+        0 => whose = value,
+        1 => time = value,
+        _ => {}
+    })?;
+    match whose {
+        Cell::Integer(whose) => Some((whose, exact(time)?)),
+        _ => None,
+    }
+}
+
+/// A time as a real, if that is the same number.
+fn exact(time: Cell<'_>) -> Option<f64> {
+    match time {
+        Cell::Real(time) => Some(time),
+        Cell::Integer(whole) if whole.unsigned_abs() <= EXACT => Some(whole as f64),
+        _ => None,
+    }
+}
+
+impl Program {
+    /// What SQLite would do for a statement with `parameters`, if it is what is done here.
+    fn of(connection: &Connection, sql: &str, parameters: i64) -> Option<Program> {
+        let ops = ops(connection, sql, parameters).ok()?;
+        let mut at = 0;
+        // The step at hand, if it is one of these.
+        let mut take = |codes: &[&str]| {
+            let op = ops.get(at).filter(|op| codes.contains(&op.code.as_str()))?;
+            at += 1;
+            Some((at as i64 - 1, op))
+        };
+        take(&["Init"])?;
+        take(&["Noop"]);
+        let (_, open) = take(&["OpenRead"])?;
+        let cursor = open.p[0];
+        let root = u32::try_from(open.p[1]).ok()?;
+        // Two keys, with the collation that compares bytes, from small to large; in the database itself.
+        if open.p[2] != 0 || !open.p4.starts_with("k(2,") || open.p4.trim_start_matches("k(2,") != ",)" {
+            return None;
+        }
+        let first = ops.iter().find(|op| op.code == "Variable")?.p[1];
+        let mut ends = Vec::new();
+        for n in 0..parameters {
+            let (_, variable) = take(&["Variable"])?;
+            if variable.p[..2] != [n + 1, first + n] {
+                return None;
+            }
+            ends.extend(take(&["IsNull"]).map(|(_, op)| op.p[1]));
+        }
+        if let Some((_, affinity)) = take(&["Affinity"])
+            && !affinity.p4.bytes().all(|kind| matches!(kind, b'A' | b'C' | b'D' | b'E'))
+        {
+            return None;
+        }
+        let (_, seek) = take(if parameters == 1 { &["SeekGE"] } else { &["SeekGT"] })?;
+        let (again, until) = take(&["IdxGT"])?;
+        let is_key = |op: &Op, keys: i64| {
+            op.p[0] == cursor && op.p[2] == first && op.p4 == keys.to_string() && op.p5 == 0
+        };
+        if !is_key(seek, parameters) || !is_key(until, 1) {
+            return None;
+        }
+        ends.extend([seek.p[1], until.p[1]]);
+        let mut columns = Vec::new();
+        let mut to = None;
+        while let Some((_, column)) = take(&["Column"]) {
+            let [from, field, into] = column.p;
+            if from != cursor || column.p5 != 0 || to.is_some_and(|to| into != to + columns.len() as i64) {
+                return None;
+            }
+            to.get_or_insert(into);
+            let real = take(&["RealAffinity"]);
+            if real.is_some_and(|(_, real)| real.p[0] != into) {
+                return None;
+            }
+            columns.push((usize::try_from(field).ok()?, real.is_some()));
+        }
+        let (_, row) = take(&["ResultRow"])?;
+        let (_, next) = take(&["Next"])?;
+        let (halt, _) = take(&["Halt"])?;
+        take(&["Transaction"])?;
+        take(&["Goto"])?;
+        let is_right = row.p[..2] == [to?, columns.len() as i64]
+            && next.p[..2] == [cursor, again]
+            && ends.iter().all(|end| *end == halt)
+            && take(&[]).is_none();
+        (is_right && at == ops.len()).then_some(Program { root, columns })
+    }
+}
+
+fn ops(connection: &Connection, sql: &str, parameters: i64) -> rusqlite::Result<Vec<Op>> {
+    let mut statement = connection.prepare(&format!("EXPLAIN {sql}"))?;
+    let mut rows = statement.query(rusqlite::params_from_iter((0..parameters).map(|_| 0)))?;
+    let mut ops = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = |name| row.get::<_, Option<i64>>(name).map(Option::unwrap_or_default);
+        ops.push(Op {
+            code: row.get("opcode")?,
+            p: [number("p1")?, number("p2")?, number("p3")?],
+            p4: row.get::<_, Option<String>>("p4")?.unwrap_or_default(),
+            p5: number("p5")?,
+        });
+    }
+    Ok(ops)
+}
