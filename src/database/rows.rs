@@ -5,6 +5,9 @@
 //! give rows for ever.)
 //!
 //! The order is that of time, where an index has it or the table is small; else that of storage.
+//!
+//! A trace whose table lies in that order is read from its pages (`direct`). Wherever that ends early, SQLite reads
+//! the stretch from its beginning, and has to find the same rows first.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -63,11 +66,22 @@ impl Database {
         filter: &'static str,
         without: &[&str],
     ) -> Result<Option<Arc<dyn Table>>> {
+        let rows = self.selected(table, known, dataset, filter, without)?;
+        Ok(rows.map(|rows| Arc::new(rows) as Arc<dyn Table>))
+    }
+
+    fn selected(
+        self: &Arc<Self>,
+        table: &'static str,
+        known: &[(&'static str, &'static str, crate::tree::Cells)],
+        dataset: i64,
+        filter: &'static str,
+        without: &[&str],
+    ) -> Result<Option<Rows>> {
         let Some(shape) = self.layout.with(table, &["dataset_id", "t_seconds"]) else { return Ok(None) };
         let (stored, shown) = columns::shown(shape, known, without);
         let keys = self.order(table, shape, filter)?;
-        let rows = Rows::new(self.clone(), table, dataset, filter, &stored, shown, &keys);
-        Ok(Some(Arc::new(rows)))
+        Ok(Some(Rows::new(self.clone(), table, dataset, filter, &stored, shown, &keys)))
     }
 
     /// The columns that the rows of a table are put in order by.

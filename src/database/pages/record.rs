@@ -255,16 +255,18 @@ mod tests {
     #[test]
     fn fields_are_those_that_the_types_name() {
         let mut state = 7u64;
-        let mut record = vec![4, 0, 1, 17, 0xfe, b'o', b'k'];
         let (mut types, mut right) = (Types::default(), 0);
-        for _ in 0..200_000 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let at = (state >> 50) as usize % record.len();
-            match state >> 62 {
-                0 => record[at] = (state >> 40) as u8 & 31,
-                1 => record.insert(at, (state >> 40) as u8),
-                2 if record.len() > 5 => drop(record.remove(at)),
-                _ => record[0] = (state >> 40) as u8 & 7,
+        for case in 0..200_000 {
+            let mut record = vec![6, 0, 1, 17, 7, 8, 0xfe, b'o', b'k', 64, 9, 33, 251, 84, 68, 45, 24];
+            for _ in 0..1 + case % 3 {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let at = (state >> 50) as usize % record.len();
+                match state >> 62 {
+                    0 => record[at] = (state >> 40) as u8 & 31,
+                    1 => record.insert(at, (state >> 40) as u8),
+                    2 => drop(record.remove(at)),
+                    _ => record[at] = (state >> 40) as u8,
+                }
             }
             let mut seen = Vec::new();
             let count = fields(&record, |n, value| {

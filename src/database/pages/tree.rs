@@ -158,7 +158,8 @@ impl Level {
         self.entries.clear();
         for i in 0..head.cells {
             let at = head.pointer(&self.bytes, i).filter(|at| *at >= head.end())?;
-            let cell = Cell::read(head.kind, &self.bytes, at, tree.usable).filter(|cell| cell.overflow == 0)?;
+            let cell =
+                Cell::read(head.kind, &self.bytes, at, tree.usable).filter(|cell| cell.overflow == 0)?;
             if cell.payload != cell.local.len() as u64 {
                 return None;
             }
@@ -174,5 +175,78 @@ impl Level {
 
     fn child(&self) -> u32 {
         self.entries.get(self.at).map_or(self.right, |entry| entry.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 512;
+
+    fn tree(content: &Content) -> Tree<'_> {
+        let pages = (content.size() / SIZE as u64) as u32;
+        Tree { content, page_size: SIZE, usable: SIZE, pages, root: 2 }
+    }
+
+    #[test]
+    fn a_page_that_is_its_own_child_ends_the_walk() {
+        let mut bytes = vec![0; 3 * SIZE];
+        // One cell, an entry of one byte behind the child; both children are the page itself.
+        bytes[SIZE..SIZE + 14].copy_from_slice(&[2, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 2, 1, 0]);
+        bytes[SIZE + 256..SIZE + 262].copy_from_slice(&[0, 0, 0, 2, 1, 7]);
+        let leaf = [10, 0, 0, 0, 1, 1, 0, 0, 1, 0];
+        bytes[2 * SIZE..2 * SIZE + 10].copy_from_slice(&leaf);
+        bytes[2 * SIZE + 256..2 * SIZE + 258].copy_from_slice(&[1, 5]);
+        let content = Content::Bytes(bytes.clone().into());
+        assert!(Walk::seek(&tree(&content), |_| Some(false)).is_none());
+        // With a leaf before it the entries of the leaf and its own are there, and then it is over.
+        bytes[SIZE + 259] = 3;
+        let content = Content::Bytes(bytes.into());
+        let tree = tree(&content);
+        let mut walk = Walk::seek(&tree, |_| Some(false)).unwrap();
+        assert_eq!(walk.here().collect::<Vec<_>>(), [[5]]);
+        walk.pass().unwrap();
+        assert_eq!(walk.here().collect::<Vec<_>>(), [[7]]);
+        let steps = std::iter::from_fn(|| walk.pass()).take(1000).count();
+        assert!(steps < 2 * DEEPEST, "{steps}");
+    }
+
+    #[test]
+    fn any_bytes_are_walked() {
+        let mut state = 3u64;
+        let mut next = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as usize
+        };
+        let mut walked = 0;
+        for _ in 0..3000 {
+            let mut bytes: Vec<u8> = (0..8 * SIZE).map(|_| next() as u8).collect();
+            for page in bytes.chunks_mut(SIZE) {
+                let (is_leaf, cells) = (next() % 3 > 0, 1 + next() % 6);
+                page[0] = if is_leaf { 10 } else { 2 };
+                page[3..5].copy_from_slice(&[0, cells as u8]);
+                page[8..12].copy_from_slice(&[0, 0, 0, (next() % 9) as u8]);
+                let head = if is_leaf { 8 } else { 12 };
+                for cell in 0..cells {
+                    let at = 32 + next() % 470;
+                    page[head + 2 * cell..][..2].copy_from_slice(&(at as u16).to_be_bytes());
+                    if !is_leaf && next() % 8 > 0 {
+                        page[at..at + 4].copy_from_slice(&[0, 0, 0, (next() % 9) as u8]);
+                    }
+                }
+            }
+            let content = Content::Bytes(bytes.into());
+            let tree = tree(&content);
+            let split = next() as u8;
+            let Some(mut walk) = Walk::seek(&tree, |entry| Some(*entry.first()? < split)) else { continue };
+            for _ in 0..100 {
+                walked += walk.here().map(<[u8]>::len).sum::<usize>();
+                if walk.is_over() || walk.pass().is_none() {
+                    break;
+                }
+            }
+        }
+        assert!(walked > 10_000, "{walked}");
     }
 }

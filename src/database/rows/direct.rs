@@ -102,6 +102,7 @@ impl Direct {
     ) -> Option<Direct> {
         let [front, behind] = statements;
         let program = Program::of(connection, front, 1)?;
+        // The time is the second key, and a real.
         if Program::of(connection, behind, 2)? != program || program.columns.get(key) != Some(&(1, true)) {
             return None;
         }
@@ -144,6 +145,9 @@ impl Direct {
         let Some(mut walk) = Walk::seek(&tree, is_before) else { return Ok(given) };
         let mut last = behind;
         while !walk.is_over() {
+            if stopped.load(Ordering::Relaxed) {
+                return Ok(given);
+            }
             let mut cells = vec![Cell::Null; self.width];
             for entry in walk.here() {
                 match self.decode(entry, dataset, &mut cells) {
@@ -162,7 +166,7 @@ impl Direct {
                 given.rows += 1;
                 given.last = last;
             }
-            if walk.pass().is_none() || stopped.load(Ordering::Relaxed) {
+            if walk.pass().is_none() {
                 return Ok(given);
             }
         }
@@ -223,69 +227,105 @@ impl Program {
     /// What SQLite would do for a statement with `parameters`, if it is what is done here.
     fn of(connection: &Connection, sql: &str, parameters: i64) -> Option<Program> {
         let ops = ops(connection, sql, parameters).ok()?;
-        let mut at = 0;
-        // The step at hand, if it is one of these.
-        let mut take = |codes: &[&str]| {
-            let op = ops.get(at).filter(|op| codes.contains(&op.code.as_str()))?;
-            at += 1;
-            Some((at as i64 - 1, op))
-        };
-        take(&["Init"])?;
-        take(&["Noop"]);
-        let (_, open) = take(&["OpenRead"])?;
-        let cursor = open.p[0];
-        let root = u32::try_from(open.p[1]).ok()?;
-        // Two keys, with the collation that compares bytes, from small to large; in the database itself.
-        if open.p[2] != 0 || !open.p4.starts_with("k(2,") || open.p4.trim_start_matches("k(2,") != ",)" {
+        let mut steps = Steps { ops: &ops, at: 0 };
+        steps.take("Init")?;
+        steps.take("Noop");
+        let open = steps.take("OpenRead")?;
+        let [cursor, root, database] = open.p;
+        // Two keys, compared byte by byte, from small to large; a table of the file itself.
+        if database != 0 || open.p4 != "k(2,,)" {
             return None;
         }
-        let first = ops.iter().find(|op| op.code == "Variable")?.p[1];
+        let search = steps.search(cursor, parameters)?;
+        let columns = steps.columns()?;
+        let (from, to) = columns.first().map(|first| (first.into, first.into + columns.len() as i64))?;
+        let are_in_a_row = columns.iter().zip(from..to).all(|(c, into)| c.cursor == cursor && c.into == into);
+        let row = steps.take("ResultRow")?;
+        let next = steps.take("Next")?;
+        let halt = steps.at as i64;
+        for code in ["Halt", "Transaction", "Goto"] {
+            steps.take(code)?;
+        }
+        let is_all = steps.at == ops.len()
+            && are_in_a_row
+            && row.p[..2] == [from, to - from]
+            && next.p[..2] == [cursor, search.again]
+            && search.ends.iter().all(|end| *end == halt);
+        let columns = columns.iter().map(|c| Some((usize::try_from(c.field).ok()?, c.real)));
+        let columns = columns.collect::<Option<Vec<_>>>().filter(|_| is_all)?;
+        Some(Program { root: root.try_into().ok()?, columns })
+    }
+}
+
+/// The steps of a program, one by one.
+struct Steps<'a> {
+    ops: &'a [Op],
+    at: usize,
+}
+
+/// The part of a program that finds the first row.
+struct Search {
+    /// Where every row begins.
+    again: i64,
+    /// Where the program goes when there are no more rows.
+    ends: Vec<i64>,
+}
+
+/// The part of a program that takes a field.
+struct Field {
+    cursor: i64,
+    field: i64,
+    into: i64,
+    real: bool,
+}
+
+impl<'a> Steps<'a> {
+    /// The step at hand, if it is this one.
+    fn take(&mut self, code: &str) -> Option<&'a Op> {
+        let op = self.ops.get(self.at).filter(|op| op.code == code)?;
+        self.at += 1;
+        Some(op)
+    }
+
+    /// From the parameters to the test whether a row is the dataset's.
+    fn search(&mut self, cursor: i64, parameters: i64) -> Option<Search> {
+        let first = self.ops.get(self.at)?.p[1];
         let mut ends = Vec::new();
         for n in 0..parameters {
-            let (_, variable) = take(&["Variable"])?;
-            if variable.p[..2] != [n + 1, first + n] {
+            if self.take("Variable")?.p[..2] != [n + 1, first + n] {
                 return None;
             }
-            ends.extend(take(&["IsNull"]).map(|(_, op)| op.p[1]));
+            ends.extend(self.take("IsNull").map(|op| op.p[1]));
         }
-        if let Some((_, affinity)) = take(&["Affinity"])
-            && !affinity.p4.bytes().all(|kind| matches!(kind, b'A' | b'C' | b'D' | b'E'))
-        {
+        // Numbers keep their values, but that the number of a dataset as a real might be rounded.
+        let is_of_numbers = |op: &Op| op.p4.bytes().all(|kind| matches!(kind, b'A' | b'C' | b'D' | b'E'));
+        let rounds = |op: &Op| op.p[0] == first && op.p4.starts_with('E');
+        if self.take("Affinity").is_some_and(|op| !is_of_numbers(op) || rounds(op)) {
             return None;
         }
-        let (_, seek) = take(if parameters == 1 { &["SeekGE"] } else { &["SeekGT"] })?;
-        let (again, until) = take(&["IdxGT"])?;
-        let is_key = |op: &Op, keys: i64| {
-            op.p[0] == cursor && op.p[2] == first && op.p4 == keys.to_string() && op.p5 == 0
-        };
-        if !is_key(seek, parameters) || !is_key(until, 1) {
-            return None;
+        let seek = self.take(if parameters == 1 { "SeekGE" } else { "SeekGT" })?;
+        let again = self.at as i64;
+        let until = self.take("IdxGT")?;
+        for (op, keys) in [(seek, parameters), (until, 1)] {
+            if op.p[0] != cursor || op.p[2] != first || op.p4 != keys.to_string() || op.p5 != 0 {
+                return None;
+            }
+            ends.push(op.p[1]);
         }
-        ends.extend([seek.p[1], until.p[1]]);
+        Some(Search { again, ends })
+    }
+
+    fn columns(&mut self) -> Option<Vec<Field>> {
         let mut columns = Vec::new();
-        let mut to = None;
-        while let Some((_, column)) = take(&["Column"]) {
-            let [from, field, into] = column.p;
-            if from != cursor || column.p5 != 0 || to.is_some_and(|to| into != to + columns.len() as i64) {
+        while let Some(op) = self.take("Column") {
+            let [cursor, field, into] = op.p;
+            let affinity = self.take("RealAffinity");
+            if op.p5 != 0 || affinity.is_some_and(|op| op.p[0] != into) {
                 return None;
             }
-            to.get_or_insert(into);
-            let real = take(&["RealAffinity"]);
-            if real.is_some_and(|(_, real)| real.p[0] != into) {
-                return None;
-            }
-            columns.push((usize::try_from(field).ok()?, real.is_some()));
+            columns.push(Field { cursor, field, into, real: affinity.is_some() });
         }
-        let (_, row) = take(&["ResultRow"])?;
-        let (_, next) = take(&["Next"])?;
-        let (halt, _) = take(&["Halt"])?;
-        take(&["Transaction"])?;
-        take(&["Goto"])?;
-        let is_right = row.p[..2] == [to?, columns.len() as i64]
-            && next.p[..2] == [cursor, again]
-            && ends.iter().all(|end| *end == halt)
-            && take(&[]).is_none();
-        (is_right && at == ops.len()).then_some(Program { root, columns })
+        Some(columns)
     }
 }
 
