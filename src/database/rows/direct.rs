@@ -14,8 +14,8 @@
 //! So which page, which order, which field and which type are SQLite's word, and nothing of the schema is read here.
 //!
 //! Invariant: whatever is given is what SQLite gives. At anything that is not as in the usual trace (a value that
-//! spills over into other pages, a key that is no number, a record with fewer fields than the table has columns, a
-//! page that is not sound, times that do not grow) this ends as [`End::Lost`], and SQLite reads the stretch.
+//! spills over into other pages, a key that is no number, an entry that is older than a column with a default, a page
+//! that is not sound, times that do not grow) this ends as [`End::Lost`], and SQLite reads the stretch.
 //!
 //! Limits. Only text in UTF-8; only keys of a dataset's number and one time.
 
@@ -36,15 +36,25 @@ const EXACT: u64 = 1 << 53;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Program {
     root: u32,
-    /// For every column that is selected, the number of the field, and whether it becomes a real.
-    columns: Vec<(usize, bool)>,
+    /// For every column that is selected.
+    columns: Vec<Taken>,
+}
+
+/// A field of the entry that is a column of the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    field: usize,
+    /// Whether whole numbers become reals.
+    real: bool,
+    /// Whether it is something in entries that are older than the column.
+    has_default: bool,
 }
 
 /// One step of a program.
 struct Op {
     code: String,
     p: [i64; 3],
-    p4: String,
+    p4: Option<String>,
     p5: i64,
 }
 
@@ -57,6 +67,8 @@ pub struct Direct {
     root: u32,
     /// For every field, the cell that it becomes, and whether that is to be a real.
     fields: Vec<Option<(usize, bool)>>,
+    /// How many fields an entry has at least; those behind are nothing where they are not there.
+    least: usize,
     /// How many cells are shown.
     width: usize,
 }
@@ -103,7 +115,8 @@ impl Direct {
         let [front, behind] = statements;
         let program = Program::of(connection, front, 1)?;
         // The time is the second key, and a real.
-        if Program::of(connection, behind, 2)? != program || program.columns.get(key) != Some(&(1, true)) {
+        let is_time = program.columns.get(key).is_some_and(|time| time.field == 1 && time.real);
+        if Program::of(connection, behind, 2)? != program || !is_time {
             return None;
         }
         let mut head = [0; 100];
@@ -115,15 +128,16 @@ impl Direct {
         if head[56..60] != [0, 0, 0, 1] {
             return None;
         }
-        let most = program.columns.iter().map(|(field, _)| *field).max()?;
-        let mut fields = vec![None; most.max(1) + 1];
-        for (cell, (field, real)) in program.columns.iter().enumerate().take(width) {
-            if fields[*field].replace((cell, *real)).is_some() {
+        let (mut fields, mut least) = (vec![None; 2], 2);
+        for (cell, taken) in program.columns.iter().enumerate() {
+            fields.resize(fields.len().max(taken.field + 1), None);
+            if cell < width && fields[taken.field].replace((cell, taken.real)).is_some() {
                 return None;
             }
+            least = if taken.has_default { least.max(taken.field + 1) } else { least };
         }
         let pages = found.pages.try_into().ok()?;
-        Some(Direct { page_size, usable, pages, root: program.root, fields, width })
+        Some(Direct { page_size, usable, pages, root: program.root, fields, least, width })
     }
 
     /// Calls `each` with up to `most` rows of a dataset behind a time. Fails only if `each` does.
@@ -189,12 +203,16 @@ impl Direct {
                 };
             }
         });
-        match (count, whose, exact(time)) {
-            (Some(n), Cell::Integer(whose), Some(time)) if n >= self.fields.len() => match whose {
-                _ if whose == dataset => Entry::Ours(time),
-                _ if whose > dataset => Entry::Behind,
-                _ => Entry::Odd,
-            },
+        let count = count.filter(|count| *count >= self.least);
+        let (Some(count), Cell::Integer(whose), Some(time)) = (count, whose, exact(time)) else {
+            return Entry::Odd;
+        };
+        for (cell, _) in self.fields.iter().skip(count).flatten() {
+            cells[*cell] = Cell::Null;
+        }
+        match whose {
+            _ if whose == dataset => Entry::Ours(time),
+            _ if whose > dataset => Entry::Behind,
             _ => Entry::Odd,
         }
     }
@@ -233,7 +251,7 @@ impl Program {
         let open = steps.take("OpenRead")?;
         let [cursor, root, database] = open.p;
         // Two keys, compared byte by byte, from small to large; a table of the file itself.
-        if database != 0 || open.p4 != "k(2,,)" {
+        if database != 0 || open.p4.as_deref() != Some("k(2,,)") {
             return None;
         }
         let search = steps.search(cursor, parameters)?;
@@ -251,9 +269,8 @@ impl Program {
             && row.p[..2] == [from, to - from]
             && next.p[..2] == [cursor, search.again]
             && search.ends.iter().all(|end| *end == halt);
-        let columns = columns.iter().map(|c| Some((usize::try_from(c.field).ok()?, c.real)));
-        let columns = columns.collect::<Option<Vec<_>>>().filter(|_| is_all)?;
-        Some(Program { root: root.try_into().ok()?, columns })
+        let columns = columns.iter().map(|c| c.taken).collect();
+        Some(Program { root: root.try_into().ok()?, columns }).filter(|_| is_all)
     }
 }
 
@@ -274,9 +291,8 @@ struct Search {
 /// The part of a program that takes a field.
 struct Field {
     cursor: i64,
-    field: i64,
     into: i64,
-    real: bool,
+    taken: Taken,
 }
 
 impl<'a> Steps<'a> {
@@ -298,8 +314,9 @@ impl<'a> Steps<'a> {
             ends.extend(self.take("IsNull").map(|op| op.p[1]));
         }
         // Numbers keep their values, but that the number of a dataset as a real might be rounded.
-        let is_of_numbers = |op: &Op| op.p4.bytes().all(|kind| matches!(kind, b'A' | b'C' | b'D' | b'E'));
-        let rounds = |op: &Op| op.p[0] == first && op.p4.starts_with('E');
+        let kinds = |op: &'a Op| op.p4.as_deref().unwrap_or_default();
+        let is_of_numbers = |op| kinds(op).bytes().all(|kind| matches!(kind, b'A' | b'C' | b'D' | b'E'));
+        let rounds = |op: &'a Op| op.p[0] == first && kinds(op).starts_with('E');
         if self.take("Affinity").is_some_and(|op| !is_of_numbers(op) || rounds(op)) {
             return None;
         }
@@ -307,7 +324,7 @@ impl<'a> Steps<'a> {
         let again = self.at as i64;
         let until = self.take("IdxGT")?;
         for (op, keys) in [(seek, parameters), (until, 1)] {
-            if op.p[0] != cursor || op.p[2] != first || op.p4 != keys.to_string() || op.p5 != 0 {
+            if op.p[0] != cursor || op.p[2] != first || op.p4 != Some(keys.to_string()) || op.p5 != 0 {
                 return None;
             }
             ends.push(op.p[1]);
@@ -323,7 +340,9 @@ impl<'a> Steps<'a> {
             if op.p5 != 0 || affinity.is_some_and(|op| op.p[0] != into) {
                 return None;
             }
-            columns.push(Field { cursor, field, into, real: affinity.is_some() });
+            let (field, has_default) = (usize::try_from(field).ok()?, op.p4.is_some());
+            let taken = Taken { field, real: affinity.is_some(), has_default };
+            columns.push(Field { cursor, into, taken });
         }
         Some(columns)
     }
@@ -338,7 +357,7 @@ fn ops(connection: &Connection, sql: &str, parameters: i64) -> rusqlite::Result<
         ops.push(Op {
             code: row.get("opcode")?,
             p: [number("p1")?, number("p2")?, number("p3")?],
-            p4: row.get::<_, Option<String>>("p4")?.unwrap_or_default(),
+            p4: row.get("p4")?,
             p5: number("p5")?,
         });
     }

@@ -121,3 +121,22 @@ fn damage_gives_the_same_rows_either_way() {
         "{opened} {failed} {whole} {resumed}"
     );
 }
+
+#[test]
+fn a_page_that_is_refused_once_is_refused_always() {
+    let sql = format!("{} {}", USUAL[2], many(4000));
+    let mut bytes = fs::read(Made::new("", &sql).path).unwrap();
+    let leaves: Vec<usize> = tree_pages(&bytes, 4096).into_iter().filter(|at| bytes[*at] == 10).collect();
+    for page in leaves {
+        // The last cell lies partly behind the page.
+        let cells = u16::from_be_bytes([bytes[page + 3], bytes[page + 4]]) as usize;
+        bytes[page + 8 + 2 * (cells - 1)..][..2].copy_from_slice(&[0x0f, 0xfb]);
+    }
+    let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
+    let (usual, sqlite) = both(&database, 1).unwrap();
+    for _ in 0..3 {
+        for table in [&usual, &sqlite] {
+            assert!(matches!(rows_of(table), Err(Error::Damaged { code: "database-damaged", .. })));
+        }
+    }
+}
