@@ -9,6 +9,7 @@
 //!   link      a connection with its limits          layout    the tables and columns that are there
 //!   glance    a few pages: could this be a project?
 //!   sample    datasets, as people think of them     rows      traces and events as tables
+//!   pages     pages, records and trees as bytes, for rows and for salvage
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
 //!   count     how many rows, and whose              compare   what changed between two databases
 //!   wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
@@ -27,6 +28,7 @@ mod journal;
 mod layout;
 mod link;
 mod overlay;
+mod pages;
 mod part;
 mod rows;
 pub mod salvage;
@@ -211,12 +213,15 @@ impl Database {
             true => Err(Stop::Ours(Error::Busy(format!("{}: the database is being closed", self.name)))),
             false => run(&link),
         };
+        let is_refused = matches!(result, Err(Stop::Sqlite(_)));
         let result = result.map_err(|stop| match stop {
             Stop::Sqlite(error) => link.error(error, &self.name),
             Stop::Ours(error) => error,
         });
+        // SQLite looks at the cells of a page when it reads it, and not again once the page is in memory: a page that
+        // it has refused would be taken the next time.
         let mut idle = self.idle.lock();
-        if idle.len() < IDLE {
+        if idle.len() < IDLE && !is_refused {
             idle.push(link);
         }
         result

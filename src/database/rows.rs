@@ -5,6 +5,9 @@
 //! give rows for ever.)
 //!
 //! The order is that of time, where an index has it or the table is small; else that of storage.
+//!
+//! A trace whose table lies in that order is read from its pages (`direct`). Wherever that ends early, SQLite reads
+//! the stretch from its beginning, and has to find the same rows first.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -18,8 +21,12 @@ use super::{Database, Step, value};
 use crate::error::{Error, Result};
 use crate::tree::{Cell, Column, Place, Table};
 
+mod direct;
 mod key;
+#[cfg(test)]
+mod tests;
 
+use direct::{Direct, End, Given};
 use key::Key;
 
 /// Tables with so many rows at most may be put in order in memory.
@@ -59,11 +66,22 @@ impl Database {
         filter: &'static str,
         without: &[&str],
     ) -> Result<Option<Arc<dyn Table>>> {
+        let rows = self.selected(table, known, dataset, filter, without)?;
+        Ok(rows.map(|rows| Arc::new(rows) as Arc<dyn Table>))
+    }
+
+    fn selected(
+        self: &Arc<Self>,
+        table: &'static str,
+        known: &[(&'static str, &'static str, crate::tree::Cells)],
+        dataset: i64,
+        filter: &'static str,
+        without: &[&str],
+    ) -> Result<Option<Rows>> {
         let Some(shape) = self.layout.with(table, &["dataset_id", "t_seconds"]) else { return Ok(None) };
         let (stored, shown) = columns::shown(shape, known, without);
         let keys = self.order(table, shape, filter)?;
-        let rows = Rows::new(self.clone(), table, dataset, filter, &stored, shown, &keys);
-        Ok(Some(Arc::new(rows)))
+        Ok(Some(Rows::new(self.clone(), table, dataset, filter, &stored, shown, &keys)))
     }
 
     /// The columns that the rows of a table are put in order by.
@@ -91,6 +109,9 @@ impl Database {
 fn list(columns: &[String]) -> String {
     columns.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(", ")
 }
+
+/// Rows that were read from the pages themselves are not those that SQLite finds there.
+const NOT_THE_SAME: &str = "its pages give other rows when they are read again";
 
 /// How SQLite means to run a statement.
 pub(super) fn plan(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
@@ -122,6 +143,8 @@ struct Rows {
     /// Where the keys stand among what is selected.
     keys: Vec<usize>,
     rows: OnceLock<u64>,
+    /// How they are read without SQLite, where that gives the same.
+    direct: OnceLock<Option<Direct>>,
 }
 
 impl Rows {
@@ -161,6 +184,7 @@ impl Rows {
             from_null: format!("{front} AND {after_null}{order}"),
             keys: places,
             rows: OnceLock::new(),
+            direct: OnceLock::new(),
         }
     }
 
@@ -186,6 +210,88 @@ impl Rows {
             Some(Ordering::Greater) => Ok(()),
             _ => Err(self.damage("rows do not stand in their order").into()),
         }
+    }
+
+    /// Rows straight from their pages, as far as that can be.
+    fn directly(
+        &self,
+        keys: &[Key],
+        most: u64,
+        each: &mut dyn FnMut(&[Cell<'_>]) -> Result<()>,
+    ) -> Result<Given> {
+        let direct = match self.direct.get() {
+            Some(direct) => direct,
+            None => {
+                let found = self.database.with(|link| {
+                    let (content, width) = (&self.database.content, self.columns.len());
+                    let [key] = self.keys[..] else { return Ok(None) };
+                    Ok(Direct::of(&link.connection, content, [&self.from_front, &self.from_key], key, width))
+                })?;
+                self.direct.get_or_init(|| found)
+            }
+        };
+        let behind = match keys {
+            [] => Some(None),
+            [Key::Real(time)] if !time.is_nan() => Some(Some(*time)),
+            _ => None,
+        };
+        match (direct, behind) {
+            (Some(direct), Some(behind)) => {
+                let Database { content, stopped, .. } = &*self.database;
+                direct.read(content, stopped, (self.dataset, behind), most, each)
+            }
+            _ => Ok(Given { rows: 0, last: None, end: End::Lost }),
+        }
+    }
+
+    /// Rows as SQLite gives them, behind those that were given already.
+    fn by_sqlite(
+        &self,
+        mut keys: Vec<Key>,
+        most: u64,
+        given: &Given,
+        each: &mut dyn FnMut(&[Cell<'_>]) -> Result<()>,
+    ) -> Result<Option<Place>> {
+        let sql = match keys.first() {
+            None => &self.from_front,
+            Some(Key::Null) => &self.from_null,
+            Some(_) => &self.from_key,
+        };
+        self.database.with(|link| {
+            let mut statement = link.connection.prepare(sql)?;
+            let named = statement.parameter_count();
+            statement.raw_bind_parameter(1, self.dataset)?;
+            for (i, key) in keys.iter().enumerate().filter(|(i, _)| i + 2 <= named) {
+                statement.raw_bind_parameter(i + 2, key as &dyn ToSql)?;
+            }
+            let mut rows = statement.raw_query();
+            let mut cells: Vec<Cell<'static>> = Vec::with_capacity(self.columns.len());
+            for n in 0..=most {
+                let Some(row) = rows.next()? else {
+                    let is_less = n < given.rows;
+                    return if is_less { Err(self.damage(NOT_THE_SAME).into()) } else { Ok(None) };
+                };
+                link.watch.renew();
+                if n == most {
+                    break;
+                }
+                self.advance(row, &mut keys)?;
+                if n < given.rows {
+                    let differs = n + 1 == given.rows && keys.first() != given.last.map(Key::Real).as_ref();
+                    match differs {
+                        true => return Err(self.damage(NOT_THE_SAME).into()),
+                        false => continue,
+                    }
+                }
+                let mut here = emptied(cells);
+                for i in 0..self.columns.len() {
+                    here.push(value::cell(row.get_ref(i)?));
+                }
+                each(&here)?;
+                cells = emptied(here);
+            }
+            Ok(Some(Key::encode(&keys)))
+        })
     }
 
     fn damage(&self, what: &str) -> Error {
@@ -220,38 +326,15 @@ impl Table for Rows {
         most: u64,
         each: &mut dyn FnMut(&[Cell<'_>]) -> Result<()>,
     ) -> Result<Option<Place>> {
-        let mut keys = Key::decode(from, self.keys.len())
+        let keys = Key::decode(from, self.keys.len())
             .ok_or_else(|| Error::Refused("a place is none of this table".into()))?;
-        let sql = match keys.first() {
-            None => &self.from_front,
-            Some(Key::Null) => &self.from_null,
-            Some(_) => &self.from_key,
-        };
-        self.database.with(|link| {
-            let mut statement = link.connection.prepare(sql)?;
-            let named = statement.parameter_count();
-            statement.raw_bind_parameter(1, self.dataset)?;
-            for (i, key) in keys.iter().enumerate().filter(|(i, _)| i + 2 <= named) {
-                statement.raw_bind_parameter(i + 2, key as &dyn ToSql)?;
-            }
-            let mut rows = statement.raw_query();
-            let mut cells: Vec<Cell<'static>> = Vec::with_capacity(self.columns.len());
-            for left in (0..=most).rev() {
-                let Some(row) = rows.next()? else { return Ok(None) };
-                link.watch.renew();
-                if left == 0 {
-                    break;
-                }
-                self.advance(row, &mut keys)?;
-                let mut here = emptied(cells);
-                for i in 0..self.columns.len() {
-                    here.push(value::cell(row.get_ref(i)?));
-                }
-                each(&here)?;
-                cells = emptied(here);
-            }
-            Ok(Some(Key::encode(&keys)))
-        })
+        let given = self.directly(&keys, most, each)?;
+        match (given.end, given.last) {
+            (End::Over, _) => Ok(None),
+            (End::Enough, Some(last)) => Ok(Some(Key::encode(&[Key::Real(last)]))),
+            (End::Enough, None) => Ok(Some(from.clone())),
+            (End::Lost, _) => self.by_sqlite(keys, most, &given, each),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! that it had, and a report says what is in it and what is not.
 //!
 //! ```text
-//!   geometry  how the file is cut        page     one page         record   one record
+//!   geometry  how the file is cut        (one page and one record: `pages`, in the room above)
 //!   pager     pages by number            assess   what a page still holds of a table
 //!   layout    how tables write rows      known    the schemas that were ever written
 //!   catalog   the schema of the file     survey   what each page is, and whose
@@ -32,11 +32,9 @@ mod in_place;
 mod known;
 mod layout;
 mod losses;
-mod page;
 mod pager;
 mod places;
 mod rebuild;
-mod record;
 mod recovery;
 mod report;
 mod rows;
@@ -45,6 +43,7 @@ mod survey;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::pages::{page, record};
 use crate::error::Result;
 use crate::tree::Content;
 

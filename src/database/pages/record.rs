@@ -102,6 +102,33 @@ impl Types {
     }
 }
 
+/// Calls `each` with the number and the value of every field of a record that is all there, and gives how many
+/// there are. What was given of a record that turns out to be none is not to be used.
+pub fn fields<'a>(payload: &'a [u8], mut each: impl FnMut(usize, Value<'a>)) -> Option<usize> {
+    let (len, own) = varint(payload)?;
+    let (head, mut body) = payload.split_at_checked(usize::try_from(len).ok()?)?;
+    let mut types = head.get(own..)?;
+    let mut count = 0;
+    while let Some((first, rest)) = types.split_first() {
+        let serial = match *first {
+            one if one < 0x80 => {
+                types = rest;
+                u64::from(one)
+            }
+            _ => {
+                let (serial, n) = varint(types)?;
+                types = &types[n..];
+                serial
+            }
+        };
+        let (bytes, behind) = body.split_at_checked(usize::try_from(size(serial)?).ok()?)?;
+        body = behind;
+        each(count, value(serial, bytes));
+        count += 1;
+    }
+    (body.is_empty() && (1..=MOST_COLUMNS).contains(&count)).then_some(count)
+}
+
 fn value(serial: u64, bytes: &[u8]) -> Value<'_> {
     match serial {
         0 => Value::Null,
@@ -223,6 +250,38 @@ mod tests {
         assert!(types.read(&record, 8).is_none());
         assert!(types.read(&[4, 0, 1, 10], 5).is_none(), "type 10 does not exist");
         assert!(types.read(&[9, 0, 1], 5).is_none(), "the head is cut off");
+    }
+
+    #[test]
+    fn fields_are_those_that_the_types_name() {
+        let mut state = 7u64;
+        let (mut types, mut right) = (Types::default(), 0);
+        for case in 0..200_000 {
+            let mut record = vec![6, 0, 1, 17, 7, 8, 0xfe, b'o', b'k', 64, 9, 33, 251, 84, 68, 45, 24];
+            for _ in 0..1 + case % 3 {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let at = (state >> 50) as usize % record.len();
+                match state >> 62 {
+                    0 => record[at] = (state >> 40) as u8 & 31,
+                    1 => record.insert(at, (state >> 40) as u8),
+                    2 => drop(record.remove(at)),
+                    _ => record[at] = (state >> 40) as u8,
+                }
+            }
+            let mut seen = Vec::new();
+            let count = fields(&record, |n, value| {
+                assert_eq!(n, seen.len());
+                seen.push(Some(value));
+            });
+            match types.read(&record, record.len() as u64) {
+                Some(()) => {
+                    right += 1;
+                    assert_eq!((types.values(&record).collect(), count), (seen, Some(types.serials.len())));
+                }
+                None => assert_eq!(count, None, "{record:?}"),
+            }
+        }
+        assert!(right > 500, "{right}");
     }
 
     #[test]
