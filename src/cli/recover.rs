@@ -1,13 +1,15 @@
 //! `vaso recover`
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{output, project};
-use crate::database::salvage::{self, Candidate, Choice, Judged, Outcome, Recovery, Role, grouped};
+use crate::database::salvage::{self, Candidate, Choice, Judged, Outcome, Recovery, Role, Stored, grouped};
 use crate::error::{Error, Result};
 use crate::tree::Kind;
 
@@ -124,20 +126,17 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
     }
     let mut all = salvage::beside(path).split_off(1);
     let tree = project.tree();
-    let mut snapshots = Vec::new();
-    if let Some(folder) = tree.find(b"bundle/snapshots") {
-        for id in tree.children(folder).filter(|id| tree.node(*id).kind == Kind::File) {
-            let name = String::from_utf8_lossy(tree.name(id)).into_owned();
-            if let Some((number, plain)) = salvage::snapshot_number(&name) {
-                snapshots.push((number, plain, path.join("bundle/snapshots").join(name), project.open(id)));
-            }
-        }
-    }
-    snapshots.sort_by_key(|s| std::cmp::Reverse((s.0, s.1)));
     let time = meta.modified().ok();
-    for (i, (number, _, path, content)) in snapshots.into_iter().enumerate() {
-        let role = if i == 0 { Role::Current } else { Role::Snapshot };
-        all.push(Candidate { role, path, snapshot: Some(number), time, content });
+    if let Some(folder) = tree.find(b"bundle/snapshots") {
+        let files = tree.children(folder).filter(|id| tree.node(*id).kind == Kind::File);
+        let databases = files.filter(|id| tree.name(*id).ends_with(b".sqlite"));
+        let stored = databases.map(|id| {
+            let name = OsStr::from_bytes(tree.name(id));
+            let path = path.join("bundle/snapshots").join(name);
+            Stored { path, time, content: project.open(id) }
+        });
+        let head = tree.find(b"bundle/HEAD.json").and_then(|id| salvage::head_in(&project.open(id).ok()?));
+        all.extend(salvage::of_snapshots(stored.collect(), head.as_ref()));
     }
     Ok(("container", all))
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::folder::{Folder, Item, ItemKind};
 use super::{Stamp, State};
@@ -105,6 +106,15 @@ impl Location {
     /// The folder that lies here.
     pub fn folder(&self) -> Result<Folder> {
         Folder::open_at(&self.folder, &self.name, self.path.clone())
+    }
+
+    /// Removes a file that is still in the state in which it was seen.
+    pub fn remove(&self, seen: Stamp) -> Result<()> {
+        if self.stamp()? != Some(seen) {
+            return Err(Error::SourceChanged(self.path.clone()));
+        }
+        unlinkat(self.folder.as_fd(), self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
+            .map_err(|e| Error::io("remove", &self.path, e))
     }
 
     /// The place of the file whose name goes on with `suffix`.

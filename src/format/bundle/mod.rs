@@ -2,7 +2,7 @@
 //! projects (a database in a ZIP file), and legacy projects (a database by itself).
 //!
 //! ```text
-//!   files     what is stored, in a folder or in a ZIP file       names, head   what is what
+//!   files     what is stored, in a folder or in a ZIP file
 //!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
 //!   history   all snapshots                                      shelf         what outlives a state
 //!   verify    checks everything                                  describe      tells what is in it
@@ -18,9 +18,7 @@
 mod choose;
 mod describe;
 mod files;
-mod head;
 mod history;
-mod names;
 mod prune;
 mod shelf;
 mod stock;
@@ -40,7 +38,7 @@ use crate::database;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
-use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, free_twin};
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, escaped, free_twin};
 
 pub use self::shelf::Shelf;
 
@@ -244,7 +242,7 @@ fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>, view: bool
     let stored = if kind == "legacy" && chosen.is_some() { &[][..] } else { &files.list[..] };
     let mut taken: HashSet<Vec<u8>> = HashSet::new();
     for (i, file) in stored.iter().enumerate() {
-        let path = escaped(&file.path);
+        let path = shown_path(&file.path);
         let Ok(safe) = SafePath::check(&path) else {
             stock.findings.add(Finding::new(
                 Severity::Warning,
@@ -271,7 +269,7 @@ fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>, view: bool
         }
     }
     for (path, time) in files.folders.iter().filter(|(path, _)| !filled.contains(path.as_slice())) {
-        if let Ok(safe) = SafePath::check(&escaped(path)) {
+        if let Ok(safe) = SafePath::check(&shown_path(path)) {
             taken.insert(safe.components().next().unwrap_or_default().to_vec());
             builder.directory(safe, *time, None)?;
         }
@@ -295,18 +293,9 @@ fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>, view: bool
     Ok(builder.finish().0)
 }
 
-/// A path whose unsafe bytes are `%XX`; so is a `%` that would be taken for one of them.
-fn escaped(path: &[u8]) -> Vec<u8> {
-    let mut safe = Vec::with_capacity(path.len());
-    for (i, byte) in path.iter().enumerate() {
-        let hex = |at: usize| path.get(at).is_some_and(u8::is_ascii_hexdigit);
-        match byte {
-            b'\\' => safe.extend_from_slice(b"%5C"),
-            b'%' if hex(i + 1) && hex(i + 2) => safe.extend_from_slice(b"%25"),
-            other => safe.push(*other),
-        }
-    }
-    safe
+/// A stored path as it is shown: a backslash parts directories on other systems.
+fn shown_path(path: &[u8]) -> Vec<u8> {
+    escaped(path, |c| c == Some('\\'))
 }
 
 impl Branch for Bundle {

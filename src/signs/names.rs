@@ -1,5 +1,7 @@
 //! The names in a bundle: numbers of snapshots, and the copies that sync tools make of a file in conflict.
 
+use std::cmp::Reverse;
+
 /// Numbers of snapshots are below this.
 const MOST: u64 = 1_000_000_000_000;
 /// What a snapshot's name ends with.
@@ -18,6 +20,30 @@ pub fn number(name: &[u8]) -> Option<u64> {
 /// The name that the application gives the snapshot of a number.
 pub fn usual(number: u64) -> String {
     format!("{number:06}{SUFFIX}")
+}
+
+/// What the name of a file among the snapshots says. They are in the order of preference: the newest first, and of one
+/// number the file itself, in the usual form, before any copy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// The number, of which the largest comes first.
+    pub number: Reverse<u64>,
+    /// Whether it is a sync tool's copy.
+    pub copy: bool,
+    unusual: bool,
+    name: Vec<u8>,
+}
+
+impl Named {
+    /// Reads a name; `None` for one that is neither a snapshot's nor a copy's.
+    pub fn of(name: &[u8]) -> Option<Named> {
+        let (number, copy) = match number(name) {
+            Some(number) => (number, false),
+            None => (conflicting_number(name)?, true),
+        };
+        let unusual = name != usual(number).as_bytes();
+        Some(Named { number: Reverse(number), copy, unusual, name: name.to_vec() })
+    }
 }
 
 /// The number of a snapshot that a sync tool has made a copy of under `name`.
@@ -72,6 +98,27 @@ mod tests {
             assert_eq!(number(name.as_bytes()), is, "{name}");
         }
         assert_eq!((usual(42).as_str(), usual(1_234_567).as_str()), ("000042.sqlite", "1234567.sqlite"));
+    }
+
+    #[test]
+    fn the_newest_comes_first_and_of_one_number_the_usual_name() {
+        let mut names: Vec<Named> = [
+            "2.sqlite",
+            "000002 (1).sqlite",
+            "000010 2.sqlite",
+            "x.sqlite",
+            "000002old.sqlite",
+            "1234567.sqlite",
+            "000002.sqlite",
+        ]
+        .iter()
+        .filter_map(|name| Named::of(name.as_bytes()))
+        .collect();
+        names.sort();
+        let names: Vec<&str> = names.iter().map(|n| std::str::from_utf8(&n.name).unwrap()).collect();
+        let expected =
+            ["1234567.sqlite", "000010 2.sqlite", "000002.sqlite", "2.sqlite", "000002 (1).sqlite"];
+        assert_eq!(names, expected);
     }
 
     #[test]
