@@ -64,14 +64,22 @@ pub fn is_conflict_copy(name: &[u8], stem: &str, ext: &str) -> bool {
 /// What sync tools put between the stem and the suffix of a copy.
 fn is_conflict_mark(mark: &[u8]) -> bool {
     let Ok(mark) = std::str::from_utf8(mark) else { return false };
+    // " (1)", " 2" and "-PCNAME" besides.
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let within = |open: &str| mark.strip_prefix(open).and_then(|rest| rest.strip_suffix(')'));
-    // " (NAME's conflicted copy 2026-02-03)", " (conflicted copy DATE TIME)", " (1)", " 2", "-PCNAME",
-    // ".sync-conflict-DATE-TIME-ID"
-    within(" (").is_some_and(|inner| inner.contains("conflicted copy") || digits(inner))
+    is_certain_mark(mark.as_bytes())
+        || within(" (").is_some_and(digits)
         || mark.strip_prefix(' ').is_some_and(digits)
-        || mark.strip_prefix(".sync-conflict-").is_some_and(|rest| !rest.is_empty())
         || mark.strip_prefix('-').is_some_and(|pc| !pc.is_empty() && !pc.contains(' ') && !pc.contains('.'))
+}
+
+/// The same, as far as no person would write it: " 2" and "-control" are names that people give.
+pub fn is_certain_mark(mark: &[u8]) -> bool {
+    let Ok(mark) = std::str::from_utf8(mark) else { return false };
+    let within = |open: &str| mark.strip_prefix(open).and_then(|rest| rest.strip_suffix(')'));
+    // " (NAME's conflicted copy 2026-02-03)", " (conflicted copy DATE TIME)", ".sync-conflict-DATE-TIME-ID"
+    within(" (").is_some_and(|inner| inner.contains("conflicted copy"))
+        || mark.strip_prefix(".sync-conflict-").is_some_and(|rest| !rest.is_empty())
 }
 
 #[cfg(test)]

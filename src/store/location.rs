@@ -3,7 +3,7 @@
 //! A mount may cover the very folder that its source lies in. What is opened through the directory descriptor
 //! taken before the mount still reaches the real file, and never ourselves.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -106,6 +106,12 @@ impl Location {
     /// The folder that lies here.
     pub fn folder(&self) -> Result<Folder> {
         Folder::open_at(&self.folder, &self.name, self.path.clone())
+    }
+
+    /// The folder that it lies in.
+    pub fn above(&self) -> Result<Folder> {
+        let path = self.path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        Folder::open_at(&self.folder, OsStr::new("."), path)
     }
 
     /// Removes a file that is still in the state in which it was seen.

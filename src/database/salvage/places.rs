@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::candidate::{Candidate, Role, content_of};
-use crate::database::{super_journal, with_journal, with_wal};
+use crate::database::{with_logs, with_wal};
 use crate::error::{Error, Result};
 use crate::signs::{Head, Named, head};
 use crate::tree::Content;
@@ -32,18 +32,12 @@ fn is_file(path: &Path) -> bool {
 fn as_recovered(path: &Path) -> Result<Content> {
     let base = content_of(path)?;
     let (wal, journal) = (with(path, "-wal"), with(path, "-journal"));
-    if is_file(&journal) {
-        let journal = content_of(&journal)?;
-        let is_hot = match super_journal(&journal)? {
-            Some(name) => is_file(Path::new(&*String::from_utf8_lossy(&name))),
-            None => true,
-        };
-        return if is_hot { with_journal(base, journal) } else { Ok(base) };
-    }
-    match is_file(&wal) {
-        true => with_wal(base, content_of(&wal)?),
-        false if base.size() >= 100 => with_wal(base, Content::Bytes([].into())),
-        false => Ok(base),
+    let there = |path: &Path| is_file(path).then(|| content_of(path)).transpose();
+    let whole = with_logs(base, path, there(&journal)?, there(&wal)?)?;
+    match whole {
+        // Its header asks for a log, which is not there.
+        Content::Range(..) if whole.size() >= 100 => with_wal(whole, Content::Bytes([].into())),
+        whole => Ok(whole),
     }
 }
 
