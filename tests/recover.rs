@@ -158,6 +158,14 @@ fn in_place_the_result_is_the_next_snapshot_above_all_others() {
     let held = scene.recover(&["corrupt_current.vasopack", "--in-place"]);
     assert_eq!(held.status.code(), Some(4), "{held:?}");
     fs::remove_file(scene.path("corrupt_current.vasopack/.lock")).unwrap();
+    // The lock beside it is abandoned when its process is gone, and then only.
+    let beside = scene.path("corrupt_current.vasopack.lock");
+    fs::write(&beside, format!("{}\n1700000000\n", std::process::id())).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(90_000);
+    fs::OpenOptions::new().write(true).open(&beside).unwrap().set_modified(old).unwrap();
+    let held = scene.recover(&["corrupt_current.vasopack", "--in-place"]);
+    assert_eq!(held.status.code(), Some(4), "{held:?}");
+    fs::write(&beside, "99999999\n1700000000\n").unwrap();
     scene.json(0, &["corrupt_current.vasopack", "--in-place"]);
     let two = fs::read(snapshots.join("000002.sqlite")).unwrap();
     assert!(fs::read(snapshots.join("000008.sqlite")).unwrap() == two);
@@ -179,6 +187,18 @@ fn a_snapshot_is_extracted_byte_for_byte_and_nothing_is_overwritten() {
     let stored = fs::read(scene.path("corrupt_current.vasopack/snapshots/000002.sqlite")).unwrap();
     assert!(fs::read(scene.path("two.vaso")).unwrap() == stored);
     assert_eq!(scene.recover(&args).status.code(), Some(1));
+    // Of one number the usual name counts; what has no snapshot's name is looked at all the same.
+    let at = |name: &str| scene.path("corrupt_current.vasopack/snapshots").join(name);
+    fs::write(at("7.sqlite"), b"another").unwrap();
+    fs::copy(at("000001.sqlite"), at("000007.sqlite")).unwrap();
+    fs::copy(at("000002.sqlite"), at("before the move.sqlite")).unwrap();
+    let args = ["corrupt_current.vasopack", "--extract", "7", "--output", "seven.vaso"];
+    assert_eq!(scene.recover(&args).status.code(), Some(0));
+    assert!(fs::read(scene.path("seven.vaso")).unwrap() == fs::read(at("000001.sqlite")).unwrap());
+    let list = scene.json(0, &["corrupt_current.vasopack", "--list"]);
+    let named = |c: &&Value| c["path"].as_str().unwrap().ends_with("before the move.sqlite");
+    let other = list["candidates"].as_array().unwrap().iter().find(named).unwrap();
+    assert_eq!((&other["snapshot"], &other["holds"]["trace_rows"]), (&Value::Null, &300.into()));
     let none = ["corrupt_current.vasopack", "--extract", "9", "--output", "nine.vaso"];
     assert_eq!(scene.recover(&none).status.code(), Some(1));
     assert!(!scene.path("nine.vaso").exists());

@@ -36,10 +36,9 @@ pub fn look(bundle: &Bundle) -> Around {
     let mut databases = 0;
     let mut compare = |folder: &Folder, items: &[Item], item: &Item, leftover: &mut Leftover| {
         databases += 1;
-        match databases <= LOOKED_INTO {
-            true => compare(bundle, folder, items, item, leftover),
-            // Nothing is said of what is in it then.
-            false => {}
+        // Of the others nothing is said.
+        if databases <= LOOKED_INTO {
+            compare(bundle, folder, items, item, leftover);
         }
     };
     // A folder that cannot be listed hides what is in it from everybody who may not list it.
@@ -59,20 +58,15 @@ pub fn look(bundle: &Bundle) -> Around {
 /// Says what an item holds: called with its folder, all that is in that, and the item.
 type Compare<'a> = &'a mut dyn FnMut(&Folder, &[Item], &Item, &mut Leftover);
 
-fn leftover(what: Left, path: String, item: &Item) -> Leftover {
+fn leftover(what: Left, path: String, size: u64, written: Time) -> Leftover {
+    let written_utc = written.utc();
+    let (compared_with, unsaved, older, problem) = (None, None, false, None);
+    Leftover { what, path, size, written_utc, compared_with, unsaved, older, problem }
+}
+
+fn of_item(what: Left, path: String, item: &Item) -> Leftover {
     let (seconds, nanos) = item.stamp.mtime;
-    let written_utc = Time { seconds, nanos: nanos as u32 }.utc();
-    let size = item.stamp.size;
-    Leftover {
-        what,
-        path,
-        size,
-        written_utc,
-        compared_with: None,
-        unsaved: None,
-        older: false,
-        problem: None,
-    }
+    leftover(what, path, item.stamp.size, Time { seconds, nanos: nanos as u32 })
 }
 
 /// The databases of sessions in the folder `name`.
@@ -82,7 +76,7 @@ fn sessions(above: &Folder, name: &[u8], shown: &str, around: &mut Around, compa
     let databases = items.iter().filter(|i| i.kind == ItemKind::File && i.name.ends_with(b".sqlite"));
     for item in databases {
         let path = format!("{shown}/{}", String::from_utf8_lossy(&item.name));
-        let mut leftover = leftover(Left::Staging, path, item);
+        let mut leftover = of_item(Left::Staging, path, item);
         compare(&folder, &items, item, &mut leftover);
         around.leftovers.push(leftover);
     }
@@ -107,16 +101,7 @@ fn stored(bundle: &Bundle) -> Vec<Leftover> {
             None if names::is_conflict_copy(name, "HEAD", ".json") => Left::ConflictCopy,
             _ => continue,
         };
-        found.push(Leftover {
-            what,
-            path: super::files::shown(&file.path),
-            size: file.size,
-            written_utc: file.time.utc(),
-            compared_with: None,
-            unsaved: None,
-            older: false,
-            problem: None,
-        });
+        found.push(leftover(what, super::files::shown(&file.path), file.size, file.time));
     }
     found
 }
@@ -134,7 +119,7 @@ fn beside(bundle: &Bundle, above: &Folder, around: &mut Around, compare: Compare
     let Ok(items) = above.list() else { return };
     for item in items.iter().filter(|item| item.kind == ItemKind::File && item.stamp.size > 0) {
         let Some(what) = kin(&item.name, full, stem) else { continue };
-        let mut leftover = leftover(what, shown(item).display().to_string(), item);
+        let mut leftover = of_item(what, shown(item).display().to_string(), item);
         if what == Left::Autosave {
             compare(above, &items, item, &mut leftover);
         }
@@ -172,33 +157,46 @@ fn kin(name: &[u8], full: &[u8], stem: &[u8]) -> Option<Left> {
 
 /// Compares a database that was left with what was saved.
 fn compare(bundle: &Bundle, folder: &Folder, items: &[Item], item: &Item, leftover: &mut Leftover) {
-    let outcome = (|| -> Result<()> {
-        let database = open(folder, items, item)?;
-        let mut nearest: Option<(Beyond, Option<&Snapshot>, bool)> = None;
-        let saved = saved(bundle);
-        for snapshot in saved.iter().copied().map(Some).chain(saved.is_empty().then_some(None)) {
-            let other = snapshot.map(|snapshot| bundle.stock.database(snapshot)).transpose()?;
-            let beyond = Beyond::of(&database, other.as_ref())?;
-            let said = |database: &Database| Ok(database.meta()?.remove("modified_utc"));
-            let older = match (said(&database)?, other.as_deref().map(said).transpose()?.flatten()) {
-                (Some(own), Some(others)) => own < others,
-                _ => false,
-            };
-            if nearest.as_ref().is_none_or(|(least, ..)| beyond.distance() < least.distance()) {
-                nearest = Some((beyond, snapshot, older));
-            }
-            if nearest.as_ref().is_some_and(|(least, ..)| least.is_empty()) {
-                break;
-            }
-        }
-        if let Some((beyond, snapshot, older)) = nearest {
-            leftover.compared_with = snapshot.map(Snapshot::name);
+    match open(folder, items, item).and_then(|database| nearest(bundle, &database)) {
+        Ok(Nearest { beyond, name, older }) => {
+            leftover.compared_with = name;
             leftover.unsaved = Some(beyond);
             leftover.older = older;
         }
-        Ok(())
-    })();
-    leftover.problem = outcome.err().map(|why| why.to_string());
+        Err(why) => leftover.problem = Some(why.to_string()),
+    }
+}
+
+/// What a database holds beyond the snapshot that is nearest to it.
+struct Nearest {
+    beyond: Beyond,
+    /// The snapshot; none where there is none.
+    name: Option<String>,
+    /// Whether the database says that it is older.
+    older: bool,
+}
+
+fn nearest(bundle: &Bundle, database: &Arc<Database>) -> Result<Nearest> {
+    let mut nearest: Option<Nearest> = None;
+    for snapshot in saved(bundle) {
+        let other = bundle.stock.database(snapshot)?;
+        let beyond = Beyond::of(database, Some(&other))?;
+        let said = |database: &Database| Ok(database.meta()?.remove("modified_utc"));
+        let older = match (said(database)?, said(&other)?) {
+            (Some(own), Some(others)) => own < others,
+            _ => false,
+        };
+        if nearest.as_ref().is_none_or(|nearest| beyond.distance() < nearest.beyond.distance()) {
+            nearest = Some(Nearest { beyond, name: Some(snapshot.name()), older });
+        }
+        if nearest.as_ref().is_some_and(|nearest| nearest.beyond.is_empty()) {
+            break;
+        }
+    }
+    match nearest {
+        Some(nearest) => Ok(nearest),
+        None => Ok(Nearest { beyond: Beyond::of(database, None)?, name: None, older: false }),
+    }
 }
 
 /// The database of an item, with the logs that lie beside it.
