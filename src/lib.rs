@@ -13,6 +13,7 @@
 //!       vsf/        .vsf files: a codec for every dialect, and its files as a tree
 //!     browse/     what is derived from a project, for people
 //!     database/   SQLite projects: reading over any bytes, the tables as they are found
+//!     signs/      what the writers of a bundle leave for each other: names, HEAD, locks
 //!     packed/     packed streams, read at any place
 //!     tree/       names, nodes, content
 //!     store/      bytes: the only door to the disk
@@ -52,6 +53,7 @@ pub mod finding;
 pub mod format;
 pub mod mount;
 pub mod packed;
+pub mod signs;
 pub mod store;
 pub mod tree;
 pub mod volume;

@@ -349,6 +349,15 @@ fn r5_a_snapshot_that_arrives_is_seen_and_open_files_keep_theirs() {
         drop_caches();
         assert_eq!(reader.pread("db", 0, 1 << 20).unwrap(), second, "{who:?}");
         assert_eq!(reader.pread("csv", 0, 1 << 20).unwrap(), csv, "{who:?}");
+        // A HEAD that moves is seen too.
+        let because = || {
+            let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
+            status["chosen_because"].as_str().unwrap().to_string()
+        };
+        assert!(because().contains("HEAD.json names 000002.sqlite"), "{}", because());
+        fs::write(made.path.join(".HEAD.part"), br#"{"current": "000003.sqlite"}"#).unwrap();
+        fs::rename(made.path.join(".HEAD.part"), made.path.join("HEAD.json")).unwrap();
+        eventually("the new HEAD", || because().contains("as HEAD.json says"));
         // What is pinned has not moved.
         assert_eq!(reader.whole(&pinned.path("current.sqlite")), Ok(second.clone()));
         assert_eq!(pinned.sh("ls $M/snapshots | wc -l"), "2\n");
@@ -452,6 +461,18 @@ fn snapshots_are_the_same_bytes_with_the_kernel_reading_and_with_the_daemon() {
                     "{by_daemon} bytes by the daemon, {options:?}"
                 );
             }
+            // The same of what is current, which is the very file.
+            let pinned = [&["-o", "snapshot=1"][..], options].concat();
+            let mount = Mount::new(who, &made.path, &pinned);
+            let path = mount.path("current.sqlite");
+            assert_eq!(reader.whole(&path), Ok(bytes.clone()));
+            if common::is_root() && who == As::Me {
+                drop_caches();
+                let before = read_by(mount.pid);
+                assert_eq!(reader.whole(&path), Ok(bytes.clone()));
+                let by_daemon = read_by(mount.pid) - before;
+                assert_eq!(by_daemon > 8 << 20, options.len() == 2, "{by_daemon} bytes of current.sqlite");
+            }
         }
     }
 }
@@ -517,6 +538,9 @@ fn verbs_of_the_history_tell_and_take_and_prune() {
     assert_eq!(row(1, "changed")["trace"], serde_json::json!({"before": 0, "after": 150}));
     assert_eq!(row(2, "changed")["event"], serde_json::json!({"before": 4, "after": 3}));
     assert_eq!((row(2, "current"), row(3, "valid")), (true.into(), false.into()));
+    let log = run(vaso(As::Me).args(["-v", "info", path])).stderr;
+    let log = String::from_utf8_lossy(&log);
+    assert!(log.contains("000003.sqlite is current: it is the newest valid snapshot"), "{log}");
     let diff = json(&["diff", path]);
     assert_eq!((&diff["from"], &diff["to"]), (&2.into(), &3.into()));
     assert_eq!(diff["removed"][0]["name"], "s2");
@@ -561,4 +585,72 @@ fn verbs_of_the_history_tell_and_take_and_prune() {
     assert_eq!(prune(), Some(0));
     assert_eq!(left(), ["000003.sqlite", "000004.sqlite"], "what is not valid may hold what no other has");
     assert_eq!(run(vaso(As::Me).args(["prune", path, "--keep", "0"])).status.code(), Some(64));
+}
+
+/// Bundles that want to do harm. Their harmless snapshots are no projects; they are given the bytes of a real one here,
+/// so that the rest of each bundle has something to hide or to break.
+#[test]
+fn nothing_in_a_bundle_does_harm_and_the_newest_valid_snapshot_is_shown() {
+    let hostile = common::data("hostile_bundles.tar.xz");
+    let top = hostile.path().join("vasopack");
+    let harmless = fs::read(top.join("lock_garbage.vasopack/snapshots/000001.sqlite")).unwrap();
+    let real = fs::read(Made::new().snapshot("000002.sqlite")).unwrap();
+    let mut bundles: Vec<PathBuf> = fs::read_dir(&top).unwrap().map(|entry| entry.unwrap().path()).collect();
+    bundles.sort();
+    let (mut shown, mut hidden) = (0, 0);
+    for bundle in bundles {
+        let snapshots = bundle.join("snapshots");
+        let is_folder = fs::symlink_metadata(&snapshots).is_ok_and(|m| m.is_dir());
+        let mut newest: Option<(u64, bool, String)> = None;
+        for entry in fs::read_dir(&snapshots).into_iter().flatten().filter(|_| is_folder) {
+            let path = entry.unwrap().path();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            if !meta.is_file() || meta.len() != harmless.len() as u64 || fs::read(&path).unwrap() != harmless
+            {
+                continue;
+            }
+            fs::write(&path, &real).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap().to_string();
+            let digits = name.strip_suffix(".sqlite").unwrap_or_default();
+            let is_plain = digits.bytes().all(|b| b.is_ascii_digit());
+            if let Some(number) = digits.parse().ok().filter(|n| is_plain && *n < 1_000_000_000_000u64) {
+                newest = newest.max(Some((number, name == format!("{number:06}.sqlite"), name)));
+            }
+        }
+        let newest = newest.map(|(_, _, name)| name);
+        // To read a link moves its access time, and nobody can ask that it does not.
+        let mut paths = everything(&bundle);
+        paths.retain(|path| !path.is_symlink());
+        let before = traces(&paths);
+        let verb = |args: &[&str]| {
+            let output = run(vaso(As::Me).args(args).arg(&bundle));
+            (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let (code, info) = verb(&["info", "--json"]);
+        assert_eq!(code, Some(0), "{bundle:?}");
+        let info: Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["current"].as_str(), newest.as_deref(), "{bundle:?}");
+        for args in [&["verify"][..], &["log"], &["recover", "--list"]] {
+            let (code, said) = verb(args);
+            assert!(matches!(code, Some(0..=2)), "{bundle:?} {args:?}: {code:?} {said}");
+        }
+        let mount = Mount::new(As::Me, &bundle, &[]);
+        mount.sh("ls -lR $M >/dev/null; ls -lR $M/.vaso/history >/dev/null 2>&1 || true");
+        match newest {
+            Some(_) => {
+                assert!(mount.read("current.sqlite") == real, "{bundle:?}");
+                assert!(mount.path("browse/ExpA/s1/trace.csv").exists(), "{bundle:?}");
+                shown += 1;
+            }
+            None => {
+                assert!(!mount.path("current.sqlite").exists(), "{bundle:?}");
+                hidden += 1;
+            }
+        }
+        mount.unmount();
+        assert_eq!(traces(&paths), before, "{bundle:?}");
+        let now = everything(&bundle).into_iter().filter(|path| !path.is_symlink());
+        assert_eq!(now.collect::<Vec<_>>(), paths);
+    }
+    assert!(shown > 45 && hidden >= 3, "{shown} {hidden}");
 }

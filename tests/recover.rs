@@ -4,9 +4,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use common::{As, folder, run, vaso};
 use rusqlite::Connection;
@@ -156,6 +158,14 @@ fn in_place_the_result_is_the_next_snapshot_above_all_others() {
     let held = scene.recover(&["corrupt_current.vasopack", "--in-place"]);
     assert_eq!(held.status.code(), Some(4), "{held:?}");
     fs::remove_file(scene.path("corrupt_current.vasopack/.lock")).unwrap();
+    // The lock beside it is abandoned when its process is gone, and then only.
+    let beside = scene.path("corrupt_current.vasopack.lock");
+    fs::write(&beside, format!("{}\n1700000000\n", std::process::id())).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(90_000);
+    fs::OpenOptions::new().write(true).open(&beside).unwrap().set_modified(old).unwrap();
+    let held = scene.recover(&["corrupt_current.vasopack", "--in-place"]);
+    assert_eq!(held.status.code(), Some(4), "{held:?}");
+    fs::write(&beside, "99999999\n1700000000\n").unwrap();
     scene.json(0, &["corrupt_current.vasopack", "--in-place"]);
     let two = fs::read(snapshots.join("000002.sqlite")).unwrap();
     assert!(fs::read(snapshots.join("000008.sqlite")).unwrap() == two);
@@ -177,6 +187,18 @@ fn a_snapshot_is_extracted_byte_for_byte_and_nothing_is_overwritten() {
     let stored = fs::read(scene.path("corrupt_current.vasopack/snapshots/000002.sqlite")).unwrap();
     assert!(fs::read(scene.path("two.vaso")).unwrap() == stored);
     assert_eq!(scene.recover(&args).status.code(), Some(1));
+    // Of one number the usual name counts; what has no snapshot's name is looked at all the same.
+    let at = |name: &str| scene.path("corrupt_current.vasopack/snapshots").join(name);
+    fs::write(at("7.sqlite"), b"another").unwrap();
+    fs::copy(at("000001.sqlite"), at("000007.sqlite")).unwrap();
+    fs::copy(at("000002.sqlite"), at("before the move.sqlite")).unwrap();
+    let args = ["corrupt_current.vasopack", "--extract", "7", "--output", "seven.vaso"];
+    assert_eq!(scene.recover(&args).status.code(), Some(0));
+    assert!(fs::read(scene.path("seven.vaso")).unwrap() == fs::read(at("000001.sqlite")).unwrap());
+    let list = scene.json(0, &["corrupt_current.vasopack", "--list"]);
+    let named = |c: &&Value| c["path"].as_str().unwrap().ends_with("before the move.sqlite");
+    let other = list["candidates"].as_array().unwrap().iter().find(named).unwrap();
+    assert_eq!((&other["snapshot"], &other["holds"]["trace_rows"]), (&Value::Null, &300.into()));
     let none = ["corrupt_current.vasopack", "--extract", "9", "--output", "nine.vaso"];
     assert_eq!(scene.recover(&none).status.code(), Some(1));
     assert!(!scene.path("nine.vaso").exists());
@@ -204,4 +226,229 @@ fn nothing_recoverable_is_no_success() {
     }
     assert_eq!(scene.recover(&[]).status.code(), Some(64));
     assert!(!scene.path("noise.recovered.vaso").exists());
+}
+
+impl Scene {
+    /// What `vaso verify` or `vaso info` says of a project, and how it ends.
+    fn told(&self, verb: &str, project: &str) -> (Option<i32>, Value) {
+        let output = run(vaso(As::Me).args([verb, "--json"]).arg(self.path(project)));
+        (
+            output.status.code(),
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")),
+        )
+    }
+
+    /// What is left about a project, as kind and name.
+    fn left(&self, project: &str) -> Vec<(String, String)> {
+        let (_, told) = self.told("verify", project);
+        let left = told["leftovers"].as_array().unwrap().iter();
+        let name = |path: &Value| path.as_str().unwrap().rsplit('/').next().unwrap().to_string();
+        left.map(|l| (l["what"].as_str().unwrap().to_string(), name(&l["path"]))).collect()
+    }
+}
+
+fn finding<'a>(told: &'a Value, code: &str) -> &'a Value {
+    let found = told["findings"].as_array().unwrap().iter().find(|f| f["code"] == code);
+    found.unwrap_or_else(|| panic!("no {code}: {told}"))
+}
+
+#[test]
+fn unsaved_work_is_told_with_its_counts_and_nothing_is_written() {
+    let scene = Scene::new();
+    let bundle = "orphan_staging.vasopack";
+    scene.all();
+    let before = scene.all();
+    for (verb, code) in [("verify", 1), ("info", 0)] {
+        let (ended, told) = scene.told(verb, bundle);
+        assert_eq!(ended, Some(code));
+        let left = &told["leftovers"][0];
+        assert_eq!(
+            (&left["what"], &left["path"]),
+            (&"staging".into(), &".staging/d61c516506da.sqlite".into())
+        );
+        assert_eq!(left["compared_with"], "000002.sqlite");
+        // As the sqlite3 tool counts them.
+        let added = &left["unsaved"]["added"];
+        assert_eq!(added.as_array().unwrap().len(), 1);
+        let sample = serde_json::json!({ "experiment": "ExpA", "name": "unsaved vessel", "twin": 1 });
+        assert_eq!((&added[0]["sample"], &added[0]["trace_rows"]["after"]), (&sample, &250.into()));
+        assert_eq!(added[0]["events"]["added"], 2);
+        let found = finding(&told, "orphaned-staging");
+        assert_eq!(found["severity"], "warning");
+        let words = "the new sample ExpA/unsaved vessel with 250 trace rows and 2 events";
+        assert!(found["message"].as_str().unwrap().contains(words), "{found}");
+    }
+    assert!(scene.all() == before);
+    // Saved, it is nothing that is missing; also where another machine has saved something else since.
+    let staged = folder();
+    for tail in ["", "-wal"] {
+        let name = format!("{bundle}/.staging/d61c516506da.sqlite{tail}");
+        fs::copy(scene.path(&name), staged.path().join(format!("s.sqlite{tail}"))).unwrap();
+    }
+    let snapshot = |n: u32| scene.path(&format!("{bundle}/snapshots/{n:06}.sqlite"));
+    let db = Connection::open(staged.path().join("s.sqlite")).unwrap();
+    db.execute("VACUUM INTO ?1", [snapshot(3).to_str().unwrap()]).unwrap();
+    fs::copy(snapshot(2), snapshot(4)).unwrap();
+    let (ended, told) = scene.told("verify", bundle);
+    let left = &told["leftovers"][0];
+    assert_eq!((ended, &left["compared_with"]), (Some(0), &"000003.sqlite".into()), "{told}");
+    assert_eq!(finding(&told, "orphaned-staging")["severity"], "notice");
+    // With no snapshot at all, all of it is unsaved.
+    fs::remove_dir_all(scene.path(&format!("{bundle}/snapshots"))).unwrap();
+    let (_, told) = scene.told("verify", bundle);
+    assert_eq!(told["leftovers"][0]["unsaved"]["added"].as_array().unwrap().len(), 3);
+    assert_eq!(told["leftovers"][0]["compared_with"], Value::Null);
+}
+
+#[test]
+fn locks_are_told_and_a_session_at_work_is_no_orphan() {
+    let scene = Scene::new();
+    let bundle = "orphan_staging.vasopack";
+    let inside = scene.path(&format!("{bundle}/.lock"));
+    let told = || scene.told("verify", bundle).1;
+    fs::write(&inside, r#"{"pid": 4711, "timestamp": 1.5, "hostname": "lab7"}"#).unwrap();
+    // Above every number that a process can have.
+    fs::write(scene.path("orphan_staging.vasopack.lock"), "99999999\n1700000000\n").unwrap();
+    let at_work = told();
+    let live: Vec<_> = at_work["locks"].as_array().unwrap().iter().map(|l| l["live"].clone()).collect();
+    assert_eq!(live, [true, false]);
+    assert!(finding(&at_work, "locked")["message"].as_str().unwrap().contains("process 4711 on lab7"));
+    finding(&at_work, "stale-lock");
+    assert_eq!(finding(&at_work, "staging")["severity"], "notice");
+    let touched = SystemTime::now() - Duration::from_secs(4000);
+    fs::OpenOptions::new().write(true).open(&inside).unwrap().set_modified(touched).unwrap();
+    let abandoned = told();
+    assert_eq!(finding(&abandoned, "orphaned-staging")["severity"], "warning");
+}
+
+#[test]
+fn leftovers_beside_a_project_and_in_it_are_told() {
+    let scene = Scene::new();
+    let text = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(what, name)| (what.to_string(), name.to_string())).collect()
+    };
+    assert_eq!(scene.left("stale_bak_wins.vaso"), text(&[("backup", "stale_bak_wins.vaso.bak")]));
+    assert_eq!(scene.left("wal_leftover.vaso"), text(&[("log", "wal_leftover.vaso-wal")]));
+    assert_eq!(scene.left("v7.db"), text(&[]));
+    for name in [
+        "v7.db.tmp",
+        "v7.db.bak2",
+        "v7.v6.backup.vaso",
+        "v7 (Ana's conflicted copy 2026-02-03).db",
+        "v7.autosave.sqlite",
+        "v7-control.db",
+        "v7 2.db",
+    ] {
+        fs::copy(scene.path("v7.db"), scene.path(name)).unwrap();
+    }
+    let expected = [
+        ("autosave", "v7.autosave.sqlite"),
+        ("conflict_copy", "v7 (Ana's conflicted copy 2026-02-03).db"),
+        ("backup", "v7.db.bak2"),
+        ("backup", "v7.v6.backup.vaso"),
+        ("temporary", "v7.db.tmp"),
+    ];
+    assert_eq!(scene.left("v7.db"), text(&expected));
+    let (ended, told) = scene.told("verify", "v7.db");
+    assert_eq!(ended, Some(1), "a conflict is a finding");
+    // The autosave holds nothing more; one that does is unsaved work.
+    assert_eq!(finding(&told, "autosave")["severity"], "notice");
+    let db = Connection::open(scene.path("v7.autosave.sqlite")).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode=DELETE; DELETE FROM event WHERE id = (SELECT min(id) FROM event);
+         UPDATE meta SET value = '2099-01-01T00:00:00Z' WHERE key = 'modified_utc'",
+    )
+    .unwrap();
+    db.close().unwrap();
+    let (_, told) = scene.told("verify", "v7.db");
+    let found = finding(&told, "autosave");
+    assert_eq!(found["severity"], "warning", "{found}");
+    assert!(found["message"].as_str().unwrap().contains("1 removed event"), "{found}");
+
+    let inside = scene.path("corrupt_current.vasopack");
+    for name in ["HEAD.json.tmp", "snapshots/000002.sqlite-wal", "snapshots/000002 (1).sqlite"] {
+        fs::write(inside.join(name), b"something").unwrap();
+    }
+    let expected = [
+        ("conflict_copy", "000002 (1).sqlite"),
+        ("log", "000002.sqlite-wal"),
+        ("temporary", "HEAD.json.tmp"),
+    ];
+    assert_eq!(scene.left("corrupt_current.vasopack"), text(&expected));
+}
+
+/// A container with these files of a bundle, all stored.
+fn container(bundle: &Path, names: &[&str]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for name in names {
+        zip.start_file(format!("bundle/{name}"), stored).unwrap();
+        zip.write_all(&fs::read(bundle.join(name)).unwrap()).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+const INSIDE: [&str; 5] = [
+    "HEAD.json",
+    "project.meta.json",
+    "snapshots/000001.sqlite",
+    "snapshots/000002.sqlite",
+    "snapshots/000003.sqlite",
+];
+
+#[test]
+fn a_container_is_recovered_as_its_bundle_is() {
+    let scene = Scene::new();
+    let whole = container(&scene.path("corrupt_current.vasopack"), &INSIDE);
+    fs::write(scene.path("box.vaso"), &whole).unwrap();
+    let found = scene.json(0, &["box.vaso"]);
+    assert!(found["source"].as_str().unwrap().ends_with("bundle/snapshots/000002.sqlite"), "{found}");
+    assert_eq!(found["elsewhere"][0]["holds"][0], "1 more events");
+    assert_eq!(scene.count("box.recovered.vaso", TRACE), 300);
+    let two = fs::read(scene.path("corrupt_current.vasopack/snapshots/000002.sqlite")).unwrap();
+    assert!(fs::read(scene.path("box.recovered.vaso")).unwrap() == two);
+    assert!(fs::read(scene.path("box.vaso")).unwrap() == whole, "the container stays as it is");
+    let list = scene.json(0, &["box.vaso", "--list"]);
+    assert_eq!((&list["format"], list["candidates"].as_array().unwrap().len()), (&"container".into(), 3));
+    // The damaged snapshot is salvaged where it is asked for.
+    let damaged = list["candidates"].as_array().unwrap().iter().find(|c| c["snapshot"] == 3).unwrap();
+    assert_eq!(damaged["sound"], false);
+    scene.json(0, &["box.vaso", "--use", &damaged["number"].to_string()]);
+    assert!(scene.count("box.recovered-2.vaso", TRACE) > 0);
+    let args = ["box.vaso", "--extract", "2", "--output", "two.vaso"];
+    assert_eq!(scene.recover(&args).status.code(), Some(0));
+    assert!(fs::read(scene.path("two.vaso")).unwrap() == two);
+    // In place nothing is done to a container.
+    assert_eq!(scene.recover(&["box.vaso", "--in-place"]).status.code(), Some(64));
+}
+
+#[test]
+fn of_a_container_that_is_cut_off_what_is_there_is_recovered() {
+    let scene = Scene::new();
+    let bundle = scene.path("corrupt_current.vasopack");
+    let whole = container(&bundle, &INSIDE);
+    let two = fs::read(bundle.join("snapshots/000002.sqlite")).unwrap();
+    let at = whole.windows(two.len()).position(|bytes| bytes == two).unwrap();
+    // In the middle of the third snapshot; behind it, in the directory; at the end of the second.
+    let third = fs::metadata(bundle.join("snapshots/000003.sqlite")).unwrap().len() as usize;
+    for (cut, name) in [
+        (at + two.len() + third / 2, "middle"),
+        (whole.len() - 30, "directory"),
+        (at + two.len() + 20, "second"),
+    ] {
+        fs::write(scene.path(&format!("{name}.vaso")), &whole[..cut]).unwrap();
+        let found = scene.json(0, &[&format!("{name}.vaso")]);
+        assert!(found["source"].as_str().unwrap().ends_with("000002.sqlite"), "{name}: {found}");
+        assert_eq!(scene.count(&format!("{name}.recovered.vaso"), TRACE), 300, "{name}");
+    }
+    // Cut through the second one, of which most pages are there: its rows are, and its whole predecessor has none.
+    fs::write(scene.path("through.vaso"), &whole[..at + two.len() * 3 / 4]).unwrap();
+    let found = scene.json(0, &["through.vaso"]);
+    assert!(found["source"].as_str().unwrap().ends_with("000002.sqlite"), "{found}");
+    assert!(scene.count("through.recovered.vaso", TRACE) > 0);
+    // Nothing but a part of one.
+    let only = container(&bundle, &["snapshots/000002.sqlite"]);
+    fs::write(scene.path("only.vaso"), &only[..two.len() * 3 / 4]).unwrap();
+    scene.json(0, &["only.vaso"]);
+    assert!(scene.count("only.recovered.vaso", TRACE) > 0);
 }

@@ -11,14 +11,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("finding.rs", &["error"]),
     ("store", &["error"]),
     ("tree", &["error", "store"]),
+    ("signs", &["error", "store"]),
     ("packed", &["error", "finding", "store", "tree"]),
-    ("database", &["error", "finding", "store", "tree", "packed"]),
+    ("database", &["error", "finding", "store", "tree", "signs", "packed"]),
     ("browse", &["error", "finding", "store", "tree", "packed", "database"]),
-    ("format", &["error", "finding", "store", "tree", "packed", "database", "browse"]),
+    ("format", &["error", "finding", "store", "tree", "signs", "packed", "database", "browse"]),
     ("volume", &["error", "finding", "store", "tree", "format"]),
     // The format is opened here, and only through its table.
     ("mount", &["error", "store", "tree", "format", "volume"]),
-    ("cli", &["error", "finding", "store", "tree", "database", "format", "volume", "mount"]),
+    ("cli", &["error", "finding", "store", "tree", "signs", "database", "format", "volume", "mount"]),
 ];
 
 /// Crates that are named in their own places only.

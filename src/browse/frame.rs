@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::json::{self, Tokens};
 use crate::error::{Error, Result};
-use crate::tree::{Cell, Cells, Column, Place, Table};
+use crate::tree::{Cell, Cells, Column, Content, Place, Table};
 
 /// The table in a payload.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Frame {
     /// Where the lists of rows and, if it is shown, of the index begin.
     data: usize,
     index: Option<usize>,
+    /// What the text was read from.
+    stored: Option<Content>,
 }
 
 impl Frame {
@@ -61,7 +63,13 @@ impl Frame {
             data: place(data),
             index: (!counts).then(|| place(index)),
             text: text.into(),
+            stored: None,
         })
+    }
+
+    /// The same, as what was read from `stored`: once that has changed, no more of it is given out.
+    pub fn read_from(self, stored: Content) -> Frame {
+        Frame { stored: Some(stored), ..self }
     }
 
     fn damaged(&self, what: &str) -> Error {
@@ -127,6 +135,10 @@ impl Table for Frame {
         &self.columns
     }
 
+    fn check(&self) -> Result<()> {
+        self.stored.as_ref().map_or(Ok(()), Content::check)
+    }
+
     fn rows(&self) -> Result<u64> {
         Ok(self.rows)
     }
@@ -168,6 +180,7 @@ impl Table for Frame {
 mod tests {
     use super::super::csv::Csv;
     use super::super::form::Form;
+    use super::super::testing::{in_file, no_bytes_after_a_change};
     use super::*;
 
     fn csv(payload: &str, most: u64) -> Result<String> {
@@ -225,5 +238,21 @@ mod tests {
             );
             assert!(matches!(csv(&payload, 1), Err(Error::Damaged { code: "table-irregular", .. })));
         }
+    }
+
+    #[test]
+    fn a_table_whose_database_is_rewritten_in_place_gives_no_more_bytes_from_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.sqlite");
+        let rows: Vec<String> = (0..20_000).map(|i| format!("[{i}, {}.5]", i * 3)).collect();
+        let index: Vec<String> = (0..rows.len()).map(|i| i.to_string()).collect();
+        let payload = format!(
+            r#"{{"__type__": "dataframe", "value": {{"index": [{}], "columns": ["a", "b"], "data": [{}]}}}}"#,
+            index.join(", "),
+            rows.join(", ")
+        );
+        std::fs::write(&file, &payload).unwrap();
+        let frame = Frame::of(payload.as_bytes(), "x.csv").unwrap().read_from(in_file(&file));
+        no_bytes_after_a_change(&file, Arc::new(frame));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::tree::SafePath;
+use crate::tree::{SafePath, escaped};
 
 /// The longest suffix that is kept of a name that is cut: `.ome.tiff` is, a sentence is not.
 const MAX_SUFFIX: usize = 16;
@@ -51,34 +51,16 @@ pub fn last_component(path: &str) -> &str {
 
 /// The name with its unsafe bytes written as `%XX`.
 fn safe(name: &str) -> String {
-    let bytes = name.as_bytes();
-    let mut safe = String::with_capacity(bytes.len());
-    for (i, c) in name.char_indices() {
-        let digits =
-            |at: usize| bytes.get(at..at + 2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
-        match c {
-            '%' if digits(i + 1) => safe.push_str("%25"),
-            '/' | '\\' => escape(&mut safe, c),
-            c if c.is_control() => escape(&mut safe, c),
-            c => safe.push(c),
-        }
-    }
+    let hidden = |hides: fn(char) -> bool| {
+        let safe = escaped(name.as_bytes(), |c| c.is_none_or(hides));
+        String::from_utf8_lossy(&safe).into_owned()
+    };
+    let safe = hidden(|c| matches!(c, '/' | '\\') || c.is_control());
     match SafePath::check(safe.as_bytes()) {
         _ if safe.is_empty() => UNNAMED.to_string(),
         // A name of dots, or of what some program makes dots of.
-        Err(_) if safe.len() <= 6 => {
-            let mut escaped = String::new();
-            safe.chars().for_each(|c| escape(&mut escaped, c));
-            escaped
-        }
+        Err(_) if safe.len() <= 6 => hidden(|_| true),
         _ => safe,
-    }
-}
-
-fn escape(safe: &mut String, c: char) {
-    let mut utf8 = [0; 4];
-    for byte in c.encode_utf8(&mut utf8).bytes() {
-        safe.push_str(&format!("%{byte:02X}"));
     }
 }
 

@@ -39,6 +39,7 @@ const MAX_COLUMNS: usize = 1024;
 /// The table in a file.
 pub struct Parquet {
     path: String,
+    content: Content,
     reader: SerializedFileReader<Chunks>,
     columns: Vec<Column>,
     /// For each column its place among the file's, and what its cells are.
@@ -95,7 +96,7 @@ impl Parquet {
     /// The table in `content`, from its footer.
     pub fn open(content: Content, path: &str, findings: &Findings) -> Result<Parquet> {
         let path = path.to_string();
-        let reader = guarded(&path, || SerializedFileReader::new(Chunks(content)))?;
+        let reader = guarded(&path, || SerializedFileReader::new(Chunks(content.clone())))?;
         let damaged = |what: &str| Error::damaged("parquet-damaged", &path, what);
         let rows = |n: i64| u64::try_from(n).map_err(|_| damaged("a number of rows is negative"));
         let metadata = reader.metadata();
@@ -125,7 +126,7 @@ impl Parquet {
             let remedy = "open the stored file with a program that reads Parquet";
             findings.add(Finding::new(Severity::Notice, "columns-not-shown", &path, what, remedy));
         }
-        Ok(Parquet { path, reader, columns, leaves, groups, rest: Mutex::new(None) })
+        Ok(Parquet { path, content, reader, columns, leaves, groups, rest: Mutex::new(None) })
     }
 
     /// Readers that stand at a row of a group.
@@ -334,6 +335,10 @@ impl Table for Parquet {
         &self.columns
     }
 
+    fn check(&self) -> Result<()> {
+        self.content.check()
+    }
+
     fn rows(&self) -> Result<u64> {
         Ok(self.groups.iter().sum())
     }
@@ -430,4 +435,36 @@ impl Read for From {
 /// The table in `content`.
 pub fn table(content: Content, path: &str, findings: &Findings) -> Result<Arc<dyn Table>> {
     Ok(Arc::new(Parquet::open(content, path, findings)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use parquet::data_type::DoubleType;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::super::testing::{in_file, no_bytes_after_a_change};
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_rewritten_in_place_gives_no_more_bytes_from_memory() {
+        let schema = parse_message_type("message m { required double t; }").unwrap();
+        let (folder, path) = (tempfile::tempdir().unwrap(), "x.parquet");
+        let file = folder.path().join(path);
+        let out = fs::File::create(&file).unwrap();
+        let mut writer =
+            SerializedFileWriter::new(out, Arc::new(schema), WriterProperties::new().into()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values: Vec<f64> = (0..50_000).map(|i| f64::from(i) / 10.0).collect();
+        column.typed::<DoubleType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let table = Parquet::open(in_file(&file), path, &Findings::default()).unwrap();
+        no_bytes_after_a_change(&file, Arc::new(table));
+    }
 }

@@ -113,7 +113,8 @@ impl Folder {
     /// The table that a result is.
     fn frame(&self, outcome: &Outcome, path: &str) -> Result<Arc<dyn Table>> {
         let payload = self.payload(outcome, path)?;
-        Ok(Arc::new(Frame::of(&payload, path).ok_or_else(|| changed(path))?))
+        let frame = Frame::of(&payload, path).ok_or_else(|| changed(path))?;
+        Ok(Arc::new(frame.read_from(self.database.content().clone())))
     }
 
     fn payload(&self, outcome: &Outcome, path: &str) -> Result<Vec<u8>> {

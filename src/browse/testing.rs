@@ -1,10 +1,17 @@
 //! Tables made of thin air, and Python to read what is rendered of them.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Identity;
+use super::csv::Csv;
+use super::rendered::{Rendered, Shared};
 use crate::error::{Error, Result};
-use crate::tree::{Cell, Cells, Coded, Column, Place, Table};
+use crate::finding::Findings;
+use crate::store::{Location, Source};
+use crate::tree::{Cell, Cells, Coded, Column, Content, Place, Table};
 
 /// Writes a row: called with its number.
 pub type Row = fn(u64, &mut dyn FnMut(&[Cell<'_>]) -> Result<()>) -> Result<()>;
@@ -116,6 +123,34 @@ pub fn whole(coded: &dyn Coded, step: usize) -> Result<Vec<u8>> {
         coded.read_at((i * step) as u64, part)?;
     }
     Ok(bytes)
+}
+
+/// The bytes of a file, as a source.
+pub fn in_file(path: &Path) -> Content {
+    let source = Source::open(Arc::new(Location::find(path).unwrap())).unwrap();
+    let size = source.size();
+    Content::Range(source, 0..size)
+}
+
+/// Looks that a table in a file, rendered, gives its bytes as long as the file is as it was, and an error afterwards,
+/// also for what is in memory.
+pub fn no_bytes_after_a_change(file: &Path, table: Arc<dyn Table>) {
+    let identity = Identity { here: [7; 32], shown: [0; 32] };
+    let shared = Arc::new(Shared::new(identity, None, Arc::new(Findings::default())));
+    let form = Box::new(Csv::new(table.columns()));
+    let rendered = Rendered::new("s/x.csv".into(), table, form, shared).unwrap();
+    let bytes = whole(&rendered, 4099).unwrap();
+    let mut again = vec![0; 1000];
+    rendered.read_at(5000, &mut again).unwrap();
+    assert!(again == bytes[5000..6000]);
+    let mut stored = std::fs::read(file).unwrap();
+    let middle = stored.len() / 2;
+    stored[middle] ^= 1;
+    std::fs::write(file, stored).unwrap();
+    for at in [5000, 0, bytes.len() as u64 - 1000] {
+        let outcome = rendered.read_at(at, &mut again);
+        assert!(matches!(outcome, Err(Error::SourceChanged(_))), "{outcome:?} at {at}");
+    }
 }
 
 /// Runs a script that needs NumPy and pandas, and gives what it prints; `None`, said aloud, where they are missing

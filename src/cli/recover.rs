@@ -1,15 +1,21 @@
 //! `vaso recover`
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{output, project};
-use crate::database::salvage::{self, Candidate, Choice, Judged, Outcome, Recovery, Role, grouped};
+use crate::database::salvage::{self, Candidate, Choice, Judged, Outcome, Recovery, Role, Stored, grouped};
 use crate::error::{Error, Result};
-use crate::tree::Kind;
+use crate::format;
+use crate::signs::Named;
+use crate::store::{Location, Source};
+use crate::tree::{Content, Kind};
 
 /// Recover a damaged project: from its snapshots, unsaved sessions and backups, or page by page.
 ///
@@ -114,7 +120,18 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
     if &front != b"PK\x03\x04" {
         return Ok(("legacy", salvage::beside(path)));
     }
-    let project = project::open(path)?;
+    let project = match project::open(path) {
+        Err(none @ Error::NotAProject { .. }) => {
+            let torn = torn(path)?;
+            if torn.is_empty() {
+                return Err(none);
+            }
+            let mut all = salvage::beside(path).split_off(1);
+            all.extend(salvage::of_snapshots(torn, None));
+            return Ok(("container", all));
+        }
+        other => other?,
+    };
     if project.kind() != "container" {
         let why = format!(
             "this is a {}, and no database; `vaso verify` tells what is damaged in it",
@@ -124,22 +141,43 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
     }
     let mut all = salvage::beside(path).split_off(1);
     let tree = project.tree();
-    let mut snapshots = Vec::new();
-    if let Some(folder) = tree.find(b"bundle/snapshots") {
-        for id in tree.children(folder).filter(|id| tree.node(*id).kind == Kind::File) {
-            let name = String::from_utf8_lossy(tree.name(id)).into_owned();
-            if let Some((number, plain)) = salvage::snapshot_number(&name) {
-                snapshots.push((number, plain, path.join("bundle/snapshots").join(name), project.open(id)));
+    let time = meta.modified().ok();
+    if let Some(folder) = tree.find(b"snapshots") {
+        let files = tree.children(folder).filter(|id| tree.node(*id).kind == Kind::File);
+        let databases = files.filter(|id| tree.name(*id).ends_with(b".sqlite"));
+        let stored = databases.map(|id| {
+            let name = OsStr::from_bytes(tree.name(id));
+            let path = path.join("bundle/snapshots").join(name);
+            Stored { path, time, content: project.open(id) }
+        });
+        let head = tree.find(b"HEAD.json").and_then(|id| salvage::head_in(&project.open(id).ok()?));
+        // Of a ZIP file that is cut off, a snapshot that is there in part is no part of the tree.
+        let mut stored: Vec<Stored> = stored.collect();
+        let torn = if project.is_whole() { Vec::new() } else { torn(path)? };
+        for part in torn {
+            if stored.iter().all(|whole| whole.path != part.path) {
+                stored.push(part);
             }
         }
-    }
-    snapshots.sort_by_key(|s| std::cmp::Reverse((s.0, s.1)));
-    let time = meta.modified().ok();
-    for (i, (number, _, path, content)) in snapshots.into_iter().enumerate() {
-        let role = if i == 0 { Role::Current } else { Role::Snapshot };
-        all.push(Candidate { role, path, snapshot: Some(number), time, content });
+        all.extend(salvage::of_snapshots(stored, head.as_ref()));
     }
     Ok(("container", all))
+}
+
+/// The snapshots of a container of which not all is there, or not as it was.
+fn torn(path: &Path) -> Result<Vec<Stored>> {
+    let source = Source::open(Arc::new(Location::find(path)?))?;
+    let time = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let parts = format::package::torn(&source)?.into_iter();
+    let snapshots = parts.filter(|(name, _)| {
+        name.strip_prefix(b"bundle/snapshots/").is_some_and(|name| Named::of(name).is_some())
+    });
+    let stored = |(name, content): (Vec<u8>, Content)| Stored {
+        path: path.join(OsStr::from_bytes(&name)),
+        time,
+        content: Ok(content),
+    };
+    Ok(snapshots.map(stored).collect())
 }
 
 fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Result<Exit> {

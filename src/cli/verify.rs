@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::{output, project};
 use crate::error::Result;
 use crate::finding::{Finding, Severity};
+use crate::format::Around;
 
 /// Read everything in a project, and check it.
 ///
@@ -29,6 +30,8 @@ struct Report {
     kind: &'static str,
     ok: bool,
     findings: Vec<Finding>,
+    #[serde(flatten)]
+    around: Around,
 }
 
 pub fn run(args: Args) -> Result<Exit> {
@@ -39,8 +42,9 @@ pub fn run(args: Args) -> Result<Exit> {
     outcome?;
     let findings = project.findings().list();
     let ok = findings.iter().all(|f| f.severity == Severity::Notice);
+    let around = project.around().clone();
     let source = project.source().path().display().to_string();
-    let report = Report { source, kind: project.kind(), ok, findings };
+    let report = Report { source, kind: project.kind(), ok, findings, around };
     if args.json {
         output::json(&report)?;
     } else {

@@ -128,7 +128,7 @@ pub fn compare(before: &Arc<Database>, after: &Arc<Database>) -> Result<Differen
 }
 
 /// Samples by the names that last.
-fn named(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
+pub(super) fn named(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
     let mut twins: BTreeMap<(String, String), u32> = BTreeMap::new();
     let mut named = BTreeMap::new();
     for sample in database.samples(&Findings::default())? {
@@ -147,6 +147,11 @@ fn changed_keys<V: PartialEq>(first: &BTreeMap<String, V>, second: &BTreeMap<Str
     keys.into_iter().filter(|key| first.get(*key) != second.get(*key)).cloned().collect()
 }
 
+/// The rows of a table, where there is one.
+pub(super) fn rows(table: &Option<Arc<dyn Table>>) -> Result<u64> {
+    table.as_ref().map_or(Ok(0), |table| table.rows())
+}
+
 fn sample_change(
     before: &Arc<Database>,
     after: &Arc<Database>,
@@ -157,7 +162,6 @@ fn sample_change(
     let mut fields = fields(one, other);
     fields.extend(changed_keys(&parts(before, one.id)?, &parts(after, other.id)?));
     let traces = (before.trace(one.id)?, after.trace(other.id)?);
-    let rows = |trace: &Option<Arc<dyn Table>>| trace.as_ref().map_or(Ok(0), |trace| trace.rows());
     let trace_rows = Counts { before: rows(&traces.0)?, after: rows(&traces.1)? };
     let trace_differs = trace_rows.before != trace_rows.after
         || match &traces {

@@ -12,13 +12,15 @@
 //!   pages     pages, records and trees as bytes, for rows and for salvage
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
 //!   count     how many rows, and whose              compare   what changed between two databases
-//!   wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
+//!   beyond    what one holds that another has not
+//!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
 //!
 //! Memory: each connection keeps a MiB of pages, at most four connections rest in a database, and all of SQLite
 //! in a process may have 512 MiB. Values longer than 64 MiB are not read.
 
 mod asset;
+mod beyond;
 mod columns;
 mod compare;
 mod count;
@@ -27,6 +29,7 @@ mod glance;
 mod journal;
 mod layout;
 mod link;
+mod logs;
 mod overlay;
 mod pages;
 mod part;
@@ -48,9 +51,11 @@ use crate::error::{Error, Result};
 use crate::tree::Content;
 
 pub use asset::{Asset, AssetInfo};
+pub use beyond::Beyond;
 pub use compare::{Counts, Difference, EventChange, SampleChange, SampleName, changed_tables, compare};
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
+pub use logs::{Joint, joint, with_logs};
 pub use part::{Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample, lenient_json};
 

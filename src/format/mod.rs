@@ -13,10 +13,13 @@ use crate::finding::{Finding, Findings};
 use crate::store::{CacheFolder, Source};
 use crate::tree::{Branch, Content, NodeId};
 
+mod around;
 pub mod bundle;
 pub mod history;
 pub mod package;
 pub mod vsf;
+
+pub use around::{Around, Left, Leftover};
 
 /// How a project is to be opened.
 #[derive(Debug, Clone)]
@@ -106,6 +109,11 @@ pub trait Container: Branch {
     /// The same, for whoever adds to it.
     fn shared_findings(&self) -> Arc<Findings>;
 
+    /// What lies about it and is no part of it: locks, unsaved sessions, copies. May have to read a lot.
+    fn around(&self) -> &Around {
+        Around::nothing()
+    }
+
     /// What it is and what it holds.
     fn describe(&self) -> Description;
 
@@ -172,6 +180,9 @@ pub struct Description {
     pub counts: std::collections::BTreeMap<&'static str, u64>,
     /// The datasets in it.
     pub datasets: Vec<Dataset>,
+    /// What lies about it.
+    #[serde(flatten)]
+    pub around: Around,
     /// Everything worth knowing.
     pub findings: Vec<Finding>,
 }

@@ -121,16 +121,7 @@ impl Folder {
 
     /// Removes a file that is still in the state in which it was seen.
     pub fn remove(&self, name: &[u8], seen: Stamp) -> Result<()> {
-        let path = self.path.join(OsStr::from_bytes(name));
-        if self.location(name)?.stamp()? != Some(seen) {
-            return Err(Error::SourceChanged(path));
-        }
-        nix::unistd::unlinkat(
-            self.fd.as_fd(),
-            OsStr::from_bytes(name),
-            nix::unistd::UnlinkatFlags::NoRemoveDir,
-        )
-        .map_err(|e| Error::io("remove", path, e))
+        self.location(name)?.remove(seen)
     }
 
     /// Makes what was added and removed durable.

@@ -3,13 +3,14 @@
 //! A mount may cover the very folder that its source lies in. What is opened through the directory descriptor
 //! taken before the mount still reaches the real file, and never ourselves.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::folder::{Folder, Item, ItemKind};
 use super::{Stamp, State};
@@ -105,6 +106,21 @@ impl Location {
     /// The folder that lies here.
     pub fn folder(&self) -> Result<Folder> {
         Folder::open_at(&self.folder, &self.name, self.path.clone())
+    }
+
+    /// The folder that it lies in.
+    pub fn above(&self) -> Result<Folder> {
+        let path = self.path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        Folder::open_at(&self.folder, OsStr::new("."), path)
+    }
+
+    /// Removes a file that is still in the state in which it was seen.
+    pub fn remove(&self, seen: Stamp) -> Result<()> {
+        if self.stamp()? != Some(seen) {
+            return Err(Error::SourceChanged(self.path.clone()));
+        }
+        unlinkat(self.folder.as_fd(), self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
+            .map_err(|e| Error::io("remove", &self.path, e))
     }
 
     /// The place of the file whose name goes on with `suffix`.

@@ -26,7 +26,7 @@ pub use branch::{Branch, Spot};
 pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
 pub use content::{Coded, Content, Then};
-pub use name::{NameError, SafePath, free_twin};
+pub use name::{NameError, SafePath, escaped, free_twin};
 pub use table::{Cell, Cells, Column, Place, Table};
 pub use time::Time;
 

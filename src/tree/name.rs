@@ -109,6 +109,31 @@ impl<'a> SafePath<'a> {
     }
 }
 
+/// A name whose bytes are `%XX` where they are part of a character that `hides` (or of none, for which it is asked with
+/// `None`), and so is a `%` that would be taken for one of them.
+pub fn escaped(name: &[u8], hides: impl Fn(Option<char>) -> bool) -> Vec<u8> {
+    let mut safe = Vec::with_capacity(name.len());
+    let hex = |at: usize| name.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let mut at = 0;
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let bytes = &name[at..at + c.len_utf8()];
+            put(&mut safe, bytes, hides(Some(c)) || c == '%' && hex(at + 1) && hex(at + 2));
+            at += bytes.len();
+        }
+        put(&mut safe, chunk.invalid(), hides(None));
+        at += chunk.invalid().len();
+    }
+    safe
+}
+
+fn put(safe: &mut Vec<u8>, bytes: &[u8], hidden: bool) {
+    match hidden {
+        true => bytes.iter().for_each(|byte| safe.extend_from_slice(format!("%{byte:02X}").as_bytes())),
+        false => safe.extend_from_slice(bytes),
+    }
+}
+
 /// The name that ours gets beside stored ones: itself, or the first of its twins `~2`, `~3` that is free.
 pub fn free_twin(name: &str, taken: impl Fn(&[u8]) -> bool) -> String {
     let twin = |n: u64| if n == 1 { name.to_string() } else { format!("{name}~{n}") };
@@ -163,6 +188,23 @@ mod tests {
             let start = String::from_utf8_lossy(&name[..name.len().min(40)]).into_owned();
             assert_eq!(SafePath::check(name).err(), Some(why), "{start:?}");
         }
+    }
+
+    #[test]
+    fn what_is_hidden_is_written_in_digits_and_nothing_is_taken_for_it() {
+        let hides = |c: Option<char>| c.is_none_or(|c| c == '/' || c.is_control());
+        for (name, expected) in [
+            (&b"a/b"[..], &b"a%2Fb"[..]),
+            (b"50% or %2f, %2", b"50% or %252f, %2"),
+            (b"%%2F", b"%%252F"),
+            (b"\xff%41", b"%FF%2541"),
+            ("\u{85}µ".as_bytes(), "%C2%85µ".as_bytes()),
+            (b"%4\xff", b"%4%FF"),
+            (b"", b""),
+        ] {
+            assert_eq!(escaped(name, hides), expected, "{}", name.escape_ascii());
+        }
+        assert_eq!(escaped(b"\xff", |_| false), b"\xff");
     }
 
     #[test]

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 NULL = struct.pack("<Q", 0x7FF8000000000000)
+UNITS = ("um", "mmhg", "c")
 wrong = []
 
 
@@ -42,6 +43,13 @@ def of_csv(path):
             packed = None
         columns[name] = packed
     return len(rows), columns
+
+
+def rows_of(path):
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def of_npy(path):
@@ -72,6 +80,14 @@ def same_columns(where, truth, rows, columns):
             )
 
 
+def same_events(path, truth):
+    for known, row in zip(truth, rows_of(path)):
+        for name, value in known.items():
+            found = [row[c] for c in row if c == name or c.startswith(name + "_") and c[len(name) + 1 :] in UNITS]
+            same = found and (found[0] == (value or "") if isinstance(value, str | None) else float(found[0]) == value)
+            must(len(found) == 1 and same, path, name, value, "is", found)
+
+
 def check_sample(folder, truth):
     known = json.loads((folder / "metadata.json").read_text())
     must(known["name"] == truth["name"], folder, "name", known["name"])
@@ -81,11 +97,13 @@ def check_sample(folder, truth):
         same_columns(folder / "trace.npy", truth, *of_npy(folder / "trace.npy"))
     events = of_csv(folder / "events.csv")[0] if (folder / "events.csv").exists() else 0
     must(events == truth["event_rows"], folder, "events", events, "not", truth["event_rows"])
+    same_events(folder / "events.csv", truth.get("events", []))
+    same_events(folder / "events.deleted.csv", truth.get("events_deleted", []))
     deleted = of_csv(folder / "events.deleted.csv")[0] if (folder / "events.deleted.csv").exists() else 0
     must(deleted == truth.get("event_rows_deleted", 0), folder, "deleted events", deleted)
     assets = folder / "assets"
     found = sorted(digest(path) for path in assets.iterdir()) if assets.exists() else []
-    expected = sorted(a["sha256"] for a in truth["assets"] if a.get("size") is not None)
+    expected = sorted(a["sha256"] for a in truth["assets"] if a.get("size") is not None and a.get("storage") != "external")
     must(found == expected, folder, "assets", found, "not", expected)
 
 

@@ -7,7 +7,9 @@
 //!    unsaved work (staging, autosave) that is not older, has everything that the project has, and something more.
 //! 2. If it is damaged, a sound file that is not older and holds at least as much as can be salvaged comes first: no
 //!    salvage can vouch for the values on a damaged page.
-//! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about.
+//! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about;
+//!    unless nobody can tell what is lost, and the newest sound file has more samples, or more than one row in a hundred
+//!    more.
 //! 4. Else the newest sound file is taken, if it has as many samples as the salvage and no more than one trace row in a
 //!    hundred less; otherwise the salvage is.
 //!
@@ -20,7 +22,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::report::{Report, grouped};
+use super::report::{Certainty, Report, grouped};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
@@ -130,6 +132,12 @@ impl Holds {
         let counts = self.counts().iter().zip(other.counts()).all(|(a, b)| *a >= b);
         counts
             && other.by_sample.iter().all(|(name, rows)| self.by_sample.get(name).is_some_and(|n| n >= rows))
+    }
+
+    /// Whether it has as many samples, and no more than one trace row in a hundred less.
+    fn is_nearly(&self, other: &Holds) -> bool {
+        self.samples >= other.samples
+            && self.trace_rows.saturating_mul(100) >= other.trace_rows.saturating_mul(99)
     }
 
     /// What it has and `other` has not, in words.
@@ -250,6 +258,12 @@ impl Judged {
         samples.is_some_and(|t| t.lost == 0) && report.lost * 100 <= report.recovered + report.lost
     }
 
+    /// Whether the numbers of its lost rows are known, and not only that there were some.
+    fn knows_its_losses(&self) -> bool {
+        let exact = |report: &Report| report.tables.iter().all(|t| t.certainty == Certainty::Exact);
+        self.salvage.as_ref().is_some_and(exact)
+    }
+
     /// What it holds beyond `other`, in words.
     pub fn beyond(&self, other: &Judged) -> Vec<String> {
         match (&self.holds, &other.holds) {
@@ -333,14 +347,12 @@ pub fn choose(all: &[Judged]) -> Choice {
     if let Some(j) = newest(sound().filter(covers)) {
         return Choice::Take(place(all, j), "sound, not older, and holds at least as much");
     }
-    if main.loses_little() {
+    let holds_more = |j: &Judged| j.holds.as_ref().is_some_and(|h| !held.is_nearly(h));
+    let falls_short = !main.knows_its_losses() && newest(sound()).is_some_and(holds_more);
+    if main.loses_little() && !falls_short {
         return Choice::Take(place(all, main), "the newest work, with little or nothing lost");
     }
-    let stands_in = |j: &&Judged| {
-        j.holds
-            .as_ref()
-            .is_some_and(|h| h.samples >= held.samples && h.trace_rows * 100 >= held.trace_rows * 99)
-    };
+    let stands_in = |j: &&Judged| j.holds.as_ref().is_some_and(|h| h.is_nearly(held));
     match newest(sound().filter(stands_in)) {
         Some(j) => {
             Choice::Take(place(all, j), "the newest that is sound, and holds as much as can be salvaged")

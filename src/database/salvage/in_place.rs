@@ -5,10 +5,9 @@
 //! meanwhile.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -17,26 +16,22 @@ use super::places;
 use super::recovery::mode_of;
 use super::report::Report;
 use crate::error::{Error, Result};
-use crate::store::{Draft, replace};
+use crate::signs::{self, names};
+use crate::store::{Draft, Location, replace};
 use crate::tree::Time;
-
-/// How long the application respects a lock that nobody refreshes.
-const STALE: Duration = Duration::from_secs(3600);
 
 /// Publishes what `taken` holds as the next snapshot of `bundle`.
 pub fn publish(bundle: &Path, taken: &Judged) -> Result<(PathBuf, Option<Report>)> {
-    let _inner = Lock::take(&bundle.join(".lock"), |pid, time| {
-        json!({ "pid": pid, "timestamp": time, "hostname": hostname() }).to_string()
-    })?;
-    let _outer = Lock::take(&places::with(bundle, ".lock"), |pid, time| format!("{pid}\n{}\n", time as u64))?;
+    let held = signs::hold(&Location::find(bundle)?)?;
     let head = bundle.join("HEAD.json");
     let before = fs::read(&head).ok();
     let folder = bundle.join("snapshots");
     let refuse = |e: std::io::Error| Error::Refused(format!("cannot write into {}: {e}", folder.display()));
     let draft = Draft::begin(&folder).map_err(refuse)?;
     let report = taken.write(draft.path())?;
-    let next = places::snapshots(bundle).first().map_or(0, |s| s.0) + 1;
-    let names = (next..next + 1000).map(|n| format!("{n:06}.sqlite").into());
+    held.refresh()?;
+    let next = places::snapshots(bundle).first().map_or(0, |(named, _)| named.number.0) + 1;
+    let names = (next..next + 1000).map(|n| names::usual(n).into());
     let path = draft.publish(names, mode_of(&taken.path)).map_err(refuse)?;
     if fs::read(&head).ok() != before {
         return Err(Error::SourceChanged(head));
@@ -67,43 +62,6 @@ fn new_head(before: Option<&[u8]>, current: &str, from: Option<u64>) -> String {
         head.insert(key.to_string(), value);
     }
     serde_json::to_string_pretty(&head).unwrap_or_default()
-}
-
-fn hostname() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_string()
-}
-
-/// One of the application's locks, held.
-struct Lock(PathBuf);
-
-impl Lock {
-    fn take(path: &Path, text: impl Fn(u32, f64) -> String) -> Result<Lock> {
-        let age = |m: fs::Metadata| m.modified().ok().and_then(|t| t.elapsed().ok());
-        if fs::symlink_metadata(path).is_ok_and(|m| age(m).is_some_and(|age| age > STALE)) {
-            fs::remove_file(path).map_err(|e| Error::io("remove the stale lock", path, e))?;
-        }
-        let make = OpenOptions::new().write(true).create_new(true).open(path);
-        let mut file: File = make.map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                let what =
-                    "the project is in use (or was, within the last hour); close it in the application";
-                Error::Busy(format!("{}: {what}", path.display()))
-            }
-            _ => Error::Refused(format!("cannot make the lock {}: {e}", path.display())),
-        })?;
-        let lock = Lock(path.to_path_buf());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let text = text(std::process::id(), now.as_secs_f64());
-        file.write_all(text.as_bytes()).map_err(|e| Error::io("write the lock", path, e))?;
-        Ok(lock)
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // A lock that cannot be removed goes stale by itself.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[cfg(test)]

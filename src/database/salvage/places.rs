@@ -6,10 +6,12 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::candidate::{Candidate, Role, content_of};
-use crate::database::{super_journal, with_journal, with_wal};
+use crate::database::{with_logs, with_wal};
 use crate::error::{Error, Result};
+use crate::signs::{Head, Named, head};
 use crate::tree::Content;
 
 /// How many files of one folder are looked at.
@@ -30,27 +32,23 @@ fn is_file(path: &Path) -> bool {
 fn as_recovered(path: &Path) -> Result<Content> {
     let base = content_of(path)?;
     let (wal, journal) = (with(path, "-wal"), with(path, "-journal"));
-    if is_file(&journal) {
-        let journal = content_of(&journal)?;
-        let is_hot = match super_journal(&journal)? {
-            Some(name) => is_file(Path::new(&*String::from_utf8_lossy(&name))),
-            None => true,
-        };
-        return if is_hot { with_journal(base, journal) } else { Ok(base) };
-    }
-    match is_file(&wal) {
-        true => with_wal(base, content_of(&wal)?),
-        false if base.size() >= 100 => with_wal(base, Content::Bytes([].into())),
-        false => Ok(base),
+    let there = |path: &Path| is_file(path).then(|| content_of(path)).transpose();
+    let whole = with_logs(base, path, there(&journal)?, there(&wal)?)?;
+    match whole {
+        // Its header asks for a log, which is not there.
+        Content::Range(..) if whole.size() >= 100 => with_wal(whole, Content::Bytes([].into())),
+        whole => Ok(whole),
     }
 }
 
-fn candidate(role: Role, path: PathBuf, snapshot: Option<u64>) -> Candidate {
-    let content =
-        if role == Role::Snapshot || snapshot.is_some() { content_of(&path) } else { as_recovered(&path) };
-    let newest = |path: &Path| fs::symlink_metadata(path).and_then(|m| m.modified()).ok();
-    let time = newest(&path).max(if snapshot.is_none() { newest(&with(&path, "-wal")) } else { None });
-    Candidate { role, path, snapshot, time, content }
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::symlink_metadata(path).and_then(|m| m.modified()).ok()
+}
+
+/// A database that is no snapshot.
+fn candidate(role: Role, path: PathBuf) -> Candidate {
+    let time = modified(&path).max(modified(&with(&path, "-wal")));
+    Candidate { role, snapshot: None, time, content: as_recovered(&path), path }
 }
 
 /// The files in a folder, in the order of their names.
@@ -68,7 +66,7 @@ fn text(path: &Path) -> String {
 
 /// A legacy file and what lies beside it.
 pub fn beside(main: &Path) -> Vec<Candidate> {
-    let mut all = vec![candidate(Role::Current, main.to_path_buf(), None)];
+    let mut all = vec![candidate(Role::Current, main.to_path_buf())];
     all.extend(around(main));
     all
 }
@@ -79,7 +77,7 @@ pub fn around(main: &Path) -> Vec<Candidate> {
     let plain = main.with_extension("");
     let mut add = |role, path: PathBuf| {
         if is_file(&path) {
-            all.push(candidate(role, path, None));
+            all.push(candidate(role, path));
         }
     };
     add(Role::Autosave, with(main, ".autosave"));
@@ -108,51 +106,83 @@ fn staging(folder: &Path) -> Vec<Candidate> {
     let is_folder = fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir());
     let all = if is_folder { files(folder) } else { Vec::new() };
     let databases = all.into_iter().filter(|p| p.extension().is_some_and(|e| e == "sqlite"));
-    databases.map(|path| candidate(Role::Staging, path, None)).collect()
+    databases.map(|path| candidate(Role::Staging, path)).collect()
 }
 
-/// The number that the name of a snapshot, or of a conflict copy of one, begins with; and whether it is a plain one.
-pub fn snapshot_number(name: &str) -> Option<(u64, bool)> {
-    let rest = name.strip_suffix(".sqlite")?;
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let number = rest[..digits].parse().ok().filter(|n| *n < 1_000_000_000_000)?;
-    Some((number, digits == rest.len()))
-}
-
-/// All snapshots, as number, whether the name is plain, and path; the newest first.
-pub fn snapshots(bundle: &Path) -> Vec<(u64, bool, PathBuf)> {
-    let folder = bundle.join("snapshots");
-    let is_folder = fs::symlink_metadata(&folder).is_ok_and(|m| m.is_dir());
-    let all = if is_folder { files(&folder) } else { Vec::new() };
-    let numbered = |path: PathBuf| snapshot_number(&text(&path)).map(|(n, plain)| (n, plain, path));
-    let mut all: Vec<_> = all.into_iter().filter_map(numbered).collect();
-    all.sort_by(|a, b| b.cmp(a));
+/// The snapshots of a bundle and their copies, in the order of preference: the newest first.
+pub fn snapshots(bundle: &Path) -> Vec<(Named, PathBuf)> {
+    let named = |path: PathBuf| Some((Named::of(name_of(&path))?, path));
+    let mut all: Vec<_> = stored(bundle).into_iter().filter_map(named).collect();
+    all.sort();
     all
 }
 
-/// The number that `HEAD.json` names.
-pub fn head(bundle: &Path) -> Option<u64> {
-    let path = bundle.join("HEAD.json");
-    let content = is_file(&path).then(|| content_of(&path).ok())?.filter(|c| c.size() < 1 << 20)?;
-    let mut text = vec![0; content.size() as usize];
-    content.read_at(0, &mut text).ok()?;
-    let head: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    Some(snapshot_number(head.get("current")?.as_str()?)?.0)
+/// The files in the folder of snapshots that have a database's suffix.
+fn stored(bundle: &Path) -> Vec<PathBuf> {
+    let folder = bundle.join("snapshots");
+    let is_folder = fs::symlink_metadata(&folder).is_ok_and(|m| m.is_dir());
+    let all = if is_folder { files(&folder) } else { Vec::new() };
+    all.into_iter().filter(|path| name_of(path).ends_with(b".sqlite")).collect()
 }
 
-/// The candidates of a bundle. The current one is what HEAD names, or the newest where it names none that is there.
-pub fn in_bundle(bundle: &Path) -> Result<Vec<Candidate>> {
-    let snapshots = snapshots(bundle);
-    let (head, newest) = (head(bundle), snapshots.first().map(|s| s.0));
-    let named = head.filter(|n| snapshots.iter().any(|s| s.0 == *n)).or(newest);
-    let mut all = Vec::new();
-    let mut current = false;
-    for (number, plain, path) in snapshots {
-        let is_current = Some(number) == named && plain && !current;
-        current |= is_current;
-        let role = if is_current { Role::Current } else { Role::Snapshot };
-        all.push(candidate(role, path, Some(number)));
+fn name_of(path: &Path) -> &[u8] {
+    path.file_name().unwrap_or_default().as_encoded_bytes()
+}
+
+/// What `HEAD.json` says, if it says something.
+fn head(bundle: &Path) -> Option<Head> {
+    let path = bundle.join("HEAD.json");
+    let content = is_file(&path).then(|| content_of(&path).ok())??;
+    head_in(&content)
+}
+
+/// What a HEAD says, if it says something.
+pub fn head_in(content: &Content) -> Option<Head> {
+    let mut text = vec![0; content.size().min(head::MAX + 1) as usize];
+    content.read_at(0, &mut text).ok()?;
+    Head::parse(&text).ok()
+}
+
+/// A file among the snapshots.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its path.
+    pub path: PathBuf,
+    /// When it was last written.
+    pub time: Option<SystemTime>,
+    /// Its bytes.
+    pub content: Result<Content>,
+}
+
+/// The files among the snapshots of a bundle as candidates, in the order of preference. The current one is what HEAD
+/// names, or the newest where it names none that is there. What has no snapshot's name may be one all the same.
+pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
+    let (mut named, mut others) = (Vec::new(), Vec::new());
+    for stored in all {
+        match Named::of(name_of(&stored.path)) {
+            Some(name) => named.push((name, stored)),
+            None => others.push(stored),
+        }
     }
+    named.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let first = |number: u64| named.iter().position(|(name, _)| name.number.0 == number && !name.copy);
+    let newest = || named.first().and_then(|(name, _)| first(name.number.0));
+    let current = head.and_then(|head| first(head.current?)).or_else(newest);
+    let candidate =
+        |role, snapshot, Stored { path, time, content }| Candidate { role, path, snapshot, time, content };
+    let mut candidates = Vec::new();
+    for (at, (name, stored)) in named.into_iter().enumerate() {
+        let role = if Some(at) == current { Role::Current } else { Role::Snapshot };
+        candidates.push(candidate(role, Some(name.number.0), stored));
+    }
+    candidates.extend(others.into_iter().map(|stored| candidate(Role::Snapshot, None, stored)));
+    candidates
+}
+
+/// The candidates of a bundle.
+pub fn in_bundle(bundle: &Path) -> Result<Vec<Candidate>> {
+    let at = |path: PathBuf| Stored { time: modified(&path), content: content_of(&path), path };
+    let mut all = of_snapshots(stored(bundle).into_iter().map(at).collect(), head(bundle).as_ref());
     all.extend(staging(&bundle.join(".staging")));
     all.extend(around(bundle));
     if all.is_empty() {

@@ -251,7 +251,12 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     let leaves = pages.reached.len().max(1) as u64;
     let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
     let by_reference = (pages.broken as u64 * (taken.rows / leaves).max(1)).saturating_sub(found_by_shape);
-    let certainty = if pages.broken > 0 { Certainty::About } else { Certainty::Exact };
+    let certainty = match (pages.broken, layout.root) {
+        (1.., _) => Certainty::About,
+        // Nothing says which pages the table had: those that are gone are missed by nobody.
+        (0, 0) => Certainty::AtLeast,
+        (0, _) => Certainty::Exact,
+    };
     Ok(TableReport {
         name: layout.name.clone(),
         recovered: filler.inserted,

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::candidate::{Candidate, Choice, Judged, Role, choose, copy, rank};
+use super::in_place;
 use super::report::Report;
-use super::{in_place, places};
 use crate::error::{Error, Result};
 use crate::store::Draft;
 
@@ -127,14 +127,11 @@ pub fn mode_of(path: &Path) -> u32 {
     std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o666 | 0o600)
 }
 
-/// Writes snapshot `number` to `output`, byte for byte. Of equal numbers the plain name counts.
+/// Writes snapshot `number` to `output`, byte for byte. Of equal numbers the usual name counts.
 pub fn extract(candidates: &[Candidate], number: u64, output: &Path) -> Result<()> {
     let numbered = || candidates.iter().filter(|c| c.snapshot == Some(number));
-    let is_plain = |c: &&Candidate| {
-        let name = c.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        places::snapshot_number(&name).is_some_and(|(_, plain)| plain)
-    };
-    let Some(candidate) = numbered().find(is_plain).or_else(|| numbered().next()) else {
+    // They are in the order of preference.
+    let Some(candidate) = numbered().next() else {
         let there: Vec<String> = candidates.iter().filter_map(|c| Some(c.snapshot?.to_string())).collect();
         return Err(Error::NotFound(format!("snapshot {number} (there are: {})", there.join(", "))));
     };

@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::files::{File, Files, shown};
-use super::head::{self, Head};
-use super::names;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::{Current, Pin};
+use crate::signs::{Head, Named, head, names};
 use crate::tree::{Kind, Time};
 
 /// The folder of snapshots.
@@ -54,25 +53,24 @@ pub struct Candidates {
 impl Candidates {
     /// Finds them among the files of a bundle.
     pub fn find(files: &Files, findings: &Findings) -> Result<Candidates> {
-        let mut by_number: BTreeMap<u64, Vec<Snapshot>> = BTreeMap::new();
+        let mut by_number: BTreeMap<u64, Vec<(Named, Snapshot)>> = BTreeMap::new();
         for file in files.list.iter().filter(|file| file.kind == Kind::File) {
             let Some(name) = file.path.strip_prefix(SNAPSHOTS).filter(|name| !name.contains(&b'/')) else {
                 continue;
             };
-            let (number, copy) = match (names::number(name), names::conflicting_number(name)) {
-                (Some(number), _) => (number, false),
-                (None, Some(number)) => (number, true),
-                (None, None) => continue,
-            };
-            by_number.entry(number).or_default().push(Snapshot {
-                number: Some(number),
-                file: file.clone(),
-                copy,
-            });
+            let Some(named) = Named::of(name) else { continue };
+            let number = named.number.0;
+            let snapshot = Snapshot { number: Some(number), file: file.clone(), copy: named.copy };
+            by_number.entry(number).or_default().push((named, snapshot));
         }
-        for (number, same) in &mut by_number {
-            let usual = names::usual(*number);
-            same.sort_by_key(|s| (s.copy, s.name() != usual, s.file.path.clone()));
+        let mut by_number = by_number
+            .into_iter()
+            .map(|(number, mut same)| {
+                same.sort_by(|(a, _), (b, _)| a.cmp(b));
+                (number, same.into_iter().map(|(_, snapshot)| snapshot).collect())
+            })
+            .collect::<BTreeMap<u64, Vec<Snapshot>>>();
+        for same in by_number.values_mut() {
             let plain = same.iter().filter(|s| !s.copy).count();
             for other in same.iter().take(plain).skip(1) {
                 findings.add(Finding::new(

@@ -20,6 +20,7 @@ pub fn describe(bundle: &Bundle) -> Description {
         chosen_because: bundle.current().map(|current| current.because),
         counts: BTreeMap::new(),
         datasets: Vec::new(),
+        around: bundle.around().clone(),
         findings: Vec::new(),
     };
     let snapshots = bundle.candidates.all().count() as u64;
@@ -34,6 +35,7 @@ pub fn describe(bundle: &Bundle) -> Description {
             Finding::new(Severity::Error, "database-unreadable", "", why.to_string(), remedy)
         }));
     }
+    super::around::tell(bundle);
     description.findings = bundle.findings().list();
     description
 }

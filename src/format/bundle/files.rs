@@ -192,7 +192,7 @@ impl Files {
                     return Ok(Content::Bytes(folder.link(name)?.into()));
                 }
                 let source = Source::open_listed(folder.location(name)?, stamp)?;
-                match above == b"snapshots" && super::names::number(name).is_some() {
+                match above == b"snapshots" && crate::signs::names::number(name).is_some() {
                     true => Ok(Content::Whole(source)),
                     false => Ok(Content::Range(source, 0..file.size)),
                 }

@@ -2,10 +2,11 @@
 //! projects (a database in a ZIP file), and legacy projects (a database by itself).
 //!
 //! ```text
-//!   files     what is stored, in a folder or in a ZIP file       names, head   what is what
+//!   files     what is stored, in a folder or in a ZIP file
 //!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
 //!   history   all snapshots                                      shelf         what outlives a state
 //!   verify    checks everything                                  describe      tells what is in it
+//!   around    what lies about it, and what of that is unsaved work
 //!   versions  log, diff, extract                                 prune         removes old snapshots
 //! ```
 //!
@@ -15,12 +16,11 @@
 //!
 //! Nothing is written, no lock is taken, no link is followed, and nothing is unpacked.
 
+mod around;
 mod choose;
 mod describe;
 mod files;
-mod head;
 mod history;
-mod names;
 mod prune;
 mod shelf;
 mod stock;
@@ -28,19 +28,20 @@ mod verify;
 mod versions;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use self::choose::{Candidates, Snapshot};
 use self::files::{File, Files};
 use self::history::History;
 use self::stock::Stock;
-use super::{Confirmed, Container, Current, Description, OpenOptions};
-use crate::database;
+use super::{Around, Confirmed, Container, Current, Description, OpenOptions};
+use crate::database::{self, Joint};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
-use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, free_twin};
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, escaped, free_twin};
 
 pub use self::shelf::Shelf;
 
@@ -65,6 +66,7 @@ pub struct Bundle {
     confirmed: AtomicBool,
     tree: Tree,
     history: Option<Arc<History>>,
+    around: OnceLock<Around>,
 }
 
 /// Opens a folder.
@@ -97,18 +99,20 @@ pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn 
     let findings = Arc::new(Findings::default());
     let stored = Content::Range(source.clone(), 0..source.size());
     let mut beside = Vec::new();
-    for log in ["-wal", "-journal"] {
+    // A journal is older than a log, and is rolled back before that is applied.
+    for log in ["-journal", "-wal"] {
         let location = Arc::new(source.location().beside(log)?);
         if location.stamp()?.is_some_and(|stamp| stamp.size > 0 && stamp.is_file()) {
             beside.push((log, Source::open(location)?));
         }
     }
     let mut whole = stored.clone();
+    let stored_at = source.path();
     for (log, source) in &beside {
         let log_content = Content::Range(source.clone(), 0..source.size());
         let applied = match *log {
             "-wal" => database::with_wal(whole.clone(), log_content),
-            _ => database::with_journal(whole.clone(), log_content),
+            _ => rolled_back(whole.clone(), log_content, stored_at, &findings),
         };
         match applied {
             Ok(applied) => whole = applied,
@@ -124,6 +128,35 @@ pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn 
     }
     let files = Files::of_sources(source.clone(), beside.into_iter().map(|(_, source)| source));
     Bundle::assemble(source, "legacy", None, files, Some(whole), options, findings)
+}
+
+/// The database at `path` with its journal rolled back, if that is hot.
+fn rolled_back(base: Content, journal: Content, path: &Path, findings: &Findings) -> Result<Content> {
+    let Some(Joint { super_journal, beside }) = database::joint(&journal, path)? else {
+        return database::with_journal(base, journal);
+    };
+    let name = super_journal.display();
+    let (severity, code, more, remedy) = match beside {
+        false => (Severity::Notice, "journal-committed", "", "no reason to act: SQLite does the same"),
+        true => (
+            Severity::Warning,
+            "super-journal-moved",
+            "; but a file of that name lies beside: if both were moved here, the transaction was not finished",
+            "where that is so, move all its files back to where they were, and open the project there",
+        ),
+    };
+    let what = format!(
+        "its journal belongs to a transaction over several databases, and {name} is not there any more, so that it \
+         was committed and is not rolled back{more}"
+    );
+    findings.add(Finding::new(
+        severity,
+        code,
+        files::shown(path.as_os_str().as_encoded_bytes()),
+        what,
+        remedy,
+    ));
+    Ok(base)
 }
 
 impl Bundle {
@@ -158,7 +191,19 @@ impl Bundle {
             log::info!("{}: {} is current: {}", source.path().display(), current.name, current.because);
         }
         let confirmed = AtomicBool::new(stock.options.raw || chosen.is_none() || is_single(kind));
-        Ok(Arc::new(Bundle { source, kind, package, stock, candidates, chosen, confirmed, tree, history }))
+        let around = OnceLock::new();
+        Ok(Arc::new(Bundle {
+            source,
+            kind,
+            package,
+            stock,
+            candidates,
+            chosen,
+            confirmed,
+            tree,
+            history,
+            around,
+        }))
     }
 
     fn choose(
@@ -244,7 +289,7 @@ fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>, view: bool
     let stored = if kind == "legacy" && chosen.is_some() { &[][..] } else { &files.list[..] };
     let mut taken: HashSet<Vec<u8>> = HashSet::new();
     for (i, file) in stored.iter().enumerate() {
-        let path = escaped(&file.path);
+        let path = shown_path(&file.path);
         let Ok(safe) = SafePath::check(&path) else {
             stock.findings.add(Finding::new(
                 Severity::Warning,
@@ -271,7 +316,7 @@ fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>, view: bool
         }
     }
     for (path, time) in files.folders.iter().filter(|(path, _)| !filled.contains(path.as_slice())) {
-        if let Ok(safe) = SafePath::check(&escaped(path)) {
+        if let Ok(safe) = SafePath::check(&shown_path(path)) {
             taken.insert(safe.components().next().unwrap_or_default().to_vec());
             builder.directory(safe, *time, None)?;
         }
@@ -295,18 +340,9 @@ fn tree(stock: &Stock, kind: &'static str, chosen: Option<&Snapshot>, view: bool
     Ok(builder.finish().0)
 }
 
-/// A path whose unsafe bytes are `%XX`; so is a `%` that would be taken for one of them.
-fn escaped(path: &[u8]) -> Vec<u8> {
-    let mut safe = Vec::with_capacity(path.len());
-    for (i, byte) in path.iter().enumerate() {
-        let hex = |at: usize| path.get(at).is_some_and(u8::is_ascii_hexdigit);
-        match byte {
-            b'\\' => safe.extend_from_slice(b"%5C"),
-            b'%' if hex(i + 1) && hex(i + 2) => safe.extend_from_slice(b"%25"),
-            other => safe.push(*other),
-        }
-    }
-    safe
+/// A stored path as it is shown: a backslash parts directories on other systems.
+fn shown_path(path: &[u8]) -> Vec<u8> {
+    escaped(path, |c| c == Some('\\'))
 }
 
 impl Branch for Bundle {
@@ -394,6 +430,10 @@ impl Container for Bundle {
 
     fn shared_findings(&self) -> Arc<Findings> {
         self.stock.findings.clone()
+    }
+
+    fn around(&self) -> &Around {
+        self.around.get_or_init(|| around::look(self))
     }
 
     fn describe(&self) -> Description {

@@ -2,23 +2,20 @@
 //!
 //! What stays, whatever is asked for: the current snapshot, the newest one of each of the last 30 days, one that any
 //! program has open, and everything that is not valid or is a sync tool's copy, for it may hold what no other has.
-//! Nothing is removed while the application is at work in the bundle.
+//! Nothing is removed while the application is at work in the bundle; its locks are held meanwhile.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::Bundle;
 use super::choose::Snapshot;
 use crate::error::{Error, Result};
 use crate::format::history::{Pruned, Spared};
-use crate::store;
 use crate::tree::Time;
+use crate::{signs, store};
 
 /// One snapshot of each day is kept for so long.
 const DAYS: i64 = 30;
-/// The application takes a lock for abandoned when nobody has touched it for this long.
-const STALE: Duration = Duration::from_secs(3600);
 
 /// Removes old snapshots, or says which would go.
 pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
@@ -31,7 +28,7 @@ pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
         return Err(Error::Refused(format!("{}: {why}", bundle.source.path().display())));
     }
     let current = bundle.chosen()?;
-    refuse_while_locked(bundle)?;
+    signs::refuse_while_live(bundle.source.location())?;
     let mut pruned = Pruned::default();
     let mut spare = |snapshot: &Snapshot, because: &str| {
         pruned.spared.push(Spared { name: snapshot.name(), because: because.to_string() });
@@ -60,6 +57,10 @@ pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
             old.push(*snapshot);
         }
     }
+    let _held = match dry_run || old.is_empty() {
+        true => None,
+        false => Some(signs::hold(bundle.source.location())?),
+    };
     let folder = bundle.source.location().folder()?.sub(b"snapshots")?;
     for snapshot in old.into_iter().rev() {
         let name = snapshot.name();
@@ -79,27 +80,4 @@ pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
     }
     pruned.kept = all.len() - pruned.removed.len();
     Ok(pruned)
-}
-
-/// Two kinds of locks: one in the bundle, whose holder touches it, and one beside it, which names a process.
-fn refuse_while_locked(bundle: &Bundle) -> Result<()> {
-    let path = bundle.source.path();
-    let busy = |who: String| Err(Error::Busy(format!("{}: {who}; close it there first", path.display())));
-    let inside = bundle.source.location().folder()?.list()?.into_iter().find(|item| item.name == b".lock");
-    if let Some(lock) = inside {
-        let touched = SystemTime::UNIX_EPOCH + Duration::from_secs(lock.stamp.mtime.0.max(0) as u64);
-        // A time in the future is no proof that nobody is there.
-        if touched.elapsed().map_or(true, |age| age < STALE) {
-            return busy("the application has the project open (.lock)".into());
-        }
-    }
-    let beside = bundle.source.location().beside(".lock")?;
-    if beside.stamp()?.is_some_and(|stamp| stamp.is_file() && stamp.size < 4096) {
-        let text = std::io::read_to_string(beside.open()?).unwrap_or_default();
-        let pid = text.lines().next().and_then(|line| line.trim().parse::<u32>().ok());
-        if let Some(pid) = pid.filter(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
-            return busy(format!("process {pid} has the project open ({})", beside.path().display()));
-        }
-    }
-    Ok(())
 }

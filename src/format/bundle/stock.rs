@@ -34,6 +34,17 @@ pub struct Stock {
     pub newest: Time,
 }
 
+/// A database whose header asks for no log: what was there is applied.
+pub fn without_log(stored: Content) -> Result<Content> {
+    let mut head = vec![0; HEADER.min(stored.size().try_into().unwrap_or(usize::MAX))];
+    stored.read_at(0, &mut head)?;
+    if head.len() < HEADER || head[JOURNAL_BYTES].iter().all(|kind| *kind == ROLLBACK) {
+        return Ok(stored);
+    }
+    head[JOURNAL_BYTES].fill(ROLLBACK);
+    Ok(Content::headed(head.into(), stored))
+}
+
 impl Stock {
     fn cache(&self) -> Option<&CacheFolder> {
         self.options.cache.as_deref()
@@ -46,13 +57,7 @@ impl Stock {
             Some(whole) => whole.clone(),
             None => self.files.open(file)?,
         };
-        let mut head = vec![0; HEADER.min(stored.size().try_into().unwrap_or(usize::MAX))];
-        stored.read_at(0, &mut head)?;
-        if head.len() < HEADER || head[JOURNAL_BYTES].iter().all(|kind| *kind == ROLLBACK) {
-            return Ok(stored);
-        }
-        head[JOURNAL_BYTES].fill(ROLLBACK);
-        Ok(Content::headed(head.into(), stored))
+        without_log(stored)
     }
 
     fn identity(&self, file: &File) -> [u8; 32] {

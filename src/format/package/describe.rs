@@ -42,6 +42,7 @@ pub fn describe(package: &Package) -> Description {
         chosen_because: None,
         counts: counts.into_iter().collect(),
         datasets,
+        around: Default::default(),
         findings: package.findings.list(),
     }
 }

@@ -1,6 +1,7 @@
 //! Which of the projects that are ZIP files this one is, told by its content.
 
 use super::document::{Document, Text};
+use crate::signs::names;
 use crate::tree::{Kind as NodeKind, Tree};
 
 /// The schema that a Package v1 names in its manifest.
@@ -44,8 +45,8 @@ pub struct Signs<'a> {
     pub tree: &'a Tree,
     /// `manifest.json`, if it is a JSON object.
     pub manifest: Option<&'a Document>,
-    /// The directory is lost. Only a manifest that names the schema is proof enough then: what a ZIP without
-    /// a directory was, is a guess otherwise.
+    /// The directory is lost. Only snapshots of a bundle, or a manifest that names the schema, are proof enough then:
+    /// what a ZIP without a directory was, is a guess otherwise.
     pub salvaged: bool,
 }
 
@@ -60,12 +61,17 @@ impl Signs<'_> {
         let named = [schema, dollar_schema].contains(&Some(SCHEMA));
         // The design's own form: every document has `$schema` and `version`.
         let designed = dollar_schema.is_some() && field(|m| &m.version).is_some();
+        let inside = self.tree.find(b"bundle/snapshots");
+        let snapshots = inside.is_some_and(|folder| {
+            self.tree.children(folder).any(|id| names::number(self.tree.name(id)).is_some())
+        });
         if self.salvaged {
-            return if named { vec![Kind::Package] } else { Vec::new() };
+            let certain = [(Kind::Container, snapshots), (Kind::Package, named)];
+            return certain.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect();
         }
         let alone = self.tree.ids().filter(|id| self.tree.is_stored(*id)).take(3).count() == 2;
         let tests = [
-            (Kind::Container, file("bundle/HEAD.json")),
+            (Kind::Container, snapshots || file("bundle/HEAD.json")),
             (Kind::Package, named || designed),
             (Kind::OldB, file("manifest.json") && file("state.json")),
             (Kind::OldA, file("metadata.json")),

@@ -5,6 +5,7 @@
 //! one of a name wins. Work is bounded: after a bad entry the search goes on behind its header, so a hostile
 //! file could have the same bytes looked at many times; [`Effort`] ends that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::load::{Loaded, Loader};
@@ -20,6 +21,8 @@ use crate::tree::Content;
 const PIECE: u64 = 1 << 20;
 /// The longest name that is worth a look.
 const MAX_NAME: usize = 4096;
+/// Parts of entries that are given out at most.
+const MOST_TORN: usize = 1000;
 
 /// What may still be spent: a unit for every byte that is decoded, one for every byte that is read for it, since a
 /// stream may be long and give nothing, and some for every header. An honest file needs its size, its decoded size
@@ -138,6 +141,39 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<O
         "copy what is shown to a new package, and compare it with a backup",
     ));
     Ok(Some(loaded))
+}
+
+/// The bytes that are there of stored entries that are cut off, or whose checksum is wrong, by name: for whoever knows
+/// what to make of a part. At most one for each name, the last.
+pub fn torn(source: &Arc<Source>) -> Result<Vec<(Vec<u8>, Content)>> {
+    let size = source.size();
+    let mut window = Window { source, start: 0, piece: Vec::new() };
+    let mut effort = Effort::for_size(size);
+    let mut torn: BTreeMap<Vec<u8>, Content> = BTreeMap::new();
+    let mut at = 0;
+    while let Some(header) = window.next_header(at)? {
+        effort.spend(Effort::PER_HEADER);
+        if effort.is_spent() || torn.len() >= MOST_TORN {
+            break;
+        }
+        at = header + 4;
+        let head = window.at(header, (LOCAL_LEN + MAX_NAME) as u64 + u64::from(u16::MAX))?;
+        let Some(local) = Local::parse(head) else { continue };
+        if local.name_len == 0 || local.name_len > MAX_NAME || local.name.len() < local.name_len {
+            continue;
+        }
+        let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+        let is_stored = method::supported(local.method) == Some(Method::Stored) && !local.flags.encrypted();
+        match whole(source, header, &local, &mut effort)? {
+            Some(entry) => at = entry.end,
+            None if is_stored && local.knows_sizes() && start < size => {
+                let end = start.saturating_add(local.packed).min(size);
+                torn.insert(local.name.to_vec(), Content::Range(source.clone(), start..end));
+            }
+            None => {}
+        }
+    }
+    Ok(torn.into_iter().collect())
 }
 
 struct Whole {

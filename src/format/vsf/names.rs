@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::tree::SafePath;
+use crate::tree::{SafePath, escaped};
 
 /// The longest path that a name becomes; what is mounted adds to it.
 const MAX_PATH: usize = 2048;
@@ -75,23 +75,15 @@ pub fn component(name: &[u8]) -> Vec<u8> {
     if name == b"%" {
         return b"%25".to_vec();
     }
-    let mut out = Vec::with_capacity(name.len());
     let dots = matches!(name, b"." | b"..");
-    for chunk in name.utf8_chunks() {
-        let hex = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
-        for (at, c) in chunk.valid().char_indices() {
-            match c {
-                '/' | '\\' | '\0'..='\x1F' | '\x7F' => escape(&mut out, c as u8),
-                '.' if dots => escape(&mut out, b'.'),
-                '%' if hex(&chunk.valid()[at + 1..]) => escape(&mut out, b'%'),
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        chunk.invalid().iter().for_each(|byte| escape(&mut out, *byte));
-    }
+    let hides = |c| match c {
+        Some('/' | '\\' | '\0'..='\x1F' | '\x7F') | None => true,
+        c => dots && c == Some('.'),
+    };
+    let mut out = escaped(name, hides);
     // Other scripts have dots too, which sync programs take for ours.
     if SafePath::check(&out).is_err() && out.len() <= MAX_NAME {
-        out = name.iter().flat_map(|byte| format!("%{byte:02X}").into_bytes()).collect();
+        out = escaped(name, |_| true);
     }
     if out.len() > MAX_NAME { cut(name) } else { out }
 }
@@ -121,10 +113,6 @@ pub fn unescaped(path: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-fn escape(out: &mut Vec<u8>, byte: u8) {
-    out.extend_from_slice(format!("%{byte:02X}").as_bytes());
 }
 
 /// The beginning of a name, as far as it is harmless, and a digest of all of it.

@@ -324,6 +324,7 @@ impl Container for Project {
             chosen_because: None,
             counts: counts.into_iter().chain(blobs).collect(),
             datasets: Vec::new(),
+            around: Default::default(),
             findings: self.findings.list(),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::names;
 
-/// A HEAD larger than this is none.
+/// A HEAD of more bytes is none.
 pub const MAX: u64 = 1 << 20;
 
 /// What a HEAD says.

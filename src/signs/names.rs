@@ -1,5 +1,7 @@
 //! The names in a bundle: numbers of snapshots, and the copies that sync tools make of a file in conflict.
 
+use std::cmp::Reverse;
+
 /// Numbers of snapshots are below this.
 const MOST: u64 = 1_000_000_000_000;
 /// What a snapshot's name ends with.
@@ -20,6 +22,30 @@ pub fn usual(number: u64) -> String {
     format!("{number:06}{SUFFIX}")
 }
 
+/// What the name of a file among the snapshots says. They are in the order of preference: the newest first, and of one
+/// number the file itself, in the usual form, before any copy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// The number, of which the largest comes first.
+    pub number: Reverse<u64>,
+    /// Whether it is a sync tool's copy.
+    pub copy: bool,
+    unusual: bool,
+    name: Vec<u8>,
+}
+
+impl Named {
+    /// Reads a name; `None` for one that is neither a snapshot's nor a copy's.
+    pub fn of(name: &[u8]) -> Option<Named> {
+        let (number, copy) = match number(name) {
+            Some(number) => (number, false),
+            None => (conflicting_number(name)?, true),
+        };
+        let unusual = name != usual(number).as_bytes();
+        Some(Named { number: Reverse(number), copy, unusual, name: name.to_vec() })
+    }
+}
+
 /// The number of a snapshot that a sync tool has made a copy of under `name`.
 pub fn conflicting_number(name: &[u8]) -> Option<u64> {
     let digits = name.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -38,14 +64,22 @@ pub fn is_conflict_copy(name: &[u8], stem: &str, ext: &str) -> bool {
 /// What sync tools put between the stem and the suffix of a copy.
 fn is_conflict_mark(mark: &[u8]) -> bool {
     let Ok(mark) = std::str::from_utf8(mark) else { return false };
+    // " (1)", " 2" and "-PCNAME" besides.
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let within = |open: &str| mark.strip_prefix(open).and_then(|rest| rest.strip_suffix(')'));
-    // " (NAME's conflicted copy 2026-02-03)", " (conflicted copy DATE TIME)", " (1)", " 2", "-PCNAME",
-    // ".sync-conflict-DATE-TIME-ID"
-    within(" (").is_some_and(|inner| inner.contains("conflicted copy") || digits(inner))
+    is_certain_mark(mark.as_bytes())
+        || within(" (").is_some_and(digits)
         || mark.strip_prefix(' ').is_some_and(digits)
-        || mark.strip_prefix(".sync-conflict-").is_some_and(|rest| !rest.is_empty())
         || mark.strip_prefix('-').is_some_and(|pc| !pc.is_empty() && !pc.contains(' ') && !pc.contains('.'))
+}
+
+/// The same, as far as no person would write it: " 2" and "-control" are names that people give.
+pub fn is_certain_mark(mark: &[u8]) -> bool {
+    let Ok(mark) = std::str::from_utf8(mark) else { return false };
+    let within = |open: &str| mark.strip_prefix(open).and_then(|rest| rest.strip_suffix(')'));
+    // " (NAME's conflicted copy 2026-02-03)", " (conflicted copy DATE TIME)", ".sync-conflict-DATE-TIME-ID"
+    within(" (").is_some_and(|inner| inner.contains("conflicted copy"))
+        || mark.strip_prefix(".sync-conflict-").is_some_and(|rest| !rest.is_empty())
 }
 
 #[cfg(test)]
@@ -72,6 +106,27 @@ mod tests {
             assert_eq!(number(name.as_bytes()), is, "{name}");
         }
         assert_eq!((usual(42).as_str(), usual(1_234_567).as_str()), ("000042.sqlite", "1234567.sqlite"));
+    }
+
+    #[test]
+    fn the_newest_comes_first_and_of_one_number_the_usual_name() {
+        let mut names: Vec<Named> = [
+            "2.sqlite",
+            "000002 (1).sqlite",
+            "000010 2.sqlite",
+            "x.sqlite",
+            "000002old.sqlite",
+            "1234567.sqlite",
+            "000002.sqlite",
+        ]
+        .iter()
+        .filter_map(|name| Named::of(name.as_bytes()))
+        .collect();
+        names.sort();
+        let names: Vec<&str> = names.iter().map(|n| std::str::from_utf8(&n.name).unwrap()).collect();
+        let expected =
+            ["1234567.sqlite", "000010 2.sqlite", "000002.sqlite", "2.sqlite", "000002 (1).sqlite"];
+        assert_eq!(names, expected);
     }
 
     #[test]

@@ -1,0 +1,160 @@
+//! What a database holds that another has not: the unsaved work of a session, against what was saved.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::compare::{named, rows};
+use super::{Counts, Database, EventChange, SampleChange, SampleName, compare};
+use crate::error::Result;
+
+/// Keys of `meta` that programs change without anybody's doing.
+const NO_WORK: [&str; 2] = ["modified_utc", "app_version"];
+/// Samples that are told by name.
+const TOLD: usize = 12;
+
+/// What one database has, or has otherwise, and another has not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Beyond {
+    /// Samples that the other has not, with all that is in them.
+    pub added: Vec<SampleChange>,
+    /// Samples that differ.
+    pub edited: Vec<SampleChange>,
+    /// Samples that the other has, and that were removed here.
+    pub removed: Vec<SampleName>,
+    /// Keys of `meta` that differ, without those that change by themselves.
+    pub meta: Vec<String>,
+}
+
+impl Beyond {
+    /// What `database` holds beyond `saved`; all of it where nothing was saved.
+    pub fn of(database: &Arc<Database>, saved: Option<&Arc<Database>>) -> Result<Beyond> {
+        let samples = named(database)?;
+        let Some(saved) = saved else {
+            let added = samples.iter().map(|(name, sample)| new(database, name, sample.id));
+            return Ok(Beyond { added: added.collect::<Result<_>>()?, ..Beyond::default() });
+        };
+        let difference = compare(saved, database)?;
+        let added = difference.added.iter().map(|name| new(database, name, samples[name].id));
+        Ok(Beyond {
+            added: added.collect::<Result<_>>()?,
+            edited: difference.edited,
+            removed: difference.removed,
+            meta: difference.meta.into_iter().filter(|key| !NO_WORK.contains(&key.as_str())).collect(),
+        })
+    }
+
+    /// Whether there is nothing of the kind.
+    pub fn is_empty(&self) -> bool {
+        *self == Beyond::default()
+    }
+
+    /// The more, the further apart the two are.
+    pub fn distance(&self) -> usize {
+        self.added.len() + self.edited.len() + self.removed.len() + self.meta.len()
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        let mut words = Vec::new();
+        let name = |sample: &SampleName| {
+            let twin = if sample.twin > 1 { format!("~{}", sample.twin) } else { String::new() };
+            format!("{}/{}{twin}", sample.experiment, sample.name)
+        };
+        let new = self.added.iter().map(|change| {
+            format!(
+                "the new sample {} with {} and {}",
+                name(&change.sample),
+                many(change.trace_rows.after, "trace row"),
+                many(change.events.added, "event")
+            )
+        });
+        words.extend(new);
+        words.extend(
+            self.edited.iter().map(|change| format!("{} of {}", edits(change), name(&change.sample))),
+        );
+        words.extend(self.removed.iter().map(|sample| format!("without the sample {}", name(sample))));
+        let more = words.len().saturating_sub(TOLD);
+        words.truncate(TOLD);
+        if more > 0 {
+            words.push(format!("and {}", many(more as u64, "more sample")));
+        }
+        if !self.meta.is_empty() {
+            words.push(format!("of the project, other {}", self.meta.join(", ")));
+        }
+        words.join("; ")
+    }
+}
+
+fn many(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What was done to a sample.
+fn edits(change: &SampleChange) -> String {
+    let SampleChange { fields, trace_rows: Counts { before, after }, trace_differs, events, .. } = change;
+    let mut words = Vec::new();
+    match after.cmp(before) {
+        std::cmp::Ordering::Greater => words.push(many(after - before, "more trace row")),
+        std::cmp::Ordering::Less => words.push(many(before - after, "fewer trace row")),
+        std::cmp::Ordering::Equal if *trace_differs => words.push("other values in the trace".into()),
+        std::cmp::Ordering::Equal => {}
+    }
+    for (n, how) in [(events.added, "new"), (events.edited, "edited"), (events.removed, "removed")] {
+        if n > 0 {
+            words.push(many(n, &format!("{how} event")));
+        }
+    }
+    if !fields.is_empty() {
+        words.push(format!("other {}", fields.join(", ")));
+    }
+    words.join(", ")
+}
+
+/// A sample with all that is in it.
+fn new(database: &Arc<Database>, name: &SampleName, id: i64) -> Result<SampleChange> {
+    let trace_rows = Counts { before: 0, after: rows(&database.trace(id)?)? };
+    let events = EventChange { added: rows(&database.events(id)?)?, ..EventChange::default() };
+    Ok(SampleChange { sample: name.clone(), trace_rows, events, ..SampleChange::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::project;
+    use super::*;
+
+    const SAVED: &str = r#"
+        insert into meta values('project_name', 'p'), ('modified_utc', '1');
+        insert into dataset values(1, 'a', '{"experiment": "WT"}'), (2, 'b', null);
+        insert into trace values(1, 0, 0, 1.5, 37), (1, 1, 1000000, 2.5, 37), (2, 0, 0, 3.5, 37);
+        insert into event(dataset_id, t_seconds, label) values (1, 1, 'x'), (2, 1, 'y');"#;
+
+    #[test]
+    fn what_only_one_has_is_told_with_its_counts() {
+        let saved = project(SAVED);
+        let staged = project(&format!(
+            r#"{SAVED}
+            update meta set value = '2' where key = 'modified_utc';
+            insert into dataset values(7, 'c', '{{"experiment": "KO"}}');
+            insert into trace values(7, 0, 0, 1, 1), (7, 1, 1, 1, 1), (7, 2, 2, 1, 1), (1, 2, 2000000, 9, 37);
+            insert into event(dataset_id, t_seconds, label) values (7, 1, 'z'), (1, 9, 'w'), (1, 9.5, 'w');
+            delete from dataset where id = 2;"#
+        ));
+        let beyond = Beyond::of(&staged, Some(&saved)).unwrap();
+        let counts = |changes: &[SampleChange]| -> Vec<(String, u64, u64)> {
+            let one = |c: &SampleChange| (c.sample.name.clone(), c.trace_rows.after, c.events.added);
+            changes.iter().map(one).collect()
+        };
+        assert_eq!(counts(&beyond.added), [("c".into(), 3, 1)]);
+        assert_eq!(counts(&beyond.edited), [("a".into(), 3, 2)]);
+        assert_eq!(beyond.removed[0].name, "b");
+        assert_eq!(
+            beyond.words(),
+            "the new sample KO/c with 3 trace rows and 1 event; 1 more trace row, 2 new events of WT/a; \
+             without the sample Default/b"
+        );
+        assert!(Beyond::of(&saved, Some(&saved)).unwrap().is_empty());
+        let all = Beyond::of(&saved, None).unwrap();
+        assert_eq!(counts(&all.added), [("b".into(), 1, 1), ("a".into(), 2, 1)]);
+    }
+}

@@ -1,0 +1,197 @@
+//! Legacy projects, mounted: databases of every layout, and databases with what a crash has left beside them.
+//!
+//! What is expected comes from the records of the collection, or from Python and the real SQLite
+//! (`support/make_legacy.py`), which make the projects and know what is in them.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{As, Mount, data, everybody, folder, run, succeed, vaso};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PYTHON: &str = "/usr/bin/python3";
+
+/// The helpers in Python, where an ordinary user can read them.
+struct Support(TempDir);
+
+impl Support {
+    fn new() -> Support {
+        let copies = folder();
+        for name in ["check_project.py", "make_legacy.py"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support").join(name);
+            fs::copy(from, copies.path().join(name)).unwrap();
+        }
+        Support(copies)
+    }
+
+    fn made(&self, what: &str) -> TempDir {
+        let made = folder();
+        succeed(Command::new(PYTHON).arg(self.0.path().join("make_legacy.py")).arg(what).arg(made.path()));
+        made
+    }
+
+    /// What `make_legacy.py` says of a file or a mount; `None` where SQLite refuses it.
+    fn told(&self, who: As, what: &str, path: &Path) -> Option<Value> {
+        let script = self.0.path().join("make_legacy.py");
+        let output = run(common::command(who, PYTHON).arg(script).arg(what).arg(path));
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Mounts a project for everybody, and compares all that is shown with its truth.
+    fn check(&self, project: &Path, truth: &Path) {
+        for who in everybody() {
+            let mount = Mount::new(who, project, &[]);
+            let mut check = common::command(who, PYTHON);
+            let output = run(check.arg(self.0.path().join("check_project.py")).arg(&mount.dir).arg(truth));
+            let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+            assert!(output.status.success(), "{project:?} {who:?}: {said:?}");
+        }
+    }
+}
+
+/// A copy that every user can read.
+fn copy(from: &Path, to: &Path) {
+    fs::write(to, fs::read(from).unwrap()).unwrap();
+}
+
+#[test]
+fn projects_of_the_collection_show_what_they_are_known_to_hold() {
+    let support = Support::new();
+    let (data, salvage) = (data("databases.tar.xz"), data("salvage.tar.xz"));
+    let at = |name: &str| data.path().join("databases").join(name);
+    let work = folder();
+    let project = |name: &str| work.path().join(name);
+    copy(&at("v1.vaso"), &project("v1.vaso"));
+    copy(&at("v3a.vaso"), &project("v3a.vaso"));
+    copy(&salvage.path().join("salvage/v5.db"), &project("v5.vaso"));
+    copy(&at("v7.vaso"), &project("v7.vaso"));
+    for name in ["v1", "v3a", "v5", "v7"] {
+        support.check(&project(&format!("{name}.vaso")), &at(&format!("{name}.vaso.json")));
+    }
+    // The newest sample lies in the log alone.
+    copy(&at("v7.vaso"), &project("log.vaso"));
+    copy(&at("wal_leftover.vaso-wal"), &project("log.vaso-wal"));
+    let truth: Value = serde_json::from_slice(&fs::read(at("wal_leftover.vaso.json")).unwrap()).unwrap();
+    let with_log = serde_json::json!({ "content": truth["content_with_wal"] });
+    fs::write(project("log.json"), with_log.to_string()).unwrap();
+    support.check(&project("log.vaso"), &project("log.json"));
+}
+
+#[test]
+fn layouts_that_no_collection_has_show_their_samples_traces_and_events() {
+    let support = Support::new();
+    let made = support.made("layouts");
+    let mut names: Vec<String> = fs::read_dir(made.path())
+        .unwrap()
+        .filter_map(|entry| {
+            entry.unwrap().file_name().into_string().unwrap().strip_suffix(".vaso").map(str::to_string)
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names, ["v2", "v3b", "v3c", "v4", "v6"]);
+    for name in names {
+        let path = |suffix: &str| made.path().join(format!("{name}.{suffix}"));
+        support.check(&path("vaso"), &path("json"));
+    }
+}
+
+/// The codes of what `vaso info` finds.
+fn codes(path: &Path) -> Vec<String> {
+    let info: Value =
+        serde_json::from_str(&succeed(vaso(As::Me).args(["info", "--json"]).arg(path))).unwrap();
+    let findings = info["findings"].as_array().unwrap();
+    findings.iter().map(|f| f["code"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn what_a_crash_has_left_is_shown_as_sqlite_would_and_stays_as_it_is() {
+    let support = Support::new();
+    let made = support.made("hot");
+    let bytes = || -> Vec<(PathBuf, Vec<u8>)> {
+        let mut paths: Vec<PathBuf> = fs::read_dir(made.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        paths.sort();
+        paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    };
+    let before = bytes();
+    let mut seen = Vec::new();
+    for (name, code) in [
+        ("hot", None),
+        ("there", None),
+        ("gone", Some("journal-committed")),
+        ("log", None),
+        ("moved", Some("super-journal-moved")),
+    ] {
+        let path = made.path().join(format!("{name}.vaso"));
+        let found = codes(&path);
+        let of_journals = found.iter().find(|code| code.contains("journal")).map(String::as_str);
+        assert_eq!(of_journals, code, "{name}: {found:?}");
+        for who in everybody() {
+            let mount = Mount::new(who, &path, &[]);
+            seen.push((name, support.told(who, "seen", &mount.dir), mount.read("current.sqlite")));
+        }
+    }
+    assert_eq!(bytes(), before);
+    // Last, for it recovers the files themselves.
+    for (name, ours, bytes) in seen {
+        let path = made.path().join(format!("{name}.vaso"));
+        match name {
+            // Half of a transaction, which SQLite finds damaged too: the stored bytes are shown, and it is told.
+            "moved" => {
+                assert!(bytes == fs::read(&path).unwrap());
+                assert_eq!(support.told(As::Me, "real", &path), None);
+            }
+            _ => {
+                let theirs = support.told(As::Me, "real", &path).unwrap_or_else(|| panic!("{name}"));
+                assert_eq!(ours, Some(theirs), "{name}");
+            }
+        }
+    }
+}
+
+/// Packs the entries of a ZIP file, or a file, anew and deflated, without one of them.
+const PACK: &str = "
+import sys, zipfile
+source, to, without = sys.argv[1:]
+packed = zipfile.ZipFile(to, 'w', zipfile.ZIP_DEFLATED)
+if zipfile.is_zipfile(source):
+    old = zipfile.ZipFile(source)
+    for entry in old.infolist():
+        if entry.filename != without:
+            packed.writestr(entry.filename, old.read(entry), zipfile.ZIP_DEFLATED)
+else:
+    packed.write(source, 'project.vaso')
+packed.close()
+";
+
+#[test]
+fn what_lies_in_a_zip_file_is_shown_the_same_packed_or_not_and_without_a_head() {
+    let support = Support::new();
+    let (databases, packages) = (data("databases.tar.xz"), data("packages.tar.xz"));
+    let work = folder();
+    let pack = |from: &Path, name: &str, without: &str| {
+        let to = work.path().join(name);
+        succeed(Command::new(PYTHON).args(["-c", PACK]).arg(from).arg(&to).arg(without));
+        to
+    };
+    let kind = |path: &Path| {
+        let info = succeed(vaso(As::Me).args(["info", "--json"]).arg(path));
+        let info: Value = serde_json::from_str(&info).unwrap();
+        ["kind", "current", "chosen_because"].map(|key| info[key].as_str().unwrap_or_default().to_string())
+    };
+    let v7 = databases.path().join("databases/v7.vaso");
+    let share = pack(&v7, "share.vasopack", "");
+    assert_eq!(kind(&share)[0], "share-zip");
+    support.check(&share, &v7.with_extension("vaso.json"));
+    let basic = packages.path().join("container/basic.vaso");
+    let truth = packages.path().join("truth/container__basic.vaso.json");
+    let deflated = pack(&basic, "deflated.vaso", "");
+    assert_eq!(kind(&deflated)[0], "container");
+    support.check(&deflated, &truth);
+    let headless = kind(&pack(&basic, "headless.vaso", "bundle/HEAD.json"));
+    assert_eq!(headless[..2], kind(&basic)[..2]);
+    assert!(headless[2].contains("HEAD.json is missing"), "{headless:?}");
+}
