@@ -110,6 +110,12 @@ pub fn folders(file: &File, paths: &[Vec<u8>], names: &mut Names) -> HashSet<Vec
     folders
 }
 
+/// The size that a label promises, as far as a file can have it.
+fn promised(label: &Label) -> u64 {
+    let size = label.reference.as_ref().map_or(0, |reference| reference.size);
+    u64::try_from(size).map_or(i64::MAX as u64, |size| size.min(i64::MAX as u64))
+}
+
 impl<'a> Layout<'a> {
     fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
         let builder = Builder::new(file.labels.len());
@@ -155,8 +161,12 @@ impl<'a> Layout<'a> {
         match label.kind() {
             Kind::Blob => {
                 let path = self.names.free([path, b".bin"].concat());
-                // What is not there has no size; to read it is an error.
-                let size = self.file.range(label).map_or(0, |range| range.end - range.start);
+                // What is not there has the size that it should have: of an empty file nobody would ever ask for
+                // the bytes, and be told that they are lost.
+                let size = match self.file.range(label) {
+                    Ok(range) => range.end - range.start,
+                    Err(_) => promised(label),
+                };
                 let leaf = Leaf { size, ..leaf(&Content::Bytes(Arc::from([])), n, self.place) };
                 self.leaf(&path, leaf)
             }
