@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::layout::Shape;
 use super::{Database, value};
 use crate::error::{Error, Result};
-use crate::tree::{Coded, Content, Then};
+use crate::tree::{Coded, Content};
 
 /// The longest piece that is kept for the next read.
 const KEPT: u64 = 4 << 20;
@@ -311,10 +311,6 @@ impl Coded for Pieces {
                 })
             }
         }
-    }
-
-    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
-        Some(then)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::{Database, glance};
 use crate::error::{Error, Result};
 use crate::finding::Findings;
-use crate::tree::{Cell, Coded, Content, Place, Table, Then};
+use crate::tree::{Cell, Coded, Content, Place, Table};
 
 /// The bytes of a database that `sql` makes.
 pub(super) fn made(sql: &str) -> Content {
@@ -55,9 +55,6 @@ impl Coded for Counted {
     }
     fn is_ready(&self, _: u64, _: usize) -> bool {
         true
-    }
-    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
-        Some(then)
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let before = self.bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);

@@ -26,6 +26,9 @@ use crate::tree::Then;
 pub const LEAD: u64 = 48;
 /// Pieces of a claim at the least: entering at a mark costs about half a piece.
 const CLAIM: u64 = 4;
+/// Waking a thread costs as much as decoding some kilobytes, so those who wait are told of so many pieces at once;
+/// unless the next one may take longer than decoding does.
+const TOGETHER: u64 = 4;
 /// Requests for neighbouring pieces come in any order, up to this distance.
 const DISORDER: u64 = 8;
 
@@ -291,7 +294,12 @@ impl Job {
         let mut position = None;
         while let Some(pieces) = self.flow.claim(self, position, index.as_deref()) {
             position = Some(pieces.end);
-            if self.stream.decode(pieces, |piece| self.flow.done(self, piece)).is_err() {
+            // The rest of a claim is told of with the next one.
+            let done = |piece: u64, may_wait: bool| {
+                let later = !may_wait && !(piece + 1).is_multiple_of(TOGETHER);
+                later || self.flow.done(self, piece)
+            };
+            if self.stream.decode(pieces, done).is_err() {
                 return;
             }
         }

@@ -5,8 +5,9 @@
 //! needs it. So a thread that is slow, or missing, costs time and nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -14,6 +15,9 @@ use crate::tree::Content;
 
 /// Jobs that may wait. Each holds a window or a piece of input, so this bounds memory, too.
 const QUEUE: usize = 16;
+/// How often the thread looks for more before it goes to sleep until it is woken.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -60,7 +64,7 @@ fn start() -> Option<SyncSender<Job>> {
     }
     let (jobs, work) = sync_channel::<Job>(QUEUE);
     let serve = move || {
-        for job in work {
+        while let Some(job) = next(&work) {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 log::error!("reading ahead has met a defect of this program; decoders read for themselves");
             }
@@ -73,6 +77,19 @@ fn start() -> Option<SyncSender<Job>> {
             None
         }
     }
+}
+
+/// The next job. While there is work, it is looked for now and then: so whoever has some is spared the system call
+/// that wakes a sleeper, which costs as much as decoding some kilobytes.
+fn next(work: &Receiver<Job>) -> Option<Job> {
+    for _ in 0..LOOKS {
+        match work.try_recv() {
+            Ok(job) => return Some(job),
+            Err(TryRecvError::Empty) => std::thread::sleep(BETWEEN_LOOKS),
+            Err(TryRecvError::Disconnected) => return None,
+        }
+    }
+    work.recv().ok()
 }
 
 /// Bytes that are read, or are going to be.
@@ -113,6 +130,14 @@ impl Turn {
 }
 
 impl Reading {
+    /// How many bytes are there already.
+    pub fn there(&self) -> usize {
+        match &*self.turn.state.lock() {
+            State::Read(buf, true) => buf.len(),
+            _ => 0,
+        }
+    }
+
     /// The room, and whether the bytes are in it. Waits where they are being read.
     pub fn finish(self) -> (Vec<u8>, bool) {
         let mut state = self.turn.state.lock();

@@ -71,6 +71,11 @@ pub trait Decoder: Send {
     /// Packed bytes that were not needed. Meaningful at the end of the stream.
     fn unused(&self) -> u64;
 
+    /// Packed bytes that it has in memory already.
+    fn in_memory(&self) -> usize {
+        0
+    }
+
     /// The checksum that stands behind the stream, where there is one. Known at its proper end.
     fn trailer(&self) -> Option<u32> {
         None
@@ -223,6 +228,10 @@ impl Decoder for Inflate {
 
     fn unused(&self) -> u64 {
         self.input.remaining()
+    }
+
+    fn in_memory(&self) -> usize {
+        self.input.in_memory()
     }
 
     fn trailer(&self) -> Option<u32> {

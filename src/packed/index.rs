@@ -17,10 +17,10 @@ use super::aside::Aside;
 use super::inflate::{Mark, WINDOW};
 use crate::store::{CacheFolder, RecordFile};
 
-/// Decoded bytes from one mark to the next. Measured on a recording of 512 MB (zlib-rs alone: 527 MB/s): every
-/// 256 KiB costs 5 % of the first pass and 12 % of the decoded size as index; 512 KiB 2 % and 6 %; 1 MiB 1 % and
-/// 3 %. With 512 KiB a mount on one core gives a thousand random places a second, and not more; hence less.
-pub const SPACING: u64 = 384 * 1024;
+/// Decoded bytes from one mark to the next. Measured on a recording of 512 MB: every 256 KiB costs 12 % of the decoded
+/// size as index, 512 KiB 6 %, 1 MiB 3 %; the first pass suffers from none of them, since another core writes. With
+/// 384 KiB a mount on one core gives a thousand random places a second, and not always; hence less.
+pub const SPACING: u64 = 256 * 1024;
 /// Out, input, bits, length of the window; the window follows.
 const HEAD: usize = 20;
 /// Bytes of a record.

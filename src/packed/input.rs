@@ -29,6 +29,8 @@ pub struct Input {
 impl Input {
     /// Big enough that the system calls do not show beside inflating, small enough to have dozens.
     const PIECE: u64 = 64 * 1024;
+    /// For who goes on for long: as much as is decoded while another thread gets to reading it.
+    const LARGE: u64 = 256 * 1024;
     /// Who has read so many pieces is going to read more: with an index, no place in the middle needs as many.
     const ROW: u32 = 6;
 
@@ -50,6 +52,11 @@ impl Input {
         self.end - self.next + (self.buf.len() - self.at) as u64
     }
 
+    /// How many bytes it can give without waiting for anybody.
+    pub fn in_memory(&self) -> usize {
+        self.buf.len() - self.at + self.ahead.as_ref().map_or(0, Reading::there)
+    }
+
     /// Goes on to the next piece.
     fn refill(&mut self) -> io::Result<()> {
         let there = self.ahead.take().is_some_and(|ahead| {
@@ -68,7 +75,7 @@ impl Input {
         self.pieces = self.pieces.saturating_add(1);
         if let Some(aside) = self.aside.as_ref().filter(|_| self.pieces >= Self::ROW && self.next < self.end)
         {
-            let len = self.piece.min(self.end - self.next) as usize;
+            let len = Self::LARGE.min(self.end - self.next) as usize;
             self.ahead = Some(aside.read(&self.content, self.next, std::mem::take(&mut self.spare), len));
         }
         Ok(())

@@ -50,10 +50,13 @@ impl Stream {
             let mut decoder = Box::new(inflate.marking(index.clone()));
             let position = from.mark.out.next_multiple_of(PIECE);
             // Up to the next piece nobody gets to see the bytes.
-            let mut skipped = vec![0; (position - from.mark.out) as usize];
-            let (made, failure) = fill(decoder.as_mut(), &mut skipped);
+            let mut unseen = self.shared.spare(PIECE as usize);
+            let bytes = Arc::get_mut(&mut unseen).expect("nobody else has it");
+            let skipped = (position - from.mark.out) as usize;
+            let (made, failure) = fill(decoder.as_mut(), &mut bytes[..skipped]);
+            self.shared.give_back(unseen);
             match failure.map(|e| self.refuse(e)) {
-                None if made == skipped.len() => return Ok(Cursor { entry, heavy, position, decoder }),
+                None if made == skipped => return Ok(Cursor { entry, heavy, position, decoder }),
                 // From the front it may be told what is wrong, and where.
                 None | Some(Error::Damaged { .. }) => {}
                 Some(other) => return Err(other),
@@ -96,14 +99,14 @@ impl Stream {
         }
     }
 
-    /// Decodes a row of pieces for whoever reads them soon. Tells `done` of each that is there, and goes on as
-    /// long as it says so.
-    pub(super) fn decode(&self, pieces: Range<u64>, done: impl Fn(u64) -> bool) -> Result<()> {
+    /// Decodes a row of pieces for whoever reads them soon. Tells `done` of each that is there, and whether the next
+    /// one may have to wait for its packed bytes; goes on as long as it says so.
+    pub(super) fn decode(&self, pieces: Range<u64>, done: impl Fn(u64, bool) -> bool) -> Result<()> {
         let mut next = pieces.start;
         while next < pieces.end {
             let Some(mut working) = self.shared.cursor(self, next * PIECE, pieces.end * PIECE)? else {
                 // Somebody else has decoded it.
-                if !done(next) {
+                if !done(next, true) {
                     return Ok(());
                 }
                 next += 1;
@@ -114,7 +117,7 @@ impl Stream {
                 self.advance(&mut cursor, next * PIECE, &working)?;
                 // Nobody waits for this cursor any more when those who wait for the piece are told.
                 working.at(cursor.position);
-                let go_on = done(next);
+                let go_on = done(next, cursor.decoder.in_memory() < PIECE as usize);
                 next += 1;
                 if cursor.position != next * PIECE || cursor.position == self.packed.size {
                     // The stream ends here: there is nothing to go on with.

@@ -41,7 +41,9 @@ pub trait Coded: Send + Sync + std::fmt::Debug {
 
     /// Calls `then` once these bytes are decoded, or will not be, if somebody is about to do so already; else
     /// gives it back.
-    fn when_ready(&self, offset: u64, len: usize, then: Then) -> Option<Then>;
+    fn when_ready(&self, _offset: u64, _len: usize, then: Then) -> Option<Then> {
+        Some(then)
+    }
 
     /// Fills `buf`, which ends within the stream, from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;

@@ -8,7 +8,7 @@ use super::pack;
 use super::value::Tensor;
 use crate::error::{Error, Result};
 use crate::store::Source;
-use crate::tree::{Coded, Then};
+use crate::tree::Coded;
 
 /// Packed elements, unpacked: a read costs the packed bytes of what it asks for.
 #[derive(Debug)]
@@ -53,10 +53,6 @@ impl Coded for Unpacked {
 
     fn is_ready(&self, _: u64, _: usize) -> bool {
         true
-    }
-
-    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
-        Some(then)
     }
 
     fn read_at(&self, offset: u64, mut buf: &mut [u8]) -> Result<()> {
@@ -142,10 +138,6 @@ impl Coded for Gathered {
 
     fn is_ready(&self, _: u64, _: usize) -> bool {
         true
-    }
-
-    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
-        Some(then)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
