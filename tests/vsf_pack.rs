@@ -285,7 +285,10 @@ fn what_no_file_can_show_is_refused_by_name() {
     put("cam/left/section.json", b"{}\n", "change the values in their own files");
     put("header.json", b"{}\n", "change the values in their own files");
     put("new/section.json", b"{\"my\": 1}", "change the values in their own files");
-    put("cam/left/note.x", b"\x12,\x34)", "cam");
+    // Text that would be read without its last byte.
+    refused("cam.left", "would not be read back", &|tree, _| {
+        tree.put("cam/left/note.x", b"\x12\x34,");
+    });
     refused("empty", "remove it", &|_, path| fs::create_dir(path).unwrap());
     refused("cam/left/link", "it is a link", &|tree, path| {
         std::os::unix::fs::symlink(tree.dir().join("header.json"), path).unwrap();

@@ -60,7 +60,8 @@ pub struct Part {
     pub json: Option<String>,
     /// The fields as the design writes them; a number stands for as many bytes that are in the files.
     pub stored: Option<Vec<Chunk>>,
-    /// Of each field, those within each other counted from front to back: its files, and the suffix of each.
+    /// Of each field, those within each other counted from front to back: its files, and the suffix of each; of one that
+    /// is a section its directory, as [`FOLDER`].
     pub files: Vec<Vec<(String, String)>>,
     /// Of each field that refers to a label: its name.
     pub refers: Vec<Option<String>>,
