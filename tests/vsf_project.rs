@@ -243,6 +243,34 @@ fn a_section_may_stand_in_another_ones_directory() {
     assert_eq!((&files["a/b/c~2"][..], &files["a.bin"][..]), (&b"true\n"[..], &b"blob"[..]));
 }
 
+/// A section within a field and a section of its own can have one path: both are there, in either order of labels.
+#[test]
+fn a_section_within_a_field_hides_no_other() {
+    use vaso::format::vsf::{Builder, Fields, Value, Width};
+    let number = |name: &str, n| {
+        let mut fields = Fields::new();
+        fields.add(name, &Value::Unsigned(Width::W3, n)).unwrap();
+        fields
+    };
+    let mut outer = number("own", 1);
+    outer.add_section("n", number("x", 2)).unwrap();
+    for order in [["a", "a.n"], ["a.n", "a"]] {
+        let mut builder = Builder::new();
+        for label in order {
+            let fields = if label == "a" { outer.clone() } else { number("y", 3) };
+            builder.section(label, fields).unwrap();
+        }
+        let folder = common::folder();
+        let path = folder.path().join("nested.vsf");
+        fs::write(&path, builder.to_bytes().unwrap()).unwrap();
+        let files = all(&path);
+        let value = |name: &str| files.get(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        assert_eq!(value("a/own").as_deref(), Some("1\n"), "{:?}", files.keys());
+        assert_eq!(value("a/n/y").as_deref(), Some("3\n"), "{:?}", files.keys());
+        assert_eq!(value("a/n~2/x").as_deref(), Some("2\n"), "{:?}", files.keys());
+    }
+}
+
 /// The time of the files is the one in the header, where there is one.
 #[test]
 fn files_bear_the_time_that_is_in_the_file() {

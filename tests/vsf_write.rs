@@ -319,6 +319,25 @@ fn a_signature_is_right_until_a_byte_changes() {
     every_change_is_seen(&file);
 }
 
+/// Who waits for a large file is told how far it is, hashing included.
+#[test]
+fn writing_tells_how_far_it_is() {
+    for (passes, sections) in [(1, None), (2, Some(false)), (3, Some(true))] {
+        let mut builder = Builder::new();
+        for name in ["a", "b"] {
+            builder.blob(name, vec![7; 3 << 20]).unwrap();
+        }
+        if let Some(sections) = sections {
+            builder.signed(SigningKey::from_bytes(&[7; 32]), sections);
+        }
+        let (mut told, mut file) = (vec![(0, passes * (6 << 20))], Vec::new());
+        builder.write_telling(&mut file, &mut |done, all| told.push((done, all))).unwrap();
+        assert!(told.windows(2).all(|w| w[0].0 <= w[1].0 && w[0].1 == w[1].1), "{told:?}");
+        assert!(told.len() > 2 && told.last().is_some_and(|(done, all)| done == all), "{told:?}");
+        assert!(told.iter().any(|(done, all)| *done > 0 && done < all) || passes == 1, "{told:?}");
+    }
+}
+
 fn widths() -> impl Strategy<Value = Width> {
     prop::sample::select(&Width::ALL[..])
 }
@@ -343,15 +362,27 @@ fn raw(len: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(byte, len)
 }
 
+/// Steps of the dimensions in an order of them that `order` picks; some of them lead to the same elements again.
+fn strides(shape: &[usize], mut order: u64) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..shape.len()).collect();
+    let mut strides = vec![0; shape.len()];
+    let mut step = 1;
+    while !left.is_empty() {
+        let dimension = left.remove((order % left.len() as u64) as usize);
+        order /= 5;
+        strides[dimension] = if order % 7 == 6 { 0 } else { step };
+        step *= shape[dimension].max(1);
+    }
+    strides
+}
+
 fn tensors() -> impl Strategy<Value = Value> {
     let shape = prop::collection::vec(0usize..5, 0..4);
-    (elements(), shape, any::<bool>()).prop_flat_map(|(element, shape, strided)| {
+    (elements(), shape, any::<Option<u64>>()).prop_flat_map(|(element, shape, order)| {
         let count = vsf::count_of(&shape).unwrap();
         let len = element.bytes_of(count).unwrap() as usize;
         raw(len).prop_map(move |data| {
-            // The first index fastest.
-            let step = |n: usize| shape[..n].iter().product::<usize>().max(1);
-            let strides = strided.then(|| (0..shape.len()).map(step).collect());
+            let strides = order.map(|order| strides(&shape, order));
             Value::Tensor(Tensor { element, shape: shape.clone(), strides, vector: false, data: bytes(data) })
         })
     })
@@ -367,18 +398,23 @@ fn packs() -> impl Strategy<Value = Value> {
 }
 
 fn sealeds() -> impl Strategy<Value = Value> {
-    let algorithm = prop_oneof![
-        Just(Algorithm::Unsaid),
-        prop::sample::select(&b"bespRH"[..]).prop_map(Algorithm::Letter)
-    ];
-    (algorithm, (1usize..80).prop_flat_map(raw), 0..3).prop_map(|(algorithm, data, what)| {
+    let letter = || prop::sample::select(&b"bespRH"[..]).prop_map(Algorithm::Letter);
+    let algorithm = prop_oneof![Just(Algorithm::Unsaid), letter()];
+    let any = (algorithm, (1usize..80).prop_flat_map(raw), 0..3).prop_map(|(algorithm, data, what)| {
         let sealed = Sealed { algorithm, data: bytes(data) };
         match what {
             0 => Value::Hash(sealed),
             1 => Value::Signature(sealed),
             _ => Value::Key(sealed),
         }
-    })
+    });
+    let code = (prop::sample::select(&b"am"[..]), letter(), (1usize..80).prop_flat_map(raw))
+        .prop_map(|(which, algorithm, data)| Value::Mac(which, Sealed { algorithm, data: bytes(data) }));
+    let sha = prop::sample::select(&[(b'2', 32), (b'5', 64)][..]).prop_flat_map(|(digit, len)| {
+        raw(len)
+            .prop_map(move |data| Value::Hash(Sealed { algorithm: Algorithm::Sha(digit), data: bytes(data) }))
+    });
+    prop_oneof![4 => any, 1 => code, 1 => sha]
 }
 
 fn times() -> impl Strategy<Value = Value> {
@@ -386,6 +422,16 @@ fn times() -> impl Strategy<Value = Value> {
         any::<i128>().prop_map(EagleTime::seconds),
         any::<i64>().prop_map(|n| EagleTime::seconds(n.into())),
         (-1e300..1e300).prop_map(EagleTime::fraction),
+        (-1e30f32..1e30).prop_map(|n| EagleTime {
+            count: Count::F5(n),
+            unit: Unit::Seconds,
+            mark: Mark::Design,
+        }),
+        (widths(), any::<u128>()).prop_map(|(w, n)| EagleTime {
+            count: Count::Unsigned(w, n >> (128 - w.bits())),
+            unit: Unit::Seconds,
+            mark: Mark::Typed,
+        }),
         (widths(), any::<i128>()).prop_map(|(w, n)| EagleTime {
             count: Count::Signed(w, w.sign_extend(n as u128)),
             unit: Unit::Oscillations,
@@ -393,6 +439,15 @@ fn times() -> impl Strategy<Value = Value> {
         }),
     ]
     .prop_map(Value::Time)
+}
+
+/// Colours and addresses, which are kept as they are.
+fn colours() -> impl Strategy<Value = Value> {
+    const KINDS: [(&[u8], usize); 7] =
+        [(b"ru", 3), (b"re", 1), (b"rr", 0), (b"rcb", 0), (b"ni", 4), (b"np", 2), (b"nm", 6)];
+    prop::sample::select(&KINDS[..]).prop_flat_map(|(marker, len)| {
+        raw(len).prop_map(move |data| Value::Opaque(bytes([marker, &data[..]].concat())))
+    })
 }
 
 fn values() -> impl Strategy<Value = Value> {
@@ -417,11 +472,14 @@ fn values() -> impl Strategy<Value = Value> {
         spirix,
         times(),
         (0usize..300).prop_flat_map(raw).prop_map(|d| Value::Name(bytes(d))),
-        (0usize..300).prop_flat_map(raw).prop_map(|d| Value::Ascii(b'l', bytes(d))),
-        (any::<u8>(), (0usize..40).prop_flat_map(raw)).prop_map(|(code, d)| {
-            Value::Wrapped(Wrapped { code, bits: d.len() as u64 * 8, data: bytes(d) })
+        (prop::sample::select(&b"la"[..]), (0usize..300).prop_flat_map(raw))
+            .prop_map(|(letter, d)| Value::Ascii(letter, bytes(d))),
+        (any::<u8>(), (0usize..40).prop_flat_map(raw), 0u64..8).prop_map(|(code, d, spare)| {
+            let bits = (d.len() as u64 * 8).saturating_sub(spare);
+            Value::Wrapped(Wrapped { code, bits, data: bytes(d) })
         }),
         any::<u64>().prop_map(Value::World),
+        colours(),
         tensors(),
         packs(),
         sealeds(),
@@ -433,7 +491,10 @@ fn names() -> impl Strategy<Value = String> {
 }
 
 fn trees() -> impl Strategy<Value = Vec<(String, Tree)>> {
-    let leaf = prop::collection::vec(values(), 0..3).prop_map(Tree::Values);
+    let leaf = prop_oneof![
+        8 => prop::collection::vec(values(), 0..3).prop_map(Tree::Values),
+        1 => any::<usize>().prop_map(Tree::Reference),
+    ];
     let node = leaf.prop_recursive(4, 24, 4, |inner| {
         prop::collection::vec((names(), inner), 0..4).prop_map(Tree::Fields)
     });
@@ -444,20 +505,23 @@ fn trees() -> impl Strategy<Value = Vec<(String, Tree)>> {
 enum Tree {
     Values(Vec<Value>),
     Fields(Vec<(String, Tree)>),
+    /// To one of the sections, by its number among them.
+    Reference(usize),
 }
 
-fn fields_of(tree: &[(String, Tree)]) -> Fields {
+fn fields_of(tree: &[(String, Tree)], sections: &[&String]) -> Fields {
     let mut fields = Fields::new();
     for (name, tree) in tree {
         match tree {
             Tree::Values(values) => fields.add_all(name, values, None).unwrap(),
-            Tree::Fields(inner) => fields.add_section(name, fields_of(inner)).unwrap(),
+            Tree::Fields(inner) => fields.add_section(name, fields_of(inner, sections)).unwrap(),
+            Tree::Reference(n) => fields.add_reference(name, sections[n % sections.len()]).unwrap(),
         };
     }
     fields
 }
 
-fn check_tree(tree: &[(String, Tree)], section: &Section, input: &[u8]) {
+fn check_tree(tree: &[(String, Tree)], section: &Section, file: &vsf::File, input: &[u8]) {
     assert_eq!(section.rest, None);
     assert_eq!(section.fields.len(), tree.len());
     for ((name, tree), field) in tree.iter().zip(&section.fields) {
@@ -468,9 +532,14 @@ fn check_tree(tree: &[(String, Tree)], section: &Section, input: &[u8]) {
                 assert_eq!(format!("{read:?}"), format!("{values:?}"));
             }
             Tree::Fields(inner) => match &field.values[..] {
-                [Item { value: Value::Section(nested), .. }] => check_tree(inner, nested, input),
+                [Item { value: Value::Section(nested), .. }] => check_tree(inner, nested, file, input),
                 other => panic!("{other:?}"),
             },
+            Tree::Reference(n) => {
+                let label = &file.labels[n % file.labels.len()];
+                assert_eq!(field.reference(), label.reference);
+                assert!(label.reference.is_some());
+            }
         }
     }
 }
@@ -485,9 +554,10 @@ proptest! {
         seal in 0..3,
     ) {
         let mut builder = Builder::new();
+        let names: Vec<&String> = sections.keys().collect();
         for (name, section) in &sections {
             match section {
-                Ok(tree) => builder.section(name, fields_of(tree)).unwrap(),
+                Ok(tree) => builder.section(name, fields_of(tree, &names)).unwrap(),
                 Err(blob) => builder.blob(name, blob.clone()).unwrap(),
             };
         }
@@ -507,7 +577,7 @@ proptest! {
                 Ok(tree) => {
                     let body = file.section(&written, label).unwrap();
                     prop_assert_eq!(file.oddities(label, &body), []);
-                    check_tree(tree, &body.section, &written);
+                    check_tree(tree, &body.section, &file, &written);
                 }
                 Err(blob) => {
                     let range = file.range(label).unwrap();
@@ -517,6 +587,34 @@ proptest! {
         }
         if seal == 0 {
             prop_assert!(rebuild(&written).to_bytes().unwrap() == written, "write, read, write");
+        }
+    }
+
+    /// Text without its codebook does not say where it ends: what reads back otherwise is refused.
+    #[test]
+    fn coded_text_is_read_as_it_was_written_or_refused(
+        texts in prop::collection::vec((0u64..40, any::<u8>(), any::<[u8; 120]>()), 1..4),
+        between in values(),
+    ) {
+        let text = |(chars, longer, noise): &(u64, u8, [u8; 120])| {
+            let (least, most) = ((3 * chars).div_ceil(8), 3 * chars);
+            let len = least + u64::from(*longer) % (most - least + 1);
+            Value::Text(*chars, bytes(&noise[..len as usize]))
+        };
+        let mut values: Vec<Value> = texts.iter().map(text).collect();
+        values.push(between);
+        let mut fields = Fields::new();
+        for value in &values {
+            fields.add_all("v", std::slice::from_ref(value), None).unwrap();
+        }
+        let mut builder = Builder::new();
+        if builder.section("s", fields).is_ok() {
+            let written = builder.to_bytes().unwrap();
+            let file = vsf::open(&written).unwrap();
+            let section = file.section(&written, &file.labels[0]).unwrap().section;
+            let read: Vec<Value> =
+                section.fields.iter().map(|f| loaded(&f.values[0].value, &written)).collect();
+            prop_assert_eq!(format!("{read:?}"), format!("{values:?}"));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,7 +24,9 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 
 /// A name for standard output: as it is for a program, harmless for a terminal.
 pub fn name(bytes: &[u8]) -> Cow<'_, [u8]> {
-    if !io::stdout().is_terminal() {
+    // Asked once: there may be a million names.
+    static TERMINAL: OnceLock<bool> = OnceLock::new();
+    if !TERMINAL.get_or_init(|| io::stdout().is_terminal()) {
         return Cow::Borrowed(bytes);
     }
     Cow::Owned(plain(&String::from_utf8_lossy(bytes)).into_owned().into_bytes())

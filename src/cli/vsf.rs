@@ -93,7 +93,14 @@ fn unpack(file: &Path, dir: &Path) -> Result<Exit> {
 }
 
 fn pack(dir: &Path, file: &Path) -> Result<Exit> {
-    write(&vsf::assemble(dir)?, file, 0o644, None)?;
+    // Before minutes of work for nothing.
+    if file.symlink_metadata().is_ok() {
+        return Err(cp::cannot_write(file, io::ErrorKind::AlreadyExists.into()));
+    }
+    let mut progress = output::Progress::new("comparing");
+    let builder = vsf::assemble(dir, &mut |done, all| progress.at(done, all))?;
+    drop(progress);
+    write(&builder, file, 0o644, None, |packed| vsf::compare(dir, packed))?;
     Ok(Exit::Done)
 }
 
@@ -102,49 +109,36 @@ fn sign(file: &Path, key: &Path, output: Option<&Path>) -> Result<Exit> {
     let source = Source::open(Arc::new(Location::find(file)?))?;
     let builder = vsf::signed(&source, key)?;
     if let Some(output) = output {
-        write(&builder, output, 0o644, None)?;
+        write(&builder, output, 0o644, None, |_| Ok(()))?;
         return Ok(Exit::Done);
     }
     let path = source.path();
     let mode = File::open(path).and_then(|file| file.metadata()).map_err(|e| Error::io("open", path, e))?;
-    write(&builder, path, mode.permissions().mode() & 0o777, Some(&source))?;
+    write(&builder, path, mode.permissions().mode() & 0o777, Some(&source), |_| Ok(()))?;
     Ok(Exit::Done)
 }
 
-/// Writes a file under its name, which nobody has, or the file of `old`, which stays under another.
-fn write(builder: &Builder, path: &Path, mode: u32, old: Option<&Source>) -> Result<()> {
+/// Writes a file under its name, which nobody has, or the file of `old`, which stays under another. `check` looks at it
+/// before it gets its name.
+fn write(
+    builder: &Builder,
+    path: &Path,
+    mode: u32,
+    old: Option<&Source>,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let cannot = |e: io::Error| from_io(e, |e| cp::cannot_write(path, e));
     let target = match old {
         None => Target::create(path),
         Some(_) => Target::replacing(path),
     };
-    let all = builder.size().map_err(cannot)?;
-    let mut counted =
-        Counted { target: target.map_err(cannot)?, progress: output::Progress::new("writing"), done: 0, all };
-    builder.write(&mut counted).map_err(cannot)?;
-    drop(counted.progress);
+    let mut target = target.map_err(cannot)?;
+    let mut progress = output::Progress::new("writing");
+    builder.write_telling(&mut target, &mut |done, all| progress.at(done, all)).map_err(cannot)?;
+    drop(progress);
+    check(target.written())?;
     if let Some(old) = old {
         old.check()?;
     }
-    counted.target.finish(mode, SystemTime::now()).map_err(cannot)
-}
-
-struct Counted {
-    target: Target,
-    progress: output::Progress,
-    done: u64,
-    all: u64,
-}
-
-impl Write for Counted {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = self.target.write(buf)?;
-        self.done += n as u64;
-        self.progress.at(self.done, self.all);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.target.flush()
-    }
+    target.finish(mode, SystemTime::now()).map_err(cannot)
 }

@@ -46,6 +46,11 @@ impl Target {
         Ok(Target { file, part, path: path.to_path_buf(), replaces, finished: false })
     }
 
+    /// Where the bytes are that were written so far, to be looked at before they get their name.
+    pub fn written(&self) -> &Path {
+        &self.part
+    }
+
     /// Gives the file its mode, time and name. It is durable when this returns.
     pub fn finish(mut self, mode: u32, time: SystemTime) -> io::Result<()> {
         self.file.set_permissions(Permissions::from_mode(mode))?;

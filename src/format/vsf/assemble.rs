@@ -4,19 +4,19 @@
 //! that says the same. Every file becomes a value, or the whole is refused and told which one cannot: nothing is
 //! left out, and of two files that say the same thing twice, differing ones are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::arrange::array;
 use super::build::{Builder, Fields, is_name};
-use super::element::Element;
+use super::found::{Files, Found, find, refuse};
 use super::input::Input;
 use super::names::unescaped;
-use super::npy::{self, Head};
 use super::record::{self, Part, Record};
-use super::supply::{Joint, OnDisk, Packing, Swapped, same};
-use super::value::{Data, Field, Packed, Section, Tensor, Value, Wrapped, count_of};
-use super::{MAX_DEPTH, MAX_RANK, rewrite, text};
+use super::supply::{Joint, OnDisk, same};
+use super::value::{Data, Field, Packed, Section, Tensor, Value, Wrapped};
+use super::{rewrite, text};
 use crate::error::{Error, Result};
 
 /// The longest text, and the longest head of an array.
@@ -25,18 +25,13 @@ const MAX_TEXT: u64 = 64 << 20;
 /// The longest record.
 const MAX_RECORD: u64 = 1 << 30;
 
-/// Tensors in neither order of indices are put in theirs up to here.
-const MAX_SCATTER: u64 = 1 << 30;
-
-type Files = BTreeMap<String, Arc<OnDisk>>;
-
-fn refuse(path: &str, why: impl std::fmt::Display) -> Error {
-    Error::Refused(format!("cannot pack {path}: {why}"))
-}
-
-/// A builder of the file that the directory makes.
-pub fn assemble(dir: &Path) -> Result<Builder> {
-    let mut files = find(dir)?;
+/// A builder of the file that the directory makes. What is there twice is compared; `progress` is told how many bytes
+/// were, of all.
+pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Builder> {
+    let Found { mut files, folders } = find(dir)?;
+    if files.is_empty() {
+        return Err(Error::Refused(format!("cannot pack {}: there are no files in it", dir.display())));
+    }
     let record = match files.remove(record::NAME) {
         Some(file) => Record::parse(&file.load(MAX_RECORD)?)?,
         None => Record::default(),
@@ -44,7 +39,15 @@ pub fn assemble(dir: &Path) -> Result<Builder> {
     if let Some(why) = record.cannot.first() {
         return Err(refuse("this tree", format!("{why}; the file that it was unpacked from has it")));
     }
-    let mut pack = Pack { files, record: &record, sections: Vec::new(), builder: Builder::new() };
+    check_derived("header.json", files.remove("header.json"), record.header.as_deref())?;
+    let all = files.iter().filter(|(path, _)| path.ends_with(".packed")).map(|(_, file)| file.size()).sum();
+    let mut done = 0;
+    let mut tell = |bytes| {
+        done += bytes;
+        progress(done.min(all), all);
+    };
+    let (sections, builder) = (Vec::new(), Builder::new());
+    let mut pack = Pack { files, folders, record: &record, sections, builder, tell: &mut tell };
     if record.in_bytes {
         pack.builder.header_length_in_bytes();
     }
@@ -55,42 +58,32 @@ pub fn assemble(dir: &Path) -> Result<Builder> {
     pack.finish()
 }
 
-/// All files below `dir`, by their paths in it.
-fn find(dir: &Path) -> Result<Files> {
-    let mut files = Files::new();
-    let mut pending = vec![(dir.to_path_buf(), String::new(), 0)];
-    while let Some((folder, prefix, depth)) = pending.pop() {
-        let failed = |e| Error::io("read the directory", &folder, e);
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            let shown = format!("{prefix}{}", name.to_string_lossy());
-            if name.to_str().is_none() {
-                return Err(refuse(&shown, "its name is not UTF-8"));
-            }
-            let kind = entry.file_type().map_err(failed)?;
-            match () {
-                () if kind.is_dir() && depth >= MAX_DEPTH => {
-                    return Err(refuse(&shown, "more than 64 directories within each other"));
-                }
-                () if kind.is_dir() => pending.push((entry.path(), format!("{shown}/"), depth + 1)),
-                () if kind.is_file() => {
-                    let file = OnDisk::find(&entry.path())?;
-                    files.insert(shown, Arc::new(file));
-                }
-                () => return Err(refuse(&shown, "it is neither a file nor a directory")),
-            }
+/// What is made from the values says nothing of its own: it is as it was made, or at least looks like it.
+fn check_derived(path: &str, file: Option<Arc<OnDisk>>, recorded: Option<&str>) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let bytes = file.load(MAX_TEXT)?;
+    let made = match recorded {
+        Some(hash) => blake3::hash(&bytes).to_hex().as_str() == hash,
+        None => {
+            let json: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+            let list = |key| json.as_ref().is_some_and(|json| json.get(key).is_some_and(|v| v.is_array()));
+            list("fields") || list("labels")
         }
-    }
-    Ok(files)
+    };
+    let why = "files of this name are made from the values, and this one says something else; remove it, and \
+               change the values in their own files";
+    if made { Ok(()) } else { Err(refuse(path, why)) }
 }
 
 struct Pack<'a> {
     /// Those that no value was made of yet.
     files: Files,
+    folders: BTreeSet<String>,
     record: &'a Record,
     sections: Vec<(String, Made)>,
     builder: Builder,
+    /// Is told of bytes that were compared.
+    tell: &'a mut dyn FnMut(u64),
 }
 
 /// What a label becomes.
@@ -107,8 +100,8 @@ struct Left<'a> {
 
 impl Pack<'_> {
     fn known(&mut self, part: &Part) -> Result<()> {
-        // Derived, and no value.
-        self.files.remove(&format!("{}/section.json", part.path));
+        let derived = format!("{}/section.json", part.path);
+        check_derived(&derived, self.files.remove(&derived), part.json.as_deref())?;
         let made = match part.fields()? {
             None => self.files.remove(&part.path).map(Made::Bytes),
             Some(recorded) => {
@@ -142,7 +135,12 @@ impl Pack<'_> {
             let unfit = |unfit| refuse(files.first().map_or(&name, |(path, _)| path), unfit);
             if let [super::Item { value: Value::Section(inner), .. }] = &field.values[..] {
                 let inner = self.fields(&inner.fields, left)?;
-                fields.add_section(&name, inner).map_err(unfit)?;
+                let is_there =
+                    |(path, kind): &(String, String)| kind == record::FOLDER && self.folders.contains(path);
+                // One whose directory was deleted is deleted.
+                if files.iter().any(is_there) {
+                    fields.add_section(&name, inner).map_err(unfit)?;
+                }
                 continue;
             }
             // One whose files were all deleted is deleted.
@@ -153,6 +151,11 @@ impl Pack<'_> {
                 self.check_reference(field, files, label)?;
                 fields.add_reference(&name, label).map_err(unfit)?;
                 continue;
+            }
+            let place = |item: &super::Item| matches!(item.value, Value::Number(b'o' | b'b' | b'n', _));
+            if field.values.iter().any(place) {
+                // Where that lies in the new file, nobody knows.
+                return Err(refuse(record::NAME, "it refers to places without a section; delete it"));
             }
             let mut supply = Joint::default();
             let values = self.values(field, files, &mut supply)?;
@@ -183,7 +186,7 @@ impl Pack<'_> {
                     (_, Some(part)) => self.files.get(&part.path),
                     _ => None,
                 };
-                there.map_or(Ok(false), |there| same((there.as_ref(), 0), (file.as_ref(), 0)))?
+                there.map_or(Ok(false), |there| same((there.as_ref(), 0), (file.as_ref(), 0), &mut |_| ()))?
             }
             _ => {
                 let said = field.reference().map(|r| {
@@ -241,7 +244,8 @@ impl Pack<'_> {
         let version = self.record.version;
         let shown: Option<Vec<Vec<u8>>> =
             items.iter().map(|item| super::show::line(&item.value, version)).collect();
-        if items.is_empty() && bytes.is_empty() {
+        // A name without a value is an empty file.
+        if bytes.is_empty() {
             return Ok(Vec::new());
         }
         if shown.is_some_and(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat() == bytes) {
@@ -290,10 +294,9 @@ impl Pack<'_> {
             Value::Signature(old) => Value::Signature(sealed(old, data())),
             Value::Key(old) => Value::Key(sealed(old, data())),
             Value::Mac(letter, old) => Value::Mac(*letter, sealed(old, data())),
-            Value::Text(chars, old) => {
-                same_size(old)?;
-                Value::Text(*chars, data())
-            }
+            // In memory, since where they end shows only in reading them.
+            Value::Text(chars, _) => Value::Text(*chars, Data::Bytes(file.load(MAX_TEXT)?)),
+            Value::Opaque(_) => Value::Opaque(Data::Bytes(file.load(MAX_TEXT)?)),
             Value::Wrapped(old) => {
                 let bits = if old.data.len() == size { old.bits } else { size * 8 };
                 Value::Wrapped(Wrapped { code: old.code, bits, data: data() })
@@ -306,7 +309,6 @@ impl Pack<'_> {
                 same_size(&old.data)?;
                 Value::Packed(Packed { data: data(), ..old.clone() })
             }
-            Value::Opaque(_) => Value::Opaque(data()),
             _ => return Err(refuse(path, "the record has another type; delete it")),
         })
     }
@@ -322,7 +324,7 @@ impl Pack<'_> {
                 let mut made = Joint::default();
                 let value = array(path, meant, Some(recorded), &mut made)?;
                 let shape = matches!(&value, Value::Packed(new) if new.shape == old.shape);
-                if !shape || !same((&made, 0), (stored.as_ref(), 0))? {
+                if !shape || !same((&made, 0), (stored.as_ref(), 0), self.tell)? {
                     return Err(differ());
                 }
                 self.one(twin, "", stored, recorded, supply)
@@ -342,49 +344,71 @@ impl Pack<'_> {
 
     /// Files that no record knows.
     fn others(&mut self) -> Result<()> {
-        for (path, file) in std::mem::take(&mut self.files) {
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            // They say what the values say.
-            if name == "section.json" || path == "header.json" {
+        let files = std::mem::take(&mut self.files);
+        let within = self.record.labels.iter().flat_map(|part| part.files.iter().flatten());
+        let within: HashSet<&str> =
+            within.filter(|(_, kind)| kind == record::FOLDER).map(|(path, _)| path.as_str()).collect();
+        for (path, file) in &files {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            if folder
+                .match_indices('/')
+                .map(|(at, _)| at)
+                .chain([folder.len()])
+                .any(|at| within.contains(&folder[..at]))
+            {
+                let why = "a section within a field has only what the record knows; move it out of there";
+                return Err(refuse(path, why));
+            }
+            if name == "section.json" {
+                check_derived(path, Some(file.clone()), None)?;
                 continue;
             }
             let stem = |suffix: &str| name.strip_suffix(suffix);
             let label = String::from_utf8_lossy(&unescaped(folder.as_bytes())).into_owned();
             let joined = |stem: &str| if folder.is_empty() { stem.into() } else { format!("{label}.{stem}") };
             if let Some(stem) = stem(".bin") {
-                self.sections.push((joined(stem), Made::Bytes(file)));
+                self.sections.push((joined(stem), Made::Bytes(file.clone())));
                 continue;
             }
             if folder.is_empty() {
-                return Err(refuse(&path, "values are in sections: move it into a directory"));
+                return Err(refuse(path, "values are in sections: move it into a directory"));
             }
             let mut supply = Joint::default();
             let (name, values) = match stem(".npy") {
-                Some(stem) => (stem, vec![array(&path, file, None, &mut supply)?]),
-                None if file.size() == 0 => (name, Vec::new()),
-                None => {
-                    let bytes = file.load(MAX_TEXT)?;
-                    (name, vec![text::infer(bytes.strip_suffix(b"\n").unwrap_or(&bytes))])
+                Some(stem) => (stem, vec![unrecorded_array(path, file, &files, &mut supply, self.tell)?]),
+                // Goes with the array of its name, or is refused.
+                None if name.ends_with(".packed") => {
+                    let array = format!("{}.npy", path.strip_suffix(".packed").unwrap_or(path));
+                    if !files.contains_key(&array) {
+                        let why = "nothing says its shape and bits: keep the .npy beside it, or the record";
+                        return Err(refuse(path, why));
+                    }
+                    continue;
                 }
+                None => (name, unrecorded_text(path, file)?),
             };
             if !is_name(name) {
                 let why = "names are words of a-z, 0-9 and _ that begin with a letter";
-                return Err(refuse(&path, format!("{why}, and the suffixes .npy and .bin are known")));
+                return Err(refuse(path, format!("{why}, and the suffixes .npy and .bin are known")));
             }
             let supply: Arc<dyn Input> = Arc::new(supply);
-            let section =
-                self.sections.iter_mut().find(|(n, made)| *n == label && matches!(made, Made::Fields(_)));
-            let fields = match section {
-                Some((_, Made::Fields(fields))) => fields,
-                _ => {
-                    self.sections.push((label, Made::Fields(Fields::new())));
-                    let Some((_, Made::Fields(fields))) = self.sections.last_mut() else { unreachable!() };
-                    fields
-                }
-            };
-            fields.add_all(name, &values, Some(&supply)).map_err(|unfit| refuse(&path, unfit))?;
+            let fields = self.section_of(label);
+            fields.add_all(name, &values, Some(&supply)).map_err(|unfit| refuse(path, unfit))?;
         }
         Ok(())
+    }
+
+    /// The fields of a section, which is begun if it is new.
+    fn section_of(&mut self, label: String) -> &mut Fields {
+        let made = |(name, made): &(String, Made)| *name == label && matches!(made, Made::Fields(_));
+        let at = self.sections.iter().position(made).unwrap_or_else(|| {
+            self.sections.push((label, Made::Fields(Fields::new())));
+            self.sections.len() - 1
+        });
+        match &mut self.sections[at].1 {
+            Made::Fields(fields) => fields,
+            Made::Bytes(_) => unreachable!("its position is that of fields"),
+        }
     }
 
     fn finish(mut self) -> Result<Builder> {
@@ -402,130 +426,43 @@ impl Pack<'_> {
     }
 }
 
-/// An array as what was recorded, or as the tensor that it is.
-fn array(path: &str, file: Arc<OnDisk>, recorded: Option<&Value>, supply: &mut Joint) -> Result<Value> {
-    let mut start = vec![0; file.size().min(1 << 20) as usize];
-    file.read_at(0, &mut start)?;
-    let no_array = || refuse(path, "it is no array of numbers that a tensor can hold");
-    let head = npy::parse(&start).ok_or_else(no_array)?;
-    let count = count_of(&head.shape).filter(|_| head.shape.len() as u64 <= MAX_RANK);
-    let width = if head.element == Element::Bool { 1 } else { head.element.bits() / 8 };
-    let bytes = count.and_then(|n| n.checked_mul(width)).ok_or_else(no_array)?;
-    if file.size() - head.len != bytes {
-        return Err(refuse(path, format!("{bytes} bytes of elements are promised, and it has others")));
-    }
-    let count = count.unwrap_or(0);
-    let file: Arc<dyn Input> = file;
-    if let Some(Value::Packed(old)) = recorded {
-        let expected = npy::unpacked(old.bits).map(|(_, width)| width as u64);
-        let integers = matches!(head.element, Element::Unsigned(_)) && expected == Some(width);
-        if !integers || head.fortran || (width > 1 && head.swap == 1) {
-            return Err(refuse(path, "it was of little-endian unsigned integers in the order of rows"));
-        }
-        let bits = old.bits.into();
-        let packing = Packing { inner: file, from: head.len, width, bits, count };
-        let data = supply.add(Arc::new(packing), 0);
-        return Ok(Value::Packed(Packed { shape: head.shape, data, ..old.clone() }));
-    }
-    let (element, old) = match recorded {
-        // NumPy has one type for all elements of 16 bytes that are no complex numbers.
-        Some(Value::Tensor(old)) if npy::dtype(old.element) == npy::dtype(head.element) => {
-            (old.element, Some(old).filter(|old| old.shape == head.shape && old.is_within()))
-        }
-        _ => (head.element, None),
-    };
-    let input: Arc<dyn Input> = match (element, head.swap) {
-        (Element::Bool, _) => Arc::new(Packing { inner: file, from: head.len, width: 1, bits: 1, count }),
-        (_, 1) => Arc::new(Tail(file, head.len)),
-        (_, width) => Arc::new(Swapped { inner: file, from: head.len, width }),
-    };
-    tensor(path, element, &head, old, input, supply).map(Value::Tensor)
-}
-
-/// An input from a byte on.
-struct Tail(Arc<dyn Input>, u64);
-
-impl Input for Tail {
-    fn size(&self) -> u64 {
-        self.0.size() - self.1
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_at(self.1 + offset, buf)
-    }
-}
-
-fn tensor(
+/// An array that no record knows: a tensor, or packed elements if what they are stored as lies beside it.
+fn unrecorded_array(
     path: &str,
-    element: Element,
-    head: &Head,
-    old: Option<&Tensor>,
-    input: Arc<dyn Input>,
+    file: &Arc<OnDisk>,
+    files: &Files,
     supply: &mut Joint,
-) -> Result<Tensor> {
-    let shape = head.shape.clone();
-    let made = |strides, data| Tensor { element, shape: shape.clone(), strides, vector: false, data };
-    let recorded = old.and_then(|old| Some((super::arrays::order(old), old.strides.clone()?)));
-    use super::arrays::Order;
-    match recorded {
-        Some((Order::Rows, strides)) if !head.fortran => {
-            return Ok(made(Some(strides), supply.add(input, 0)));
+    tell: &mut dyn FnMut(u64),
+) -> Result<Value> {
+    let stored = format!("{}.packed", path.strip_suffix(".npy").unwrap_or(path));
+    let Some(stored) = files.get(&stored) else { return array(path, file.clone(), None, supply) };
+    for bits in 1..=64 {
+        let shape = Vec::new();
+        let packed = Packed { bits, shape, design: true, data: Data::Bytes(Vec::new()) };
+        let mut made = Joint::default();
+        let fits = |value: &Value| matches!(value, Value::Packed(p) if p.data.len() == stored.size());
+        let Ok(value) = array(path, file.clone(), Some(&Value::Packed(packed)), &mut made) else { continue };
+        // Elements that need more bits than that are no packed ones.
+        if fits(&value) && same((&made, 0), (stored.as_ref(), 0), tell).unwrap_or(false) {
+            let Value::Packed(packed) = value else { continue };
+            return Ok(Value::Packed(Packed { data: supply.add(stored.clone(), 0), ..packed }));
         }
-        Some((Order::Columns, strides)) if head.fortran => {
-            return Ok(made(Some(strides), supply.add(input, 0)));
-        }
-        Some((Order::Other, strides)) if !head.fortran && input.size() <= MAX_SCATTER => {
-            if let Some(stored) = scatter(element, &shape, &strides, input.as_ref())? {
-                return Ok(made(Some(strides), supply.add(Arc::new(stored), 0)));
-            }
-        }
-        _ => {}
     }
-    if !head.fortran {
-        return Ok(made(None, supply.add(input, 0)));
-    }
-    if element == Element::Bool {
-        return Err(refuse(path, "truth values have to be in the order of rows"));
-    }
-    // The first index is the fastest.
-    let mut step = 1usize;
-    let mut strides = Vec::with_capacity(shape.len());
-    for length in &shape {
-        strides.push(step);
-        step = step.saturating_mul((*length).max(1));
-    }
-    Ok(made(Some(strides), supply.add(input, 0)))
+    Err(refuse(path, "the .packed beside it says something else; delete the one that is wrong"))
 }
 
-/// Elements where the strides want them; `None` where two that differ would share a place. What no index leads to is
-/// zero.
-fn scatter(
-    element: Element,
-    shape: &[usize],
-    strides: &[usize],
-    input: &dyn Input,
-) -> Result<Option<Vec<u8>>> {
-    let width = (element.bits() / 8) as usize;
-    let mut view = vec![0; input.size() as usize];
-    input.read_at(0, &mut view)?;
-    let mut stored = vec![0; view.len()];
-    let mut written = vec![false; view.len() / width.max(1)];
-    let mut index = vec![0; shape.len()];
-    for one in view.chunks_exact(width.max(1)) {
-        let place: usize = index.iter().zip(strides).map(|(i, s)| i * s).sum();
-        let Some(to) = stored.get_mut(place * width..(place + 1) * width) else { return Ok(None) };
-        if written[place] && to != one {
-            return Ok(None);
-        }
-        to.copy_from_slice(one);
-        written[place] = true;
-        for (at, length) in index.iter_mut().zip(shape).rev() {
-            *at += 1;
-            if *at < *length {
-                break;
-            }
-            *at = 0;
-        }
+/// What a file without a known suffix says; one that is empty is a name without a value.
+fn unrecorded_text(path: &str, file: &OnDisk) -> Result<Vec<Value>> {
+    if file.size() == 0 {
+        return Ok(Vec::new());
     }
-    Ok(Some(stored))
+    if [".x", ".raw", ".wrapped", ".rest"].iter().any(|suffix| path.ends_with(suffix)) {
+        let why = "nothing says what its bytes mean; keep the record, or name it .bin";
+        return Err(refuse(path, why));
+    }
+    let bytes = file.load(MAX_TEXT)?;
+    if std::str::from_utf8(&bytes).is_err() || bytes.contains(&0) {
+        return Err(refuse(path, "it is no text; name it .bin, and it will be raw bytes"));
+    }
+    Ok(vec![text::infer(bytes.strip_suffix(b"\n").unwrap_or(&bytes))])
 }

@@ -15,9 +15,9 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::encode::{Piece, Pieces, Unfit, put_sized, put_value};
 use super::input::Input;
+use super::read_back::{Shape, read_back, size_of};
 use super::value::Value;
-use super::{MAGIC, MAX_DEPTH, MAX_FIELDS, MAX_HEADER, MAX_LABELS, MAX_NAME, registry, section};
-use crate::error::{Error, Result as Read};
+use super::{MAGIC, MAX_DEPTH, MAX_FIELDS, MAX_HEADER, MAX_LABELS, MAX_NAME, registry};
 
 /// Whether `name` may be given to a section or a field.
 pub fn is_name(name: &str) -> bool {
@@ -37,13 +37,10 @@ fn check_name(name: &str) -> Result<(), Unfit> {
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
     pieces: Pieces,
-    /// Of each field how long it is, with no more than room for a place, and how many values it has.
-    sizes: Vec<(u64, usize)>,
+    count: u64,
+    shape: Shape,
     depth: u32,
 }
-
-/// A place as it is counted before it is known.
-const SOME_PLACE: &[u8] = b"o3\0b3\0n3\0";
 
 impl Fields {
     /// None yet.
@@ -53,12 +50,12 @@ impl Fields {
 
     /// How many there are.
     pub fn len(&self) -> u64 {
-        self.sizes.len() as u64
+        self.count
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.sizes.is_empty()
+        self.count == 0
     }
 
     /// Adds a field of one value, whose bytes are all in memory. Names that the registry knows have the type that
@@ -86,6 +83,7 @@ impl Fields {
     ) -> Result<&mut Fields, Unfit> {
         let mut field = Pieces::default();
         let mut depth = self.depth;
+        let mut shape = vec![values.len() as u64];
         open_field(&mut field, name)?;
         for (n, value) in values.iter().enumerate() {
             let place = |value: &Value| matches!(value, Value::Number(b'o' | b'b' | b'n', _));
@@ -95,17 +93,23 @@ impl Fields {
                 n if place(value) && place(&values[n - 1]) => {}
                 _ => field.put(b","),
             }
+            let mut one = Pieces::default();
+            let mut inner = Shape::new();
             match value {
                 Value::Section(section) => {
                     let nested = Fields::of(section, from)?;
                     depth = depth.max(nested.depth + 1);
-                    nested.put_into(&mut field);
+                    inner.clone_from(&nested.shape);
+                    nested.put_into(&mut one);
                 }
-                value => put_value(&mut field, value, from)?,
+                value => put_value(&mut one, value, from)?,
             }
+            shape.push(size_of(&one));
+            shape.append(&mut inner);
+            field.append(one);
         }
         field.put(b")");
-        self.accept(field, values.len(), depth)
+        self.accept(field, shape, depth)
     }
 
     /// Adds a section as a field.
@@ -114,9 +118,13 @@ impl Fields {
         open_field(&mut field, name)?;
         field.put(b":");
         let depth = self.depth.max(fields.depth + 1);
-        fields.put_into(&mut field);
+        let inner = fields.shape.clone();
+        let mut one = Pieces::default();
+        fields.put_into(&mut one);
+        let shape = [vec![1, size_of(&one)], inner].concat();
+        field.append(one);
         field.put(b")");
-        self.accept(field, 1, depth)
+        self.accept(field, shape, depth)
     }
 
     /// Adds a reference to a section of the same file.
@@ -126,7 +134,7 @@ impl Fields {
         field.put(b":");
         field.0.push(Piece::Place(section.to_string()));
         field.put(b")");
-        self.accept(field, 3, self.depth)
+        self.accept(field, vec![3, 3, 3, 3], self.depth)
     }
 
     /// The fields of a section that was read. Values before and beside its fields are not fields, and what could
@@ -145,7 +153,7 @@ impl Fields {
         Ok(fields)
     }
 
-    fn accept(&mut self, field: Pieces, values: usize, depth: u32) -> Result<&mut Fields, Unfit> {
+    fn accept(&mut self, field: Pieces, shape: Shape, depth: u32) -> Result<&mut Fields, Unfit> {
         // The section that these fields will be in counts as well.
         if depth + 1 > MAX_DEPTH {
             return Err(Unfit::TooMany("more than 64 sections within each other"));
@@ -153,13 +161,10 @@ impl Fields {
         if self.len() >= MAX_FIELDS {
             return Err(Unfit::TooMany("more than 262144 fields in one section"));
         }
-        self.sizes.push((Joined::new(&field).size, values));
-        for piece in field.0 {
-            match piece {
-                Piece::Bytes(bytes) => self.pieces.put(&bytes),
-                other => self.pieces.0.push(other),
-            }
-        }
+        self.count += 1;
+        self.shape.push(size_of(&field));
+        self.shape.extend(shape);
+        self.pieces.append(field);
         self.depth = depth;
         Ok(self)
     }
@@ -167,12 +172,7 @@ impl Fields {
     /// With brackets.
     pub(super) fn put_into(self, out: &mut Pieces) {
         out.put(b"[");
-        for piece in self.pieces.0 {
-            match piece {
-                Piece::Bytes(bytes) => out.put(&bytes),
-                other => out.0.push(other),
-            }
-        }
+        out.append(self.pieces);
         out.put(b"]");
     }
 }
@@ -243,11 +243,11 @@ impl Builder {
         if fields.is_empty() {
             return Err(Unfit::TooMany("a section without fields cannot be told from raw bytes"));
         }
-        let sizes = fields.sizes.clone();
+        let (count, shape) = (fields.count, fields.shape.clone());
         let mut pieces = Pieces::default();
         fields.put_into(&mut pieces);
-        read_back(name, &pieces, &sizes)?;
-        self.part(name, pieces, sizes.len() as u64)
+        read_back(name, &pieces, count, &shape)?;
+        self.part(name, pieces, count)
     }
 
     /// Adds bytes without structure.
@@ -282,9 +282,32 @@ impl Builder {
 
     /// Writes the file; how long it is.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<u64> {
+        self.write_telling(out, &mut |_, _| ())
+    }
+
+    /// The same, for whoever wants to know how far it is: bytes that are done, of all. A hash or signature reads them
+    /// once more.
+    pub fn write_telling(&self, out: &mut dyn Write, progress: &mut dyn FnMut(u64, u64)) -> io::Result<u64> {
         let mut plan = self.plan().map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
-        plan.seal(self)?;
-        plan.each(&mut |bytes| out.write_all(bytes))
+        let bodies: u64 = plan.bodies.iter().map(size_of).sum();
+        let seals = match self.seal {
+            Seal::None => 0,
+            Seal::Hash => 1,
+            Seal::Signature(_) => 1 + u64::from(self.sign_sections),
+        };
+        let all = bodies.saturating_mul(1 + seals);
+        let mut done = 0;
+        let mut tell = |bytes: usize| {
+            done += bytes as u64;
+            progress(done.min(all), all);
+        };
+        plan.seal(self, &mut tell)?;
+        let total = plan.each(&mut |bytes| {
+            tell(bytes.len());
+            out.write_all(bytes)
+        })?;
+        progress(all, all);
+        Ok(total)
     }
 
     /// How long the file will be.
@@ -412,17 +435,6 @@ impl Builder {
     }
 }
 
-/// A section is what the reader says it is: field by field as long, with as many values, as was put in.
-fn read_back(name: &str, pieces: &Pieces, sizes: &[(u64, usize)]) -> Result<(), Unfit> {
-    let there = Joined::new(pieces);
-    let unclear = || Unfit::Unclear(name.to_string());
-    let body = section::read(&there, 0..there.size, Some(2), Some(sizes.len() as u64));
-    let section = body.map_err(|_| unclear())?.section;
-    let read = section.fields.iter().map(|field| (field.span.end - field.span.start, field.values.len()));
-    let whole = section.rest.is_none() && section.prefix.is_empty() && section.items.is_empty();
-    if whole && read.eq(sizes.iter().copied()) { Ok(()) } else { Err(unclear()) }
-}
-
 /// `o`, `b`, `n`.
 fn put_place(out: &mut Vec<u8>, (offset, size): (u64, u64), count: u64) {
     for (marker, value) in [(b'o', offset), (b'b', size), (b'n', count)] {
@@ -445,20 +457,20 @@ struct Plan {
 
 impl Plan {
     /// Computes the seals: of sections first, then of all. A place that a seal fills is zero in what it seals.
-    fn seal(&mut self, builder: &Builder) -> io::Result<()> {
+    fn seal(&mut self, builder: &Builder, tell: &mut dyn FnMut(usize)) -> io::Result<()> {
         match &builder.seal {
             Seal::None => {}
             Seal::Hash => {
-                let hash = self.hash()?;
+                let hash = self.hash(tell)?;
                 let at = self.header.windows(4).position(|w| w == b"hb3\x1F").expect("it was put there");
                 self.header[at + 4..at + 36].copy_from_slice(hash.as_bytes());
             }
             Seal::Signature(key) => {
                 for body in &mut self.bodies {
-                    sign_body(body, key)?;
+                    sign_body(body, key, tell)?;
                 }
                 self.trailer = [&signature_field()[..], &[0; 64], b")"].concat();
-                let signature = key.sign(self.hash()?.as_bytes());
+                let signature = key.sign(self.hash(tell)?.as_bytes());
                 let end = self.trailer.len() - 1;
                 self.trailer[end - 64..end].copy_from_slice(&signature.to_bytes());
             }
@@ -466,9 +478,10 @@ impl Plan {
         Ok(())
     }
 
-    fn hash(&self) -> io::Result<blake3::Hash> {
+    fn hash(&self, tell: &mut dyn FnMut(usize)) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new();
         self.each(&mut |bytes| {
+            tell(bytes.len());
             hasher.update(bytes);
             Ok(())
         })?;
@@ -487,10 +500,11 @@ impl Plan {
     }
 }
 
-fn sign_body(body: &mut Pieces, key: &SigningKey) -> io::Result<()> {
+fn sign_body(body: &mut Pieces, key: &SigningKey, tell: &mut dyn FnMut(usize)) -> io::Result<()> {
     let Some(at) = body.0.iter().position(|piece| matches!(piece, Piece::Signature)) else { return Ok(()) };
     let mut hasher = blake3::Hasher::new();
     each_piece(body, &mut |bytes| {
+        tell(bytes.len());
         hasher.update(bytes);
         Ok(())
     })?;
@@ -526,53 +540,4 @@ fn each_piece(body: &Pieces, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> i
         }
     }
     Ok(total)
-}
-
-/// Pieces as one input. Bytes of other files are not looked at; they read as zeros, which no walk looks into.
-pub(super) struct Joined {
-    parts: Vec<(u64, Vec<u8>)>,
-    size: u64,
-}
-
-impl Joined {
-    pub(super) fn new(pieces: &Pieces) -> Joined {
-        let mut joined = Joined { parts: Vec::new(), size: 0 };
-        for piece in &pieces.0 {
-            let bytes = match piece {
-                Piece::Bytes(bytes) => bytes.clone(),
-                Piece::Place(_) => SOME_PLACE.to_vec(),
-                Piece::Signature => vec![0; 64],
-                Piece::From(_, range) => {
-                    joined.size += range.end - range.start;
-                    continue;
-                }
-            };
-            let len = bytes.len() as u64;
-            joined.parts.push((joined.size, bytes));
-            joined.size += len;
-        }
-        joined
-    }
-}
-
-impl Input for Joined {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Read<()> {
-        let end = offset + buf.len() as u64;
-        if end > self.size {
-            return Err(Error::damaged("vsf-short", "", "a read ran past the end"));
-        }
-        buf.fill(0);
-        let first = self.parts.partition_point(|(at, bytes)| at + bytes.len() as u64 <= offset);
-        for (at, bytes) in self.parts[first..].iter().take_while(|(at, _)| *at < end) {
-            let from = offset.max(*at);
-            let to = end.min(at + bytes.len() as u64);
-            buf[(from - offset) as usize..(to - offset) as usize]
-                .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
-        }
-        Ok(())
-    }
 }

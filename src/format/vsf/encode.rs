@@ -106,6 +106,16 @@ impl Pieces {
         }
     }
 
+    /// Appends other pieces.
+    pub fn append(&mut self, others: Pieces) {
+        for piece in others.0 {
+            match piece {
+                Piece::Bytes(bytes) => self.put(&bytes),
+                other => self.0.push(other),
+            }
+        }
+    }
+
     /// Appends the bytes of a value; those that lie elsewhere are taken from `from`.
     fn data(&mut self, data: &Data, from: Option<&Arc<dyn Input>>) -> Result<(), Unfit> {
         match (data, from) {

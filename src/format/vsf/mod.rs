@@ -6,11 +6,11 @@
 //!     walk       one value at a time, recognised by its markers     resync   the end of those that hide it
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
-//!     build, encode      files of the design, written            pack     elements of any width
+//!     build, encode, read_back      files of the design, written      pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
 //!     project, view        the same as a tree of directories: names, npy, arrays, show
-//!     record, assemble     a file from such a tree: supply, text      rewrite, sign      signed files
+//!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
 //! ```
 //!
 //! Reading takes bytes, through [`Input`], and never more of them than it needs: a header is read to open a file,
@@ -28,6 +28,7 @@
 //! # Ok::<(), vaso::error::Error>(())
 //! ```
 
+mod arrange;
 mod arrays;
 mod assemble;
 mod build;
@@ -35,6 +36,7 @@ mod eagle;
 mod element;
 mod encode;
 mod file;
+mod found;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod generations;
@@ -44,6 +46,7 @@ mod names;
 mod npy;
 mod pack;
 mod project;
+mod read_back;
 mod record;
 pub mod registry;
 mod resync;
@@ -66,6 +69,7 @@ pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};
 pub use element::{Element, Width};
 pub use encode::Unfit;
 pub use file::{File, Header, Kind, Label, Trailing};
+pub use found::compare;
 pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
 pub use project::{Project, open as open_project};

@@ -29,6 +29,16 @@ impl Names {
         self.taken.insert(path)
     }
 
+    /// Whether a path is taken.
+    pub fn is_taken(&self, path: &[u8]) -> bool {
+        self.taken.contains(path)
+    }
+
+    /// Makes room for so many more.
+    pub fn expect(&mut self, more: usize) {
+        self.taken.reserve(more);
+    }
+
     /// All that are taken.
     pub fn taken(&self) -> &HashSet<Vec<u8>> {
         &self.taken

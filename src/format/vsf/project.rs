@@ -91,35 +91,62 @@ struct Layout<'a> {
     shown: Shown<'a>,
     /// Paths that something is at, or below.
     names: Names,
-    /// Sections that have their own name.
-    doors: HashSet<Vec<u8>>,
+    standing: Standing,
 }
 
-/// The directories that labels stand in. No file gets the name of one, nor that of a section: where both meet, the
-/// section is found under its name.
-pub fn folders(file: &File, paths: &[Vec<u8>], names: &mut Names) -> HashSet<Vec<u8>> {
+/// Which paths are directories because of the labels alone.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// The directories that labels stand in. No file gets the name of one, nor that of a section: where both meet, the
+    /// section is found under its name.
+    pub folders: HashSet<Vec<u8>>,
+    /// Of each label, whether it is the section that is found under its name.
+    owners: Vec<bool>,
+    /// What sections within fields cannot be called, where their files share directories with labels.
+    pub reserved: Arc<HashSet<Vec<u8>>>,
+}
+
+/// Takes the names of the directories and of the sections.
+pub fn standing(file: &File, paths: &[Vec<u8>], names: &mut Names) -> Standing {
     for path in paths {
         for at in path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at) {
-            names.take(path[..at].to_vec());
+            if !names.is_taken(&path[..at]) {
+                names.take(path[..at].to_vec());
+            }
         }
     }
     let folders = names.taken().clone();
-    for (_, path) in file.labels.iter().zip(paths).filter(|(label, _)| label.kind() == Kind::Section) {
-        names.take(path.clone());
-    }
-    folders
+    names.expect(paths.len());
+    let own = |(label, path): (&Label, &Vec<u8>)| label.kind() == Kind::Section && names.take(path.clone());
+    let owners: Vec<bool> = file.labels.iter().zip(paths).map(own).collect();
+    let shares = |(label, path): (&Label, &Vec<u8>)| label.kind() == Kind::Section && folders.contains(path);
+    let shared = !folders.is_empty() && file.labels.iter().zip(paths).any(shares);
+    let reserved = if shared {
+        names.taken().iter().filter(|p| p.contains(&b'/')).cloned().collect()
+    } else {
+        HashSet::new()
+    };
+    Standing { folders, owners, reserved: Arc::new(reserved) }
+}
+
+/// The size that a label promises, as far as a file can have it.
+fn promised(label: &Label) -> u64 {
+    let size = label.reference.as_ref().map_or(0, |reference| reference.size);
+    u64::try_from(size).map_or(i64::MAX as u64, |size| size.min(i64::MAX as u64))
 }
 
 impl<'a> Layout<'a> {
     fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
         let builder = Builder::new(file.labels.len());
         let shown = Shown::new(source, file);
-        Layout { file, place, findings, builder, shown, names: Names::default(), doors: HashSet::new() }
+        let (names, standing) = (Names::default(), Standing::default());
+        Layout { file, place, findings, builder, shown, names, standing }
     }
 
     fn build(mut self) -> Result<(Tree, Vec<Entry>)> {
         let paths: Vec<Vec<u8>> = self.file.labels.iter().map(|label| path_of(&label.name)).collect();
-        let folders = folders(self.file, &paths, &mut self.names);
+        self.standing = standing(self.file, &paths, &mut self.names);
+        self.shown.reserved = self.standing.reserved.clone();
         for (n, (label, path)) in self.file.labels.iter().zip(&paths).enumerate() {
             if is_cut(&label.name) {
                 let text = "the name is too long to be shown; header.json has it";
@@ -132,7 +159,7 @@ impl<'a> Layout<'a> {
                 );
                 self.findings.add(finding);
             }
-            self.label(n as u32, label, path, &folders)?;
+            self.label(n as u32, label, path)?;
         }
         let header = self.names.free(b"header.json".to_vec());
         // To say how long it is takes making it, which is for whoever asks where there are many labels.
@@ -151,16 +178,20 @@ impl<'a> Layout<'a> {
         Ok((self.builder.finish().0, self.shown.entries))
     }
 
-    fn label(&mut self, n: u32, label: &Label, path: &[u8], folders: &HashSet<Vec<u8>>) -> Result<()> {
+    fn label(&mut self, n: u32, label: &Label, path: &[u8]) -> Result<()> {
         match label.kind() {
             Kind::Blob => {
                 let path = self.names.free([path, b".bin"].concat());
-                // What is not there has no size; to read it is an error.
-                let size = self.file.range(label).map_or(0, |range| range.end - range.start);
+                // What is not there has the size that it should have: of an empty file nobody would ever ask for
+                // the bytes, and be told that they are lost.
+                let size = match self.file.range(label) {
+                    Ok(range) => range.end - range.start,
+                    Err(_) => promised(label),
+                };
                 let leaf = Leaf { size, ..leaf(&Content::Bytes(Arc::from([])), n, self.place) };
                 self.leaf(&path, leaf)
             }
-            Kind::Section if folders.contains(path) => {
+            Kind::Section if self.standing.folders.contains(path) => {
                 self.inner(|shown, file, findings| match shown.label(path, file, label, findings) {
                     Err(error @ Error::Damaged { .. }) => {
                         Finding::of_damage(&error).into_iter().for_each(|finding| findings.add(finding));
@@ -170,9 +201,12 @@ impl<'a> Layout<'a> {
                 })
             }
             Kind::Section => {
-                let first = self.doors.insert(path.to_vec());
-                let path = if first { path.to_vec() } else { self.names.free(path.to_vec()) };
-                match SafePath::check(&path) {
+                let twin = if self.standing.owners[n as usize] {
+                    None
+                } else {
+                    Some(self.names.free(path.to_vec()))
+                };
+                match SafePath::check(twin.as_deref().unwrap_or(path)) {
                     Ok(path) => self.builder.door(path, self.place.time, n),
                     Err(_) => Ok(()),
                 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::build::{Fields, Joined};
+use super::build::Fields;
 use super::encode::{Piece, Pieces};
 use super::file::{File, Kind, Label};
 use super::names::{Names, path_of};
-use super::project::folders;
+use super::project::{Standing, standing};
+use super::read_back::Joined;
 use super::section;
 use super::value::{Field, Section, Value};
 use super::view::Shown;
@@ -19,9 +20,13 @@ use super::{Input, is_name};
 use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::store::Source;
+use crate::tree::Content;
 
 /// The name of a record among the files.
 pub const NAME: &str = ".vsf-record.json";
+
+/// What a directory has as its suffix.
+pub const FOLDER: &str = "/";
 
 /// The number of this kind of record.
 const KIND: u32 = 1;
@@ -34,6 +39,9 @@ pub struct Record {
     pub version: u64,
     /// Whether the header's length is in bytes.
     pub in_bytes: bool,
+    /// The hash of `header.json`.
+    #[serde(default)]
+    pub header: Option<String>,
     /// What the file has that no tree of files and no writer of the design can say.
     pub cannot: Vec<String>,
     /// The labels, in their order.
@@ -47,9 +55,13 @@ pub struct Part {
     pub name: String,
     /// The file or directory.
     pub path: String,
+    /// The hash of its `section.json`.
+    #[serde(default)]
+    pub json: Option<String>,
     /// The fields as the design writes them; a number stands for as many bytes that are in the files.
     pub stored: Option<Vec<Chunk>>,
-    /// Of each field, those within each other counted from front to back: its files, and the suffix of each.
+    /// Of each field, those within each other counted from front to back: its files, and the suffix of each; of one that
+    /// is a section its directory, as [`FOLDER`].
     pub files: Vec<Vec<(String, String)>>,
     /// Of each field that refers to a label: its name.
     pub refers: Vec<Option<String>>,
@@ -88,6 +100,7 @@ impl Record {
             record: KIND,
             version: header.version().unwrap_or(0),
             in_bytes: header.declared_length() == Some(header.span.end - header.span.start),
+            header: Some(hash(&super::show::header_text(&file))),
             ..Record::default()
         };
         if let Some(wrong) = &header.broken {
@@ -95,13 +108,13 @@ impl Record {
         }
         let paths: Vec<Vec<u8>> = file.labels.iter().map(|label| path_of(&label.name)).collect();
         let mut names = Names::default();
-        let folders = folders(&file, &paths, &mut names);
+        let standing = standing(&file, &paths, &mut names);
         for (label, path) in file.labels.iter().zip(&paths) {
             let part = match super::rewrite::obstacle(&file, label) {
                 Some(why) => Err(why),
                 None => {
-                    let shared = label.kind() == Kind::Blob || folders.contains(path);
-                    part(source, &file, label, shared.then_some(&mut names))?
+                    let shared = label.kind() == Kind::Blob || standing.folders.contains(path);
+                    part(source, &file, label, shared.then_some((&mut names, &standing)))?
                 }
             };
             match part {
@@ -127,13 +140,14 @@ impl Record {
     }
 }
 
-/// One label; the reason where it cannot be written. `names` are those that its files share with other labels'.
+/// One label; the reason where it cannot be written. `shared` are the names that its files share with other labels'.
 fn part(
     source: &Arc<Source>,
     file: &File,
     label: &Label,
-    mut names: Option<&mut Names>,
+    shared: Option<(&mut Names, &Standing)>,
 ) -> Result<std::result::Result<Part, String>> {
+    let (mut names, standing) = shared.unzip();
     let mut free = |path: Vec<u8>| {
         let path = names.as_deref_mut().map_or_else(|| path.clone(), |names| names.free(path.clone()));
         String::from_utf8_lossy(&path).into_owned()
@@ -155,19 +169,32 @@ fn part(
         Err(unfit) => return Ok(Err(unfit.to_string())),
     };
     let mut shown = Shown::new(source, file);
+    shown.reserved = standing.map(|standing| standing.reserved.clone()).unwrap_or_default();
     shown.label(path.as_bytes(), file, label, &Findings::default())?;
     let mut refers = Vec::new();
     if let Err(why) = references(&body.section, file, &mut refers) {
         return Ok(Err(why));
     }
     let mut files = vec![Vec::new(); refers.len()];
+    let mut json = None;
+    for (path, field) in shown.folders.iter().filter(|(_, field)| *field > 0) {
+        let path = String::from_utf8_lossy(path).into_owned();
+        files[field - 1].push((path, FOLDER.to_string()));
+    }
     for entry in &shown.entries {
         let path = free(entry.path.clone());
+        if let (0, Content::Bytes(bytes)) = (entry.field, &entry.content) {
+            json = Some(hash(bytes));
+        }
         if entry.field > 0 {
             files[entry.field - 1].push((path, entry.suffix.to_string()));
         }
     }
-    Ok(Ok(Part { name, path, stored: Some(chunks(fields)), files, refers }))
+    Ok(Ok(Part { name, path, json, stored: Some(chunks(fields)), files, refers }))
+}
+
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
 }
 
 /// Which label each field refers to, with those of nested sections.

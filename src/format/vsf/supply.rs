@@ -5,8 +5,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::found::refuse;
 use super::input::Input;
-use super::pack;
+use super::pack::{self, Misfit};
 use super::value::Data;
 use crate::error::{Error, Result};
 
@@ -89,6 +90,8 @@ impl Input for Swapped {
 
 /// Little-endian integers from byte `from` on, packed as they are read.
 pub struct Packing {
+    /// Whose elements they are.
+    pub path: String,
     /// What they lie in.
     pub inner: Arc<dyn Input>,
     /// Where they begin.
@@ -120,7 +123,13 @@ impl Input for Packing {
         };
         let elements: Vec<u64> = whole.chunks(self.width as usize).map(wide).collect();
         let packed = pack::pack(self.bits as u32, &elements)
-            .map_err(|why| Error::Refused(format!("an array cannot be packed: {why}")))?;
+            .map_err(|why| match why {
+                Misfit::TooLarge(n) => {
+                    format!("element {} needs more than {} bits", group * 8 + n as u64, self.bits)
+                }
+                other => other.to_string(),
+            })
+            .map_err(|why| refuse(&self.path, format!("{why}; correct the array")))?;
         let skip = (offset - group * self.bits) as usize;
         buf.copy_from_slice(&packed[skip..skip + buf.len()]);
         Ok(())
@@ -165,8 +174,8 @@ impl Input for Joint {
     }
 }
 
-/// Whether two inputs are the same bytes, each from where it says on.
-pub fn same(a: (&dyn Input, u64), b: (&dyn Input, u64)) -> Result<bool> {
+/// Whether two inputs are the same bytes, each from where it says on. `tell` is told how many were compared.
+pub fn same(a: (&dyn Input, u64), b: (&dyn Input, u64), tell: &mut dyn FnMut(u64)) -> Result<bool> {
     const STEP: u64 = 1 << 20;
     let size = a.0.size() - a.1;
     if b.0.size() - b.1 != size {
@@ -181,6 +190,7 @@ pub fn same(a: (&dyn Input, u64), b: (&dyn Input, u64)) -> Result<bool> {
         if x != y {
             return Ok(false);
         }
+        tell(n as u64);
         at += n as u64;
     }
     Ok(true)

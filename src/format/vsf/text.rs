@@ -25,7 +25,7 @@ pub fn infer(line: &[u8]) -> Value {
         text.parse().ok().map(Value::Bool),
         unsigned(),
         signed(),
-        text.parse().ok().map(Value::F6),
+        real(text).map(Value::F6),
         complex(text).map(Value::J6),
         EagleTime::of_rfc3339(text).map(Value::Time),
     ];
@@ -43,7 +43,7 @@ pub fn again(recorded: &Value, version: u64, line: &[u8]) -> Value {
         let data = Data::Bytes(unhex(text).filter(|bytes| !bytes.is_empty())?);
         Some(Sealed { algorithm: old.algorithm, data })
     };
-    let real = || text.parse().ok().map(Value::F6);
+    let real = || real(text).map(Value::F6);
     let found = match recorded {
         Value::Unsigned(width, _) => {
             let fits = |n: &u128| Width::of_unsigned(*n) <= *width;
@@ -72,11 +72,20 @@ pub fn again(recorded: &Value, version: u64, line: &[u8]) -> Value {
     found.unwrap_or_else(|| infer(line))
 }
 
+/// A number, unless it is one that only infinity or zero comes near to.
+fn real(text: &str) -> Option<f64> {
+    let number: f64 = text.parse().ok()?;
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let zero = !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
+    let digits = mantissa.bytes().any(|b| b.is_ascii_digit());
+    (!digits || number.is_finite() && (number == 0.0) == zero).then_some(number)
+}
+
 /// `re+imj`: the sign that parts them follows no exponent.
 fn complex(text: &str) -> Option<[f64; 2]> {
     let both = text.strip_suffix('j')?;
     let bytes = both.as_bytes();
     let parts = (1..bytes.len()).rev().filter(|at| matches!(bytes[*at], b'+' | b'-'));
-    let mut pairs = parts.filter_map(|at| Some([both[..at].parse().ok()?, both[at..].parse().ok()?]));
+    let mut pairs = parts.filter_map(|at| Some([real(&both[..at])?, real(&both[at..])?]));
     pairs.next()
 }

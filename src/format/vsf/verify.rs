@@ -92,8 +92,9 @@ pub fn verify(
 ) -> Result<Vec<Check>> {
     let left = file.size.saturating_mul(64).saturating_add(1 << 30);
     let mut verifier =
-        Verifier { input: &input, file, keys: keys.to_vec(), progress, checks: Vec::new(), left };
-    verifier.keys.extend(file.header.items.iter().filter_map(key_in));
+        Verifier { input: &input, file, keys: Keys::default(), progress, checks: Vec::new(), left };
+    verifier.keys.good.extend_from_slice(keys);
+    verifier.keys.add(&file.header.items);
     verifier.header()?;
     for label in &file.labels {
         verifier.label(label)?;
@@ -113,7 +114,8 @@ pub fn verify_section(
     let Some([item]) = signature.map(|field| &field.values[..]) else { return Ok(None) };
     let Value::Signature(sealed) = &item.value else { return Ok(None) };
     let mut ignored = |_| ();
-    let keys = file.header.items.iter().filter_map(key_in).collect();
+    let mut keys = Keys::default();
+    keys.add(&file.header.items);
     let mut verifier =
         Verifier { input: &input, file, keys, progress: &mut ignored, checks: Vec::new(), left: 0 };
     let hole = hole(item, sealed);
@@ -125,7 +127,7 @@ pub fn verify_section(
 struct Verifier<'a> {
     input: &'a dyn Input,
     file: &'a File,
-    keys: Vec<VerifyingKey>,
+    keys: Keys,
     progress: &'a mut dyn FnMut(u64),
     checks: Vec<Check>,
     /// How many more bytes may be hashed for labels, which can all refer to the whole file.
@@ -137,9 +139,31 @@ fn hole(item: &Item, sealed: &Sealed) -> Range<u64> {
     item.span.end - sealed.data.len()..item.span.end
 }
 
-fn key_in(item: &Item) -> Option<VerifyingKey> {
-    let Value::Key(Sealed { data, .. }) = &item.value else { return None };
-    VerifyingKey::from_bytes(data.bytes()?.try_into().ok()?).ok()
+/// The keys that signatures are tried with.
+#[derive(Debug, Clone, Default)]
+struct Keys {
+    good: Vec<VerifyingKey>,
+    /// Whether there is one by which nothing can have been signed: about half of all changes make such of a key.
+    broken: bool,
+}
+
+impl Keys {
+    fn add(&mut self, items: &[Item]) {
+        for item in items {
+            let Value::Key(Sealed { algorithm: Algorithm::Letter(b'e') | Algorithm::Unsaid, data }) =
+                &item.value
+            else {
+                continue;
+            };
+            let key = data.bytes().and_then(|bytes| VerifyingKey::from_bytes(bytes.try_into().ok()?).ok());
+            self.broken |= key.is_none();
+            self.good.extend(key);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.good.is_empty() && !self.broken
+    }
 }
 
 impl Verifier<'_> {
@@ -244,8 +268,8 @@ impl Verifier<'_> {
         sealed: &Sealed,
         range: Range<u64>,
     ) -> Result<Outcome> {
-        let own = self.keys.len();
-        self.keys.extend(label.values.iter().filter_map(key_in));
+        let own = self.keys.clone();
+        self.keys.add(&label.values);
         let raw = self.file.header.version().is_some_and(|z| z <= 4);
         let outcome = if raw && !self.keys.is_empty() {
             match self.input_range(range)? {
@@ -257,7 +281,7 @@ impl Verifier<'_> {
             let (hash, _) = self.hash(whole, &[hole(item, sealed)], &[])?;
             self.signature(sealed, hash.as_bytes())?
         };
-        self.keys.truncate(own);
+        self.keys = own;
         Ok(outcome)
     }
 
@@ -288,7 +312,7 @@ impl Verifier<'_> {
             return Ok(Outcome::Unverified(NO_KEY));
         }
         let signature = Signature::from_bytes(&bytes);
-        let right = self.keys.iter().any(|key| key.verify_strict(message, &signature).is_ok());
+        let right = self.keys.good.iter().any(|key| key.verify_strict(message, &signature).is_ok());
         Ok(match right {
             true => Outcome::Right,
             false if sealed.algorithm == Algorithm::Unsaid => Outcome::Unverified(NO_RULE),

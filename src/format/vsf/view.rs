@@ -3,6 +3,7 @@
 //! A view is made when somebody looks into the section for the first time. What is small is in it; arrays are
 //! ranges of the file behind a head, or made as they are read.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -48,9 +49,11 @@ pub struct Shown<'a> {
     version: u64,
     /// The files.
     pub entries: Vec<Entry>,
-    /// The directories that nothing may be in.
-    pub folders: Vec<Vec<u8>>,
+    /// The directories, which nothing may be in, and the number of the field that each is.
+    pub folders: Vec<(Vec<u8>, usize)>,
     names: Names,
+    /// Paths that are others', whatever is free beside them.
+    pub reserved: Arc<HashSet<Vec<u8>>>,
     /// The field that is shown, and how many there were.
     field: usize,
     fields: usize,
@@ -60,8 +63,16 @@ impl<'a> Shown<'a> {
     /// None yet.
     pub fn new(source: &'a Arc<Source>, file: &File) -> Shown<'a> {
         let version = file.header.version().unwrap_or(0);
-        let names = Names::default();
-        Shown { source, version, entries: Vec::new(), folders: Vec::new(), names, field: 0, fields: 0 }
+        Shown {
+            source,
+            version,
+            entries: Vec::new(),
+            folders: Vec::new(),
+            names: Names::default(),
+            reserved: Arc::default(),
+            field: 0,
+            fields: 0,
+        }
     }
 
     /// `folder/name`, or its first twin that is free; taken from now on.
@@ -72,6 +83,9 @@ impl<'a> Shown<'a> {
         }
         path.extend_from_slice(name);
         path.extend_from_slice(suffix.as_bytes());
+        if self.reserved.contains(&path) {
+            self.names.take(path.clone());
+        }
         self.names.free(path)
     }
 
@@ -113,7 +127,7 @@ impl<'a> Shown<'a> {
 
     /// The files of a section, in `folder`.
     pub fn section(&mut self, folder: &[u8], section: &Section, file: &File) -> Result<()> {
-        self.folders.push(folder.to_vec());
+        self.folders.push((folder.to_vec(), self.field));
         for (n, item) in section.items.iter().enumerate() {
             self.value(folder, n.to_string().as_bytes(), item, file)?;
         }
@@ -315,7 +329,7 @@ impl View {
         let mut builder = Builder::new(shown.entries.len());
         builder.hang_below(place.root);
         builder.top(place.time);
-        for folder in shown.folders.iter().filter(|folder| !folder.is_empty()) {
+        for (folder, _) in shown.folders.iter().filter(|(folder, _)| !folder.is_empty()) {
             if let Ok(path) = SafePath::check(folder) {
                 builder.directory(path, place.time, None)?;
             }

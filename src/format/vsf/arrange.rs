@@ -1,0 +1,153 @@
+//! Arrays of `.npy` files as values: tensors in the order and with the strides that they had, and packed elements.
+
+use std::sync::Arc;
+
+use super::MAX_RANK;
+use super::arrays::Order;
+use super::element::Element;
+use super::found::refuse;
+use super::input::Input;
+use super::npy::{self, Head};
+use super::supply::{Joint, OnDisk, Packing, Swapped};
+use super::value::{Packed, Tensor, Value, count_of};
+use crate::error::Result;
+
+/// Tensors in neither order of indices are put in theirs up to here.
+const MAX_SCATTER: u64 = 1 << 30;
+
+/// An array as what was recorded, or as the tensor that it is.
+pub fn array(path: &str, file: Arc<OnDisk>, recorded: Option<&Value>, supply: &mut Joint) -> Result<Value> {
+    let mut start = vec![0; file.size().min(1 << 20) as usize];
+    file.read_at(0, &mut start)?;
+    let no_array = || {
+        refuse(path, "it is no array that a tensor can hold: save it as integers, reals or complex numbers")
+    };
+    let head = npy::parse(&start).ok_or_else(no_array)?;
+    let count = count_of(&head.shape).filter(|_| head.shape.len() as u64 <= MAX_RANK);
+    let width = if head.element == Element::Bool { 1 } else { head.element.bits() / 8 };
+    let bytes = count.and_then(|n| n.checked_mul(width)).ok_or_else(no_array)?;
+    if file.size() - head.len != bytes {
+        return Err(refuse(
+            path,
+            format!("its head promises {bytes} bytes of elements, and it has another number; save it again"),
+        ));
+    }
+    let count = count.unwrap_or(0);
+    let file: Arc<dyn Input> = file;
+    if let Some(Value::Packed(old)) = recorded {
+        let expected = npy::unpacked(old.bits).map(|(_, width)| width as u64);
+        let integers = matches!(head.element, Element::Unsigned(_)) && expected == Some(width);
+        if !integers || head.fortran || (width > 1 && head.swap == 1) {
+            let why = "packed elements are little-endian unsigned integers in the order of rows";
+            let why = format!("{why}, of {} bytes here; save it so", expected.unwrap_or(0));
+            return Err(refuse(path, why));
+        }
+        let bits = old.bits.into();
+        let packing = Packing { path: path.into(), inner: file, from: head.len, width, bits, count };
+        let data = supply.add(Arc::new(packing), 0);
+        return Ok(Value::Packed(Packed { shape: head.shape, data, ..old.clone() }));
+    }
+    let (element, old) = match recorded {
+        // NumPy has one type for all elements of 16 bytes that are no complex numbers.
+        Some(Value::Tensor(old)) if npy::dtype(old.element) == npy::dtype(head.element) => {
+            (old.element, Some(old).filter(|old| old.shape == head.shape && old.is_within()))
+        }
+        _ => (head.element, None),
+    };
+    let input: Arc<dyn Input> = match (element, head.swap) {
+        (Element::Bool, _) => {
+            let path = path.into();
+            Arc::new(Packing { path, inner: file, from: head.len, width: 1, bits: 1, count })
+        }
+        (_, 1) => Arc::new(Tail(file, head.len)),
+        (_, width) => Arc::new(Swapped { inner: file, from: head.len, width }),
+    };
+    tensor(path, element, &head, old, input, supply).map(Value::Tensor)
+}
+
+/// An input from a byte on.
+struct Tail(Arc<dyn Input>, u64);
+
+impl Input for Tail {
+    fn size(&self) -> u64 {
+        self.0.size() - self.1
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.read_at(self.1 + offset, buf)
+    }
+}
+
+fn tensor(
+    path: &str,
+    element: Element,
+    head: &Head,
+    old: Option<&Tensor>,
+    input: Arc<dyn Input>,
+    supply: &mut Joint,
+) -> Result<Tensor> {
+    let shape = head.shape.clone();
+    let made = |strides, data| Tensor { element, shape: shape.clone(), strides, vector: false, data };
+    let recorded = old.and_then(|old| Some((super::arrays::order(old), old.strides.clone()?)));
+    match recorded {
+        Some((Order::Rows, strides)) if !head.fortran => {
+            return Ok(made(Some(strides), supply.add(input, 0)));
+        }
+        Some((Order::Columns, strides)) if head.fortran => {
+            return Ok(made(Some(strides), supply.add(input, 0)));
+        }
+        Some((Order::Other, strides)) if !head.fortran && input.size() <= MAX_SCATTER => {
+            if let Some(stored) = scatter(element, &shape, &strides, input.as_ref())? {
+                return Ok(made(Some(strides), supply.add(Arc::new(stored), 0)));
+            }
+        }
+        _ => {}
+    }
+    if !head.fortran {
+        return Ok(made(None, supply.add(input, 0)));
+    }
+    if element == Element::Bool {
+        return Err(refuse(path, "truth values have to be in the order of rows; save it with order='C'"));
+    }
+    // The first index is the fastest.
+    let mut step = 1usize;
+    let mut strides = Vec::with_capacity(shape.len());
+    for length in &shape {
+        strides.push(step);
+        step = step.saturating_mul((*length).max(1));
+    }
+    Ok(made(Some(strides), supply.add(input, 0)))
+}
+
+/// Elements where the strides want them; `None` where two that differ would share a place. What no index leads to is
+/// zero.
+fn scatter(
+    element: Element,
+    shape: &[usize],
+    strides: &[usize],
+    input: &dyn Input,
+) -> Result<Option<Vec<u8>>> {
+    let width = (element.bits() / 8) as usize;
+    let mut view = vec![0; input.size() as usize];
+    input.read_at(0, &mut view)?;
+    let mut stored = vec![0; view.len()];
+    let mut written = vec![false; view.len() / width.max(1)];
+    let mut index = vec![0; shape.len()];
+    for one in view.chunks_exact(width.max(1)) {
+        let place: usize = index.iter().zip(strides).map(|(i, s)| i * s).sum();
+        let Some(to) = stored.get_mut(place * width..(place + 1) * width) else { return Ok(None) };
+        if written[place] && to != one {
+            return Ok(None);
+        }
+        to.copy_from_slice(one);
+        written[place] = true;
+        for (at, length) in index.iter_mut().zip(shape).rev() {
+            *at += 1;
+            if *at < *length {
+                break;
+            }
+            *at = 0;
+        }
+    }
+    Ok(Some(stored))
+}

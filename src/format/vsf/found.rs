@@ -1,0 +1,119 @@
+//! The directory that a VSF file is made from: what is in it, and whether the file shows the same.
+//!
+//! Invariant: what [`compare`] lets pass has every file of the directory under the same name, and no other; what is made
+//! from the values (`section.json`, `header.json`) and what is shown twice (`.packed`, `.wrapped`) may be missing in
+//! the directory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::supply::OnDisk;
+use super::{MAX_DEPTH, project, record};
+use crate::error::{Error, Result};
+use crate::format::OpenOptions;
+use crate::store::{Location, Source};
+use crate::tree::{Kind, Spot};
+
+/// Files by their paths in the directory.
+pub type Files = BTreeMap<String, Arc<OnDisk>>;
+
+/// What is in a directory.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The files.
+    pub files: Files,
+    /// The directories below it.
+    pub folders: BTreeSet<String>,
+}
+
+/// The refusal of a path.
+pub fn refuse(path: &str, why: impl std::fmt::Display) -> Error {
+    Error::Refused(format!("cannot pack {path}: {why}"))
+}
+
+/// All files below `dir`, by their paths in it.
+pub fn find(dir: &Path) -> Result<Found> {
+    let mut found = Found::default();
+    let mut pending = vec![(dir.to_path_buf(), String::new(), 0)];
+    while let Some((folder, prefix, depth)) = pending.pop() {
+        let failed = |e| Error::io("read the directory", &folder, e);
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let shown = format!("{prefix}{}", name.to_string_lossy());
+            if name.to_str().is_none() {
+                return Err(refuse(&shown, "its name is not UTF-8; rename it"));
+            }
+            let kind = entry.file_type().map_err(failed)?;
+            match () {
+                () if kind.is_dir() && depth >= MAX_DEPTH => {
+                    return Err(refuse(&shown, "more than 64 directories within each other; move it up"));
+                }
+                () if kind.is_dir() => {
+                    pending.push((entry.path(), format!("{shown}/"), depth + 1));
+                    found.folders.insert(shown);
+                }
+                () if kind.is_file() => {
+                    let file = OnDisk::find(&entry.path())?;
+                    found.files.insert(shown, Arc::new(file));
+                }
+                () if kind.is_symlink() => {
+                    return Err(refuse(&shown, "it is a link; put what it leads to in its place"));
+                }
+                () => return Err(refuse(&shown, "it is neither a file nor a directory; remove it")),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a file is made from the values of others.
+pub fn is_derived(path: &str) -> bool {
+    path == record::NAME || path == "header.json" || path.rsplit('/').next() == Some("section.json")
+}
+
+/// Whether what is shown at `path` may be missing because it says the same as another file that is there.
+fn is_twin(path: &str, files: &Files) -> bool {
+    let pairs = [(".npy", ".packed"), (".packed", ".npy"), (".bin", ".wrapped")];
+    pairs.into_iter().any(|(one, other)| {
+        path.strip_suffix(one).is_some_and(|stem| files.contains_key(&format!("{stem}{other}")))
+    })
+}
+
+/// Refuses `packed`, a VSF file that was made from `dir`, unless it shows the same files.
+pub fn compare(dir: &Path, packed: &Path) -> Result<()> {
+    let found = find(dir)?;
+    let source = Source::open(Arc::new(Location::find(packed)?))?;
+    let project = project::open(source, OpenOptions::default())?;
+    let (mut files, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    let mut pending: Vec<Spot> = Spot::top(project).enter()?.children().collect();
+    while let Some(spot) = pending.pop() {
+        let path = String::from_utf8_lossy(&spot.path()).into_owned();
+        if spot.kind() == Kind::Directory {
+            pending.extend(spot.enter()?.children());
+            folders.insert(path);
+        } else {
+            files.insert(path);
+        }
+    }
+    let lost = found.files.keys().find(|path| !is_derived(path) && !files.contains(*path));
+    if let Some(path) = lost {
+        return Err(refuse(path, "no VSF file shows it under this name; rename it or move it"));
+    }
+    let more = files
+        .iter()
+        .find(|path| !is_derived(path) && !found.files.contains_key(*path) && !is_twin(path, &found.files));
+    if let Some(path) = more {
+        let why = format!("it is not there, and the file would have it; delete {}", record::NAME);
+        return Err(refuse(path, why));
+    }
+    if let Some(path) = found.folders.difference(&folders).next() {
+        return Err(refuse(path, "it has no values, and no section is empty; remove it"));
+    }
+    if let Some(path) = folders.difference(&found.folders).next() {
+        let why = format!("it is not there, and the file would have it; delete {}", record::NAME);
+        return Err(refuse(path, why));
+    }
+    Ok(())
+}

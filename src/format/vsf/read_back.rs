@@ -1,0 +1,106 @@
+//! What was built is read back by the reader before it is accepted.
+//!
+//! Text without its codebook and types that nobody knows do not say where they end: whether they are read as they were
+//! meant shows only when all of their section is. What is compared is where every field and value ends.
+
+use std::ops::Range;
+
+use super::encode::{Piece, Pieces, Unfit};
+use super::input::Input;
+use super::section;
+use super::value::{Field, Value};
+use crate::error::{Error, Result as Read};
+
+/// What has to be read back: of each field its length and how many values it has, of each value its length and, of a
+/// section, its own shape. Places count as [`SOME_PLACE`].
+pub type Shape = Vec<u64>;
+
+fn shape_of(fields: &[Field], out: &mut Shape) {
+    let length = |span: &Range<u64>| span.end - span.start;
+    for field in fields {
+        out.extend([length(&field.span), field.values.len() as u64]);
+        for item in &field.values {
+            out.push(length(&item.span));
+            if let Value::Section(inner) = &item.value {
+                shape_of(&inner.fields, out);
+            }
+        }
+    }
+}
+
+/// A place as it is counted before it is known.
+pub const SOME_PLACE: &[u8] = b"o3\0b3\0n3\0";
+
+/// A section is what the reader says it is: field by field as long, with as many values, as was put in.
+pub fn read_back(name: &str, pieces: &Pieces, count: u64, shape: &Shape) -> Result<(), Unfit> {
+    let there = Joined::new(pieces);
+    let unclear = || Unfit::Unclear(name.to_string());
+    let body = section::read(&there, 0..there.size, Some(2), Some(count));
+    let section = body.map_err(|_| unclear())?.section;
+    let mut read = Shape::with_capacity(shape.len());
+    shape_of(&section.fields, &mut read);
+    let whole = section.rest.is_none() && section.prefix.is_empty() && section.items.is_empty();
+    if whole && read == *shape { Ok(()) } else { Err(unclear()) }
+}
+
+/// How long pieces are, with no more than room for a place.
+pub fn size_of(pieces: &Pieces) -> u64 {
+    let size = |piece: &Piece| match piece {
+        Piece::Bytes(bytes) => bytes.len() as u64,
+        Piece::Place(_) => SOME_PLACE.len() as u64,
+        Piece::Signature => 64,
+        Piece::From(_, range) => range.end - range.start,
+    };
+    pieces.0.iter().map(size).sum()
+}
+
+/// Pieces as one input. Bytes of other files are not looked at; they read as zeros, which no walk looks into.
+#[derive(Debug)]
+pub struct Joined {
+    parts: Vec<(u64, Vec<u8>)>,
+    size: u64,
+}
+
+impl Joined {
+    /// All of the pieces.
+    pub fn new(pieces: &Pieces) -> Joined {
+        let mut joined = Joined { parts: Vec::new(), size: 0 };
+        for piece in &pieces.0 {
+            let bytes = match piece {
+                Piece::Bytes(bytes) => bytes.clone(),
+                Piece::Place(_) => SOME_PLACE.to_vec(),
+                Piece::Signature => vec![0; 64],
+                Piece::From(_, range) => {
+                    joined.size += range.end - range.start;
+                    continue;
+                }
+            };
+            let len = bytes.len() as u64;
+            joined.parts.push((joined.size, bytes));
+            joined.size += len;
+        }
+        joined
+    }
+}
+
+impl Input for Joined {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Read<()> {
+        let end = offset + buf.len() as u64;
+        if end > self.size {
+            return Err(Error::damaged("vsf-short", "", "a read ran past the end"));
+        }
+        buf.fill(0);
+        let first = self.parts.partition_point(|(at, bytes)| at + bytes.len() as u64 <= offset);
+        for (at, bytes) in self.parts[first..].iter().take_while(|(at, _)| *at < end) {
+            let from = offset.max(*at);
+            let to = end.min(at + bytes.len() as u64);
+            buf[(from - offset) as usize..(to - offset) as usize]
+                .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! Directories that were edited, or that nobody unpacked, as VSF files: the file shows what the directory has, or is
+//! refused with the name of what it cannot show. Nothing is left out without a word.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value as Json, json};
+use vaso::format::vsf::{self, Builder, Data, Element, Fields, Packed, RECORD, Tensor, Value, Width};
+
+fn bytes(data: impl Into<Vec<u8>>) -> Data {
+    Data::Bytes(data.into())
+}
+
+fn original() -> Vec<u8> {
+    let mut fields = Fields::new();
+    let tensor = |element, strides: Option<Vec<usize>>| {
+        let data = bytes((0..24).collect::<Vec<u8>>());
+        Value::Tensor(Tensor { element, shape: vec![3, 4], strides, vector: false, data })
+    };
+    let packed = vsf::pack(12, &[0u16, 1, 2, 4095, 7, 9]).unwrap();
+    let u4 = Element::Unsigned(Width::W4);
+    for (name, value) in [
+        ("gain", Value::F6(1.5)),
+        ("offset", Value::F5(0.1)),
+        ("count", Value::Unsigned(Width::W3, 7)),
+        ("side", Value::Ascii(b'l', bytes(*b"left"))),
+        ("pixels", tensor(u4, None)),
+        ("columns", tensor(u4, Some(vec![1, 3]))),
+        ("raw", Value::Packed(Packed { bits: 12, shape: vec![2, 3], design: true, data: bytes(packed) })),
+        ("note", Value::Text(5, bytes(*b"\x12\x34\x56"))),
+    ] {
+        fields.add(name, &value).unwrap();
+    }
+    let mut nested = Fields::new();
+    nested.add("deep", &Value::Bool(true)).unwrap();
+    fields.add_section("more", nested).unwrap();
+    fields.add_reference("dark", "frames.dark").unwrap();
+    let mut builder = Builder::new();
+    builder.section("cam.left", fields).unwrap();
+    builder.blob("frames.dark", vec![9; 1000]).unwrap();
+    builder.to_bytes().unwrap()
+}
+
+fn vsf_verb(args: &[&Path]) -> std::process::Output {
+    common::command(common::As::Me, common::program()).arg("vsf").args(args).output().unwrap()
+}
+
+/// Whether two directories say the same: names, text, arrays with their types, all other bytes. What is made from the
+/// values is not compared, and arrays may have either order of bytes.
+const SAME: &str = r#"
+import os, sys, numpy
+def said(top):
+    out = {}
+    for folder, _, names in os.walk(top):
+        for name in names:
+            path = os.path.join(folder, name)
+            if name in ("section.json", "header.json", ".vsf-record.json"): continue
+            key = os.path.relpath(path, top)
+            if name.endswith(".npy"):
+                a = numpy.load(path)
+                big = a.astype(a.dtype.newbyteorder(">"), order="C")
+                out[key] = (big.dtype.str, big.shape, big.tobytes())
+            else:
+                data = open(path, "rb").read()
+                out[key] = data if "." in name else data.removesuffix(b"\n")
+    return out
+a, b = said(sys.argv[1]), said(sys.argv[2])
+twins = lambda x, y: {k for k in x if k not in y and (k.removesuffix(".npy") + ".packed" in y or k.removesuffix(".packed") + ".npy" in y)}
+for x, y in ((a, b), (b, a)):
+    for k in twins(x, y): del x[k]
+assert a == b, (sorted(a), sorted(b), [k for k in a if k in b and a[k] != b[k]])
+"#;
+
+fn python(script: &str, args: &[&Path]) {
+    common::succeed(Command::new("/usr/bin/python3").args(["-c", script]).args(args));
+}
+
+/// Packs a directory: the file, which says what the directory says, or the reason why there is none.
+fn pack(dir: &Path) -> Result<Vec<u8>, String> {
+    let home = common::folder();
+    let (file, again) = (home.path().join("New.vsf"), home.path().join("again"));
+    let output = vsf_verb(&[Path::new("pack"), dir, &file]);
+    if !output.status.success() {
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "something is left behind");
+        return Err(String::from_utf8(output.stderr).unwrap());
+    }
+    let verify =
+        common::command(common::As::Me, common::program()).arg("verify").arg(&file).output().unwrap();
+    assert!(verify.status.success(), "{verify:?}");
+    let output = vsf_verb(&[Path::new("unpack"), &file, &again]);
+    assert!(output.status.success(), "{output:?}");
+    python(SAME, &[dir, &again]);
+    Ok(fs::read(file).unwrap())
+}
+
+/// The original unpacked.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new() -> Tree {
+        let home = common::folder();
+        let file = home.path().join("Shot.vsf");
+        fs::write(&file, original()).unwrap();
+        let output = vsf_verb(&[Path::new("unpack"), &file, &home.path().join("tree")]);
+        assert!(output.status.success(), "{output:?}");
+        Tree(home)
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.0.path().join("tree")
+    }
+
+    fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> &Tree {
+        let path = self.dir().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
+    }
+
+    fn drop(&self, name: &str) -> &Tree {
+        fs::remove_file(self.dir().join(name)).unwrap();
+        self
+    }
+
+    /// Saves an array, an expression of NumPy's.
+    fn save(&self, name: &str, array: &str) -> &Tree {
+        let script = format!("import sys, numpy as np; np.save(sys.argv[1], {array}, allow_pickle=True)");
+        python(&script, &[&self.dir().join(name)]);
+        self
+    }
+
+    fn value(&self, name: &str) -> Option<Value> {
+        let file = pack(&self.dir()).unwrap_or_else(|why| panic!("{why}"));
+        let read = vsf::open(&file).unwrap();
+        let label = read.labels.iter().find(|label| label.name == b"cam.left").unwrap();
+        let section = read.section(&file, label).unwrap().section;
+        let value = section.field(name)?.values.first()?.value.clone();
+        Some(match value {
+            Value::Tensor(t) => Value::Tensor(Tensor { data: bytes(t.data.load(&file).unwrap()), ..t }),
+            Value::Packed(p) => Value::Packed(Packed { data: bytes(p.data.load(&file).unwrap()), ..p }),
+            other => other,
+        })
+    }
+
+    /// It is refused, and told which file is in the way.
+    fn refused(&self, name: &str, says: &str) {
+        let why = pack(&self.dir()).expect_err(name);
+        assert!(why.contains(name) && why.contains(says), "{name}: {why}");
+    }
+}
+
+#[test]
+fn edited_text_is_the_value_that_it_says() {
+    let edited = |name: &str, text: &str| Tree::new().put(&format!("cam/left/{name}"), text).value(name);
+    let text = |text: &str| Some(Value::Ascii(b'l', bytes(text)));
+    assert_eq!(edited("gain", "2.25\n"), Some(Value::F6(2.25)));
+    assert_eq!(edited("gain", "2.25"), Some(Value::F6(2.25)));
+    assert_eq!(edited("gain", "inf\n"), Some(Value::F6(f64::INFINITY)));
+    assert_eq!(edited("gain", "1e400\n"), text("1e400"));
+    assert_eq!(edited("gain", "1e-400\n"), text("1e-400"));
+    assert_eq!(edited("gain", "fast\n"), text("fast"));
+    assert_eq!(edited("offset", "0.1\n"), Some(Value::F5(0.1)));
+    assert_eq!(edited("offset", "0.123456789\n"), Some(Value::F6(0.123456789)));
+    assert_eq!(edited("offset", "1e+39\n"), Some(Value::F6(1e39)));
+    assert_eq!(edited("count", "8\n"), Some(Value::Unsigned(Width::W3, 8)));
+    assert_eq!(edited("count", "300\n"), Some(Value::Unsigned(Width::W4, 300)));
+    assert_eq!(edited("count", "-1\n"), Some(Value::Signed(Width::W3, -1)));
+    assert_eq!(edited("count", "7\n8\n"), text("7\n8"));
+    assert_eq!(edited("side", "right\n\n"), text("right\n"));
+    assert_eq!(edited("side", "7\n"), text("7"));
+    // A name without a value.
+    assert_eq!(edited("gain", ""), None);
+}
+
+#[test]
+fn edited_arrays_are_the_tensors_that_they_are() {
+    let saved = |array: &str| match Tree::new().save("cam/left/pixels.npy", array).value("pixels") {
+        Some(Value::Tensor(t)) => (t.element.to_string(), t.shape, t.strides, t.data),
+        other => panic!("{other:?}"),
+    };
+    let bits = |n: f32| n.to_be_bytes();
+    let reals = bytes([bits(1.5), bits(-2.0)].concat());
+    assert_eq!(saved("np.array([[1.5, -2]], 'f4')"), ("f5".into(), vec![1, 2], None, reals.clone()));
+    assert_eq!(saved("np.array([1.5, -2], '>f4')"), ("f5".into(), vec![2], None, reals));
+    assert_eq!(saved("np.array(-3, 'i2')"), ("i4".into(), vec![], None, bytes([0xFF, 0xFD])));
+    assert_eq!(saved("np.zeros((0, 4), 'u1')"), ("u3".into(), vec![0, 4], None, bytes([])));
+    let columns = ("u3".into(), vec![2, 2], Some(vec![1, 2]), bytes([1, 3, 2, 4]));
+    assert_eq!(saved("np.array([[1, 2], [3, 4]], 'u1', order='F')"), columns);
+    assert_eq!(saved("np.array([1, 0, 1]) > 0"), ("u0".into(), vec![3], None, bytes([0b1010_0000])));
+    let complex = bytes([1f64.to_be_bytes(), (-1f64).to_be_bytes()].concat());
+    assert_eq!(saved("np.array([1-1j])"), ("j6".into(), vec![1], None, complex));
+    // One whose strides no longer fit.
+    Tree::new()
+        .save("cam/left/columns.npy", "np.arange(6, dtype='u2').reshape(2, 3)")
+        .value("columns")
+        .unwrap();
+    for bad in ["np.array([{}])", "np.array(['text'])", "np.array([1], 'f2')", "np.array(['2026'], 'M8[D]')"]
+    {
+        Tree::new().save("cam/left/pixels.npy", bad).refused("cam/left/pixels.npy", "save it as");
+    }
+    let cut = Tree::new();
+    let whole = fs::read(cut.dir().join("cam/left/pixels.npy")).unwrap();
+    cut.put("cam/left/pixels.npy", &whole[..whole.len() - 1]).refused("cam/left/pixels.npy", "save it again");
+    cut.put("cam/left/pixels.npy", "").refused("cam/left/pixels.npy", "save it as");
+}
+
+#[test]
+fn packed_elements_follow_their_array_or_their_bytes() {
+    let tree = || {
+        let tree = Tree::new();
+        tree.drop("cam/left/raw.packed");
+        tree
+    };
+    let packed = |shape: Vec<usize>, elements: &[u16]| {
+        let data = bytes(vsf::pack(12, elements).unwrap());
+        Some(Value::Packed(Packed { bits: 12, shape, design: true, data }))
+    };
+    let first = [0, 1, 2, 4095, 7, 9];
+    assert_eq!(tree().value("raw"), packed(vec![2, 3], &first));
+    let saved = tree().save("cam/left/raw.npy", "np.array([[5], [4095]], 'u2')").value("raw");
+    assert_eq!(saved, packed(vec![2, 1], &[5, 4095]));
+    let name = "cam/left/raw.npy";
+    tree().save(name, "np.array([1, 4096], 'u2')").refused(name, "element 1 needs more than 12 bits");
+    tree().save(name, "np.array([1.5])").refused(name, "save it so");
+    // Both are there, and differ.
+    Tree::new().save(name, "np.zeros((2, 3), 'u2')").refused(name, "raw.packed says something else");
+    let other = vsf::pack(12, &[1u16, 1, 1, 1, 1, 1]).unwrap();
+    Tree::new().put("cam/left/raw.packed", &other).refused(name, "raw.packed says something else");
+    let alone = Tree::new();
+    alone.drop(name).put("cam/left/raw.packed", &other);
+    assert_eq!(alone.value("raw"), packed(vec![2, 3], &[1; 6]));
+    alone.put("cam/left/raw.packed", &other[1..]).refused("cam/left/raw.packed", "9 bytes");
+}
+
+#[test]
+fn files_come_and_go() {
+    let tree = Tree::new();
+    tree.drop("cam/left/gain")
+        .drop("cam/left/pixels.npy")
+        .drop("cam/left/raw.npy")
+        .drop("cam/left/raw.packed");
+    assert_eq!([tree.value("gain"), tree.value("pixels"), tree.value("raw")], [None, None, None]);
+    tree.put("cam/left/iso", "100\n").put("cam/right/gain", "2\n").put("new.bin", [1, 2, 3]);
+    tree.put("deep/er/and/deeper", "x\n")
+        .put("cam/left/twice", "1\n")
+        .save("cam/left/twice.npy", "np.arange(3)");
+    assert_eq!(tree.value("iso"), Some(Value::Unsigned(Width::W3, 100)));
+    // The bytes that a field refers to, and the field.
+    tree.put("frames/dark.bin", [8; 1000]).refused("cam/left/dark.bin", "frames.dark");
+    tree.drop("cam/left/dark.bin");
+    assert_eq!(tree.value("dark"), None);
+    fs::remove_dir_all(tree.dir().join("frames")).unwrap();
+    fs::remove_dir_all(tree.dir().join("cam/left/more")).unwrap();
+    assert_eq!(tree.value("more"), None);
+}
+
+#[test]
+fn what_no_file_can_show_is_refused_by_name() {
+    let refused = |name: &str, says: &str, edit: &dyn Fn(&Tree, &Path)| {
+        let tree = Tree::new();
+        edit(&tree, &tree.dir().join(name));
+        tree.refused(name, says);
+    };
+    let put = |name: &str, bytes: &[u8], says: &str| {
+        refused(name, says, &|tree, _| {
+            tree.put(name, bytes);
+        });
+    };
+    put("cam/left/Gain", b"1\n", "names are words");
+    put("cam/left/.DS_Store", b"1\n", "names are words");
+    put("cam/left/gain~2", b"1\n", "names are words");
+    put("gain", b"1\n", "move it into a directory");
+    put("cam/left/photo", b"\x89PNG\r\n\x1a\n\0\0", "name it .bin");
+    put("cam/left/latin", b"caf\xe9\n", "name it .bin");
+    put("cam/left/other.x", b"123", "name it .bin");
+    put("cam/left/other.wrapped", b"123", "name it .bin");
+    put("cam/left/other.packed", b"123", "keep the .npy");
+    put("cam/left/more/added", b"1\n", "move it out of there");
+    put("cam/left/more/further/added", b"1\n", "move it out of there");
+    put("a.b/c", b"1\n", "rename it or move it");
+    put("cam/left/section.json", b"{}\n", "change the values in their own files");
+    put("header.json", b"{}\n", "change the values in their own files");
+    put("new/section.json", b"{\"my\": 1}", "change the values in their own files");
+    // Text that would be read without its last byte.
+    refused("cam.left", "would not be read back", &|tree, _| {
+        tree.put("cam/left/note.x", b"\x12\x34,");
+    });
+    refused("empty", "remove it", &|_, path| fs::create_dir(path).unwrap());
+    refused("cam/left/link", "it is a link", &|tree, path| {
+        std::os::unix::fs::symlink(tree.dir().join("header.json"), path).unwrap();
+    });
+    refused("cam/left/pipe", "neither", &|_, path| {
+        common::succeed(Command::new("mkfifo").arg(path));
+    });
+    refused("cam/left", "remove it", &|tree, _| {
+        let keep = |path: &Path| path.ends_with("section.json");
+        let all = fs::read_dir(tree.dir().join("cam/left")).unwrap().map(|e| e.unwrap().path());
+        all.filter(|p| !keep(p)).for_each(|p| match p.is_dir() {
+            true => fs::remove_dir_all(p).unwrap(),
+            false => fs::remove_file(p).unwrap(),
+        });
+    });
+    let empty = common::folder();
+    assert!(pack(empty.path()).unwrap_err().contains("no files"));
+}
+
+/// All that a directory without its record loses are widths and forms that nothing shows.
+#[test]
+fn a_tree_without_its_record_is_packed_as_it_looks() {
+    let tree = Tree::new();
+    tree.drop(RECORD).refused("cam/left/note.x", "keep the record");
+    tree.drop("cam/left/note.x");
+    let packed = vsf::pack(12, &[0u16, 1, 2, 4095, 7, 9]).unwrap();
+    let raw = Packed { bits: 12, shape: vec![2, 3], design: true, data: bytes(packed) };
+    assert_eq!(tree.value("raw"), Some(Value::Packed(raw)));
+    assert_eq!(tree.value("gain"), Some(Value::F6(1.5)));
+    assert_eq!(tree.value("count"), Some(Value::Unsigned(Width::W3, 7)));
+    let other = vsf::pack(12, &[1u16, 1, 2, 4095, 7, 9]).unwrap();
+    tree.put("cam/left/raw.packed", other)
+        .refused("cam/left/raw.npy", ".packed beside it says something else");
+    tree.drop("cam/left/raw.packed");
+    assert!(matches!(tree.value("raw"), Some(Value::Tensor(_))));
+}
+
+/// A record is a claim like any other: the file says what the directory says, or there is none.
+#[test]
+fn a_record_that_lies_changes_nothing_in_silence() {
+    let tree = Tree::new();
+    let true_record: Json = serde_json::from_slice(&fs::read(tree.dir().join(RECORD)).unwrap()).unwrap();
+    let part =
+        true_record["labels"].as_array().unwrap().iter().position(|p| p["name"] == "cam.left").unwrap();
+    let at = |rest: &str| format!("/labels/{part}{rest}");
+    let secret = tree.0.path().join("secret");
+    fs::write(&secret, "secret\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    let mut lies: Vec<(String, Json)> = vec![
+        (at("/path"), json!("../secret")),
+        (at("/path"), json!(secret)),
+        (at("/path"), json!("")),
+        (at("/name"), json!("cam.right")),
+        (at("/name"), json!("../x")),
+        (at("/name"), json!("frames.dark")),
+        (at("/files/0"), json!([["../secret", ""]])),
+        (at("/files/0"), json!([[secret, ""]])),
+        (at("/files/0"), json!([["cam/left/../left/gain", ""]])),
+        (at("/files/0"), json!([["cam/left/count", ""]])),
+        (at("/files/0"), json!([["cam/left/gain", ".npy"]])),
+        (at("/files/0"), json!([["cam/left/gain", ".packed"]])),
+        (at("/files/0"), json!([["cam/left/pixels.npy", ""]])),
+        (at("/files/0"), json!([["cam/left/gain", ""], ["cam/left/count", ""]])),
+        (at("/files/0"), json!([])),
+        (at("/files/4"), json!([["cam/left/raw.npy", ".npy"]])),
+        (at("/files/6"), json!([["cam/left/raw.packed", ".npy"], ["cam/left/raw.npy", ".packed"]])),
+        (at("/files"), json!([])),
+        (at("/refers"), json!([])),
+        (at("/refers/0"), json!("frames.dark")),
+        (at("/refers/10"), json!(null)),
+        (at("/refers/10"), json!("no.such.section")),
+        (at("/refers/10"), json!("cam.left")),
+        (at("/stored"), json!(["zz"])),
+        (at("/stored"), json!(["5b", u64::MAX, "5d"])),
+        (at("/stored"), json!(["5b", 1u64 << 61, 1u64 << 61, "5d"])),
+        (at("/stored"), json!([-1])),
+        (at("/stored"), json!("5b5d")),
+        (at("/stored"), json!(["5b5d"])),
+        (at("/stored"), json!(null)),
+        // Fields of one tensor of 2^60 elements, and of one value that is not there.
+        (at("/stored"), json!(["5b28643301743a74330175333610000000000000", 1u64 << 60, "295d"])),
+        (at("/stored"), json!(["5b28643304", "6761696e3a66362900"])),
+        ("/labels".into(), json!({})),
+        ("/labels".into(), json!([])),
+        ("/labels/0".into(), json!(null)),
+        ("/labels/0".into(), json!("cam")),
+        ("/version".into(), json!(u64::MAX)),
+        ("/version".into(), json!(-1)),
+        ("/in_bytes".into(), json!("yes")),
+        ("/record".into(), json!(99)),
+        ("/cannot".into(), json!(["because"])),
+        ("/header".into(), json!(7)),
+        ("".into(), json!(7)),
+        ("".into(), json!([])),
+    ];
+    let twice = json!([true_record["labels"][0], true_record["labels"][0], true_record["labels"][1]]);
+    lies.push(("/labels".into(), twice));
+    let (mut packed, mut refused) = (0, 0);
+    let mut check = |record: &[u8], what: &str| {
+        fs::write(tree.dir().join(RECORD), record).unwrap();
+        match pack(&tree.dir()) {
+            Ok(_) => packed += 1,
+            Err(why) => {
+                // It names what is in the way, and what to do.
+                assert!(why.starts_with("vaso: cannot pack ") || why.contains(RECORD), "{what}: {why}");
+                assert!(!why.contains("panicked") && !why.contains("secret\n"), "{what}: {why}");
+                refused += 1;
+            }
+        }
+    };
+    for (place, lie) in &lies {
+        let mut record = true_record.clone();
+        *record.pointer_mut(place).unwrap_or_else(|| panic!("{place}")) = lie.clone();
+        check(&serde_json::to_vec(&record).unwrap(), &format!("{place} {lie}"));
+    }
+    let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+    for record in [&b""[..], b"\xFF\xFE", b"{", b"null", &deep] {
+        check(record, "no JSON");
+    }
+    assert_eq!(packed + refused, lies.len() + 5);
+    assert!(refused > 30, "{packed} were packed");
+}
