@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return find_autosaves(top, args.json);
     }
     let Some(path) = &args.project else { return Ok(Exit::Usage) };
-    let (format, candidates) = candidates(path)?;
+    let (format, candidates, whole) = candidates(path)?;
     if args.in_place && format != "bundle" {
         return Err(Error::Usage(format!("--in-place is for bundles; {} is none", path.display())));
     }
@@ -67,7 +67,11 @@ pub fn run(args: Args) -> Result<Exit> {
         }
         .map(|()| Exit::Done);
     }
-    let recovery = Recovery::look(path, candidates);
+    let mut recovery = Recovery::look(path, candidates);
+    let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
+    if let (false, Choice::Sound, Some(at)) = (whole, &recovery.choice, current) {
+        recovery.choice = Choice::Take(at, "sound, in a file that is cut off");
+    }
     if args.list {
         return list(path, format, &recovery, args.json);
     }
@@ -109,16 +113,16 @@ fn with(mut object: Value, more: &impl serde::Serialize) -> Value {
     object
 }
 
-/// What a project is, and what it could be recovered from.
-fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
+/// What a project is, what it could be recovered from, and whether the file is whole that those lie in.
+fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if meta.is_dir() {
-        return Ok(("bundle", salvage::in_bundle(path)?));
+        return Ok(("bundle", salvage::in_bundle(path)?, true));
     }
     let mut front = [0; 4];
     salvage::content_of(path)?.read_at(0, &mut front)?;
     if &front != b"PK\x03\x04" {
-        return Ok(("legacy", salvage::beside(path)));
+        return Ok(("legacy", salvage::beside(path), true));
     }
     let project = match project::open(path) {
         Err(none @ Error::NotAProject { .. }) => {
@@ -128,7 +132,7 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
             }
             let mut all = salvage::beside(path).split_off(1);
             all.extend(salvage::of_snapshots(torn, None));
-            return Ok(("container", all));
+            return Ok(("container", all, false));
         }
         other => other?,
     };
@@ -161,7 +165,7 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>)> {
         }
         all.extend(salvage::of_snapshots(stored, head.as_ref()));
     }
-    Ok(("container", all))
+    Ok(("container", all, project.is_whole()))
 }
 
 /// The snapshots of a container of which not all is there, or not as it was.
