@@ -14,7 +14,7 @@
 //! So which page, which order, which field and which type are SQLite's word, and nothing of the schema is read here.
 //!
 //! Invariant: whatever is given is what SQLite gives. At anything that is not as in the usual trace (a value that
-//! spills over into other pages, a key that is no number, an entry that is older than a column with a default, a page
+//! spills over into other pages, a key that is no number, an entry that is older than a column, a page
 //! that is not sound, times that do not grow) this ends as [`End::Lost`], and SQLite reads the stretch.
 //!
 //! Limits. Only text in UTF-8; only keys of a dataset's number and one time.
@@ -46,8 +46,6 @@ struct Taken {
     field: usize,
     /// Whether whole numbers become reals.
     real: bool,
-    /// Whether it is something in entries that are older than the column.
-    has_default: bool,
 }
 
 /// One step of a program.
@@ -67,8 +65,6 @@ pub struct Direct {
     root: u32,
     /// For every field, the cell that it becomes, and whether that is to be a real.
     fields: Vec<Option<(usize, bool)>>,
-    /// How many fields an entry has at least; those behind are nothing where they are not there.
-    least: usize,
     /// How many cells are shown.
     width: usize,
 }
@@ -128,16 +124,15 @@ impl Direct {
         if head[56..60] != [0, 0, 0, 1] {
             return None;
         }
-        let (mut fields, mut least) = (vec![None; 2], 2);
+        let mut fields = vec![None; 2];
         for (cell, taken) in program.columns.iter().enumerate() {
             fields.resize(fields.len().max(taken.field + 1), None);
             if cell < width && fields[taken.field].replace((cell, taken.real)).is_some() {
                 return None;
             }
-            least = if taken.has_default { least.max(taken.field + 1) } else { least };
         }
         let pages = found.pages.try_into().ok()?;
-        Some(Direct { page_size, usable, pages, root: program.root, fields, least, width })
+        Some(Direct { page_size, usable, pages, root: program.root, fields, width })
     }
 
     /// Calls `each` with up to `most` rows of a dataset behind a time. Fails only if `each` does.
@@ -203,13 +198,10 @@ impl Direct {
                 };
             }
         });
-        let count = count.filter(|count| *count >= self.least);
-        let (Some(count), Cell::Integer(whose), Some(time)) = (count, whose, exact(time)) else {
+        let count = count.filter(|count| *count >= self.fields.len());
+        let (Some(_), Cell::Integer(whose), Some(time)) = (count, whose, exact(time)) else {
             return Entry::Odd;
         };
-        for (cell, _) in self.fields.iter().skip(count).flatten() {
-            cells[*cell] = Cell::Null;
-        }
         match whose {
             _ if whose == dataset => Entry::Ours(time),
             _ if whose > dataset => Entry::Behind,
@@ -340,8 +332,7 @@ impl<'a> Steps<'a> {
             if op.p5 != 0 || affinity.is_some_and(|op| op.p[0] != into) {
                 return None;
             }
-            let (field, has_default) = (usize::try_from(field).ok()?, op.p4.is_some());
-            let taken = Taken { field, real: affinity.is_some(), has_default };
+            let taken = Taken { field: usize::try_from(field).ok()?, real: affinity.is_some() };
             columns.push(Field { cursor, into, taken });
         }
         Some(columns)

@@ -130,7 +130,8 @@ fn a_page_that_is_refused_once_is_refused_always() {
     for page in leaves {
         // The last cell lies partly behind the page.
         let cells = u16::from_be_bytes([bytes[page + 3], bytes[page + 4]]) as usize;
-        bytes[page + 8 + 2 * (cells - 1)..][..2].copy_from_slice(&[0x0f, 0xfb]);
+        let Some(last) = cells.checked_sub(1) else { continue };
+        bytes[page + 8 + 2 * last..][..2].copy_from_slice(&[0x0f, 0xfb]);
     }
     let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
     let (usual, sqlite) = both(&database, 1).unwrap();
