@@ -286,7 +286,7 @@ fn what_no_file_can_show_is_refused_by_name() {
     put("header.json", b"{}\n", "change the values in their own files");
     put("new/section.json", b"{\"my\": 1}", "change the values in their own files");
     // Text that would be read without its last byte.
-    refused("cam.left", "would not be read back", &|tree, _| {
+    refused("cam.left", "a .x or .raw file of this section would not be read back", &|tree, _| {
         tree.put("cam/left/note.x", b"\x12\x34,");
     });
     refused("empty", "remove it", &|_, path| fs::create_dir(path).unwrap());

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::arrange::array;
 use super::build::{Builder, Fields, is_name};
+use super::encode::Unfit;
 use super::found::{Files, Found, find, refuse};
 use super::input::Input;
 use super::names::unescaped;
@@ -420,7 +421,14 @@ impl Pack<'_> {
                     self.builder.blob_from(&name, file, 0..size)
                 }
             };
-            done.map_err(|unfit| refuse(&name, unfit))?;
+            done.map_err(|unfit| match unfit {
+                Unfit::Unclear(_) => {
+                    let why =
+                        "would not be read back as it is, since it does not say where it ends; restore it";
+                    refuse(&name, format!("a .x or .raw file of this section {why}"))
+                }
+                other => refuse(&name, other),
+            })?;
         }
         Ok(self.builder)
     }

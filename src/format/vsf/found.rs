@@ -108,7 +108,9 @@ pub fn compare(dir: &Path, packed: &Path) -> Result<()> {
         let why = format!("it is not there, and the file would have it; delete {}", record::NAME);
         return Err(refuse(path, why));
     }
-    if let Some(path) = found.folders.difference(&folders).next() {
+    // The innermost: those around it are only as empty as it is.
+    let empty = found.folders.difference(&folders).max_by_key(|path| path.matches('/').count());
+    if let Some(path) = empty {
         return Err(refuse(path, "it has no values, and no section is empty; remove it"));
     }
     if let Some(path) = folders.difference(&found.folders).next() {
