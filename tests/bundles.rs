@@ -630,10 +630,7 @@ fn nothing_in_a_bundle_does_harm_and_the_newest_valid_snapshot_is_shown() {
         assert_eq!(code, Some(0), "{bundle:?}");
         let info: Value = serde_json::from_str(&info).unwrap();
         assert_eq!(info["current"].as_str(), newest.as_deref(), "{bundle:?}");
-        // The walk over the pages of a damaged file looks at each, and a tebibyte of zeros has many.
-        let sparse = bundle.ends_with("snap_sparse_1T.vasopack");
-        let verbs = [&["verify"][..], &["log"], &["recover", "--list"]];
-        for args in verbs.into_iter().filter(|args| !sparse || args.len() == 1) {
+        for args in [&["verify"][..], &["log"], &["recover", "--list"]] {
             let (code, said) = verb(args);
             assert!(matches!(code, Some(0..=2)), "{bundle:?} {args:?}: {code:?} {said}");
         }

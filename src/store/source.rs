@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
 use parking_lot::RwLock;
 
 use super::{Location, Stamp, State};
@@ -68,6 +70,17 @@ impl Source {
     /// Where it was opened.
     pub fn location(&self) -> &Arc<Location> {
         &self.location
+    }
+
+    /// The first place from `offset` on that may hold anything but zeros; the size where there is none.
+    pub fn next_data(&self, offset: u64) -> u64 {
+        let Ok(from) = offset.try_into() else { return offset };
+        // All reads say where, so nobody minds that this moves the place of the open file.
+        match lseek(&self.file, from, Whence::SeekData) {
+            Ok(at) => u64::try_from(at).unwrap_or(offset),
+            Err(Errno::ENXIO) => self.size().max(offset),
+            Err(_) => offset,
+        }
     }
 
     /// The size under the accepted stamp.

@@ -108,6 +108,17 @@ impl Content {
         }
     }
 
+    /// The first place from `offset` on that may hold anything but zeros, as far as that can be told without reading.
+    pub fn next_data(&self, offset: u64) -> u64 {
+        match self {
+            Content::Range(source, range) if offset < range.end - range.start => {
+                source.next_data(range.start + offset).min(range.end) - range.start
+            }
+            Content::Whole(source) => source.next_data(offset),
+            _ => offset,
+        }
+    }
+
     /// Reads into `buf` from `offset`, as much as there is; less than asked for only at the end.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let left = self.size().saturating_sub(offset);

@@ -58,6 +58,13 @@ impl<'a> Pager<'a> {
         self.content.size().div_ceil(self.page_size as u64).try_into().unwrap_or(u32::MAX)
     }
 
+    /// The first page from `number` on that may hold anything but zeros.
+    pub fn next_data(&self, number: u32) -> u32 {
+        let size = self.page_size as u64;
+        let at = self.content.next_data((u64::from(number) - 1) * size);
+        (at / size + 1).try_into().unwrap_or(u32::MAX)
+    }
+
     /// Whether all bytes of a page are there.
     pub fn is_whole(&self, number: u32) -> bool {
         let end = u64::from(number) * self.page_size as u64;

@@ -13,7 +13,7 @@ use super::assess::{Holding, Reader};
 use super::layout::{Fit, Layout, Plan};
 use super::page::{Cell, Head, Kind, four};
 use super::record::{Key, order};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,15 +72,28 @@ pub struct Survey<'a> {
     pub unassigned: Vec<u32>,
 }
 
+/// More pages are not looked through: each takes a byte of memory, and the size of a file with holes is only a claim.
+const MOST: u32 = 1 << 30;
+
 type Bound = Option<Rc<Key>>;
 
 impl<'a> Survey<'a> {
     /// Nothing is told yet but what shows by itself.
     pub fn new(reader: Reader<'a>) -> Result<Survey<'a>> {
         let count = reader.pager.count();
+        if count > MOST {
+            let what = format!("it claims {count} pages, and more than {MOST} cannot be looked through");
+            return Err(Error::Refused(what));
+        }
         let mut uses = vec![Use::Unknown; count as usize];
+        let mut data = 0;
         for number in 1..=count {
-            if reader.geometry.is_pointer_map(number) && !is_leaf(&reader, number)? {
+            if number > data {
+                data = reader.pager.next_data(number).max(number);
+            }
+            if number < data {
+                uses[number as usize - 1] = Use::Empty;
+            } else if reader.geometry.is_pointer_map(number) && !is_leaf(&reader, number)? {
                 uses[number as usize - 1] = Use::PointerMap;
             } else if reader.pager.page(number)?.iter().all(|b| *b == 0) {
                 uses[number as usize - 1] = Use::Empty;
@@ -117,10 +130,12 @@ impl<'a> Survey<'a> {
             return Ok(false);
         }
         for number in 1..=self.reader.pager.count() {
+            if !matches!(self.use_of(number), Use::Unknown | Use::Found) {
+                continue;
+            }
             let page = self.reader.pager.page(number)?;
-            let lost = matches!(self.use_of(number), Use::Unknown | Use::Found);
             let start = self.reader.geometry.start(number);
-            if lost && page.get(start).and_then(|b| Kind::of(*b)).is_some_and(Kind::is_interior) {
+            if page.get(start).and_then(|b| Kind::of(*b)).is_some_and(Kind::is_interior) {
                 return Ok(false);
             }
         }
@@ -241,6 +256,9 @@ impl<'a> Survey<'a> {
     /// Pages that look like parts of a free list which nothing leads to any more.
     fn find_trunks(&mut self) -> Result<()> {
         for number in 2..=self.reader.pager.count() {
+            if self.use_of(number) == Use::Empty {
+                continue;
+            }
             let Some((next, leaves)) = self.trunk(number)? else { continue };
             let mut sorted = leaves.clone();
             sorted.sort_unstable();
