@@ -27,8 +27,9 @@ use crate::tree::Cache;
 pub const PIECE: u64 = 128 * 1024;
 /// Decoded bytes that are kept for all streams together.
 const PIECES: usize = 16 << 20;
-/// Idle cursors that are kept for all streams together; each takes about 150 KiB.
-const IDLE: usize = 48;
+/// Idle cursors that are kept for all streams together; each takes 150 KiB, and one that reads in order
+/// 600.
+const IDLE: usize = 32;
 /// A place that another cursor will pass this soon is worth waiting for.
 pub const NEAR: u64 = 12 * PIECE;
 /// Waiting for this much to be decoded takes as long as entering at a mark, and no core.
