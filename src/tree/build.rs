@@ -8,9 +8,9 @@
 //! stay as dead weight until the tree is finished. Every step takes constant time, also for a package that is
 //! made to contradict itself.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::number::number;
 use super::{DERIVED, Kind, Node, NodeId, SafePath, Time, Tree};
@@ -116,7 +116,7 @@ pub struct Builder {
     /// The directories.
     table: HashTable<u32>,
     directories: u32,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// The directory of the path before: archives list a directory's files together.
     last: (Vec<u8>, u32),
     /// A file, in a directory of its own, that gets its time when all others are known: so much newer than they.
@@ -142,7 +142,7 @@ impl Builder {
             drafts,
             table: HashTable::new(),
             directories: 1,
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             last: (Vec::new(), ROOT),
             newest: None,
             root: 1,

@@ -1,7 +1,8 @@
 //! Where sections lie: in which unit, upon each other, and what lies behind them.
 
-use std::collections::HashSet;
 use std::ops::Range;
+
+use hashbrown::HashSet;
 
 use super::file::{File, Trailing};
 use super::input::{Input, Parsed};
@@ -43,8 +44,8 @@ pub fn settle_units(file: &mut File) {
 
 /// Labels that cannot be read, that lie upon each other, or that share a name.
 pub fn check(file: &mut File) {
-    let mut ranges: Vec<(Range<u64>, usize)> = Vec::new();
-    let mut names = HashSet::new();
+    let mut ranges: Vec<(Range<u64>, usize)> = Vec::with_capacity(file.labels.len());
+    let mut names = HashSet::with_capacity(file.labels.len());
     let mut found = Vec::new();
     for (n, label) in file.labels.iter().enumerate() {
         if !names.insert(&label.name) && found.len() < ENOUGH {

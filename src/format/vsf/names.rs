@@ -5,7 +5,7 @@
 //! joined with dots and unescaped, a path is the stored name again. One that is too long for a file system is cut
 //! and ends in a digest; `header.json` has it whole.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use crate::tree::{SafePath, escaped};
 

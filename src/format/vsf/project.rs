@@ -4,9 +4,9 @@
 //! bytes are files where they lie. A section in whose directory other sections are cannot be a door, and is read at
 //! once.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::file::{File, Kind, Label};

@@ -3,9 +3,10 @@
 //! A view is made when somebody looks into the section for the first time. What is small is in it; arrays are
 //! ranges of the file behind a head, or made as they are read.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+
+use hashbrown::HashSet;
 
 use super::arrays::{self, Gathered, Order, Unpacked};
 use super::element::Element;
