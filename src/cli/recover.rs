@@ -130,7 +130,7 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
             if torn.is_empty() {
                 return Err(none);
             }
-            let mut all = salvage::beside(path).split_off(1);
+            let mut all = salvage::around(path);
             all.extend(salvage::of_snapshots(torn, None));
             return Ok(("container", all, false));
         }
@@ -143,7 +143,7 @@ fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
         );
         return Err(Error::not_a_project(path, why));
     }
-    let mut all = salvage::beside(path).split_off(1);
+    let mut all = salvage::around(path);
     let tree = project.tree();
     let time = meta.modified().ok();
     if let Some(folder) = tree.find(b"snapshots") {

@@ -35,14 +35,14 @@ const SORTED: i64 = 20_000;
 impl Database {
     /// The trace of a dataset, in the order of time; `None` without a table of traces.
     pub fn trace(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
-        self.rows_of("trace", &TRACE, dataset, "", &[])
+        Ok(self.rows_of("trace", &TRACE, dataset, "", &[])?.map(shared))
     }
 
     /// The events of a dataset that are not deleted, in the order of time.
     pub fn events(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
         let filter = if self.knows_deleted() { " AND +deleted_utc IS NULL" } else { "" };
         let without = ["deleted_utc", "deleted_reason", "deleted_by"];
-        self.rows_of("event", &EVENT, dataset, filter, &without)
+        Ok(self.rows_of("event", &EVENT, dataset, filter, &without)?.map(shared))
     }
 
     /// The events of a dataset that are deleted; `None` where events cannot be.
@@ -50,7 +50,8 @@ impl Database {
         if !self.knows_deleted() {
             return Ok(None);
         }
-        self.rows_of("event", &EVENT, dataset, " AND +deleted_utc IS NOT NULL", &[])
+        let rows = self.rows_of("event", &EVENT, dataset, " AND +deleted_utc IS NOT NULL", &[])?;
+        Ok(rows.map(shared))
     }
 
     /// Whether events are kept when they are deleted.
@@ -59,18 +60,6 @@ impl Database {
     }
 
     fn rows_of(
-        self: &Arc<Self>,
-        table: &'static str,
-        known: &[(&'static str, &'static str, crate::tree::Cells)],
-        dataset: i64,
-        filter: &'static str,
-        without: &[&str],
-    ) -> Result<Option<Arc<dyn Table>>> {
-        let rows = self.selected(table, known, dataset, filter, without)?;
-        Ok(rows.map(|rows| Arc::new(rows) as Arc<dyn Table>))
-    }
-
-    fn selected(
         self: &Arc<Self>,
         table: &'static str,
         known: &[(&'static str, &'static str, crate::tree::Cells)],
@@ -104,6 +93,10 @@ impl Database {
             Ok(if rows <= SORTED { time } else { storage })
         })
     }
+}
+
+fn shared(rows: Rows) -> Arc<dyn Table> {
+    Arc::new(rows)
 }
 
 fn list(columns: &[String]) -> String {

@@ -27,8 +27,7 @@ use crate::tree::Cache;
 pub const PIECE: u64 = 128 * 1024;
 /// Decoded bytes that are kept for all streams together.
 const PIECES: usize = 16 << 20;
-/// Idle cursors that are kept for all streams together; each takes 150 KiB, and one that reads in order
-/// 600.
+/// Idle cursors that are kept for all streams together; each takes 150 KiB, and one that reads in order 600.
 const IDLE: usize = 32;
 /// A place that another cursor will pass this soon is worth waiting for.
 pub const NEAR: u64 = 12 * PIECE;
@@ -40,7 +39,7 @@ const SPARE: usize = 16;
 const INDEXES: usize = 64;
 
 /// What all packed streams of a project share. They are told apart by their numbers, which the project gives, or by
-/// what each is known by (a number); not by both in one project.
+/// what each is known by; not by both in one project.
 #[derive(Debug)]
 pub struct Decoding {
     pub(super) pool: Mutex<Pool>,

@@ -102,7 +102,7 @@ fn rows(table: &dyn Table) -> Vec<String> {
 
 /// The trace of a dataset as it is read, and as SQLite alone reads it.
 fn both(database: &Arc<Database>, dataset: i64) -> Option<(Rows, Rows)> {
-    let made = || database.selected("trace", &columns::TRACE, dataset, "", &[]).unwrap();
+    let made = || database.rows_of("trace", &columns::TRACE, dataset, "", &[]).unwrap();
     let (usual, sqlite) = (made()?, made()?);
     sqlite.direct.set(None).unwrap();
     Some((usual, sqlite))

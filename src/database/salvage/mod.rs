@@ -54,7 +54,7 @@ use pager::Pager;
 use survey::{Pages, Survey, Use};
 
 pub use candidate::{Candidate, Choice, Holds, Judged, Role, content_of};
-pub use places::{Stored, autosaves, beside, head_in, in_bundle, of_snapshots};
+pub use places::{Stored, around, autosaves, beside, head_in, in_bundle, of_snapshots};
 pub use recovery::{Outcome, Recovery, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
 

@@ -53,23 +53,20 @@ pub struct Candidates {
 impl Candidates {
     /// Finds them among the files of a bundle.
     pub fn find(files: &Files, findings: &Findings) -> Result<Candidates> {
-        let mut by_number: BTreeMap<u64, Vec<(Named, Snapshot)>> = BTreeMap::new();
+        let mut found: Vec<(Named, Snapshot)> = Vec::new();
         for file in files.list.iter().filter(|file| file.kind == Kind::File) {
             let Some(name) = file.path.strip_prefix(SNAPSHOTS).filter(|name| !name.contains(&b'/')) else {
                 continue;
             };
             let Some(named) = Named::of(name) else { continue };
-            let number = named.number.0;
-            let snapshot = Snapshot { number: Some(number), file: file.clone(), copy: named.copy };
-            by_number.entry(number).or_default().push((named, snapshot));
+            let snapshot = Snapshot { number: Some(named.number.0), file: file.clone(), copy: named.copy };
+            found.push((named, snapshot));
         }
-        let mut by_number = by_number
-            .into_iter()
-            .map(|(number, mut same)| {
-                same.sort_by(|(a, _), (b, _)| a.cmp(b));
-                (number, same.into_iter().map(|(_, snapshot)| snapshot).collect())
-            })
-            .collect::<BTreeMap<u64, Vec<Snapshot>>>();
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut by_number: BTreeMap<u64, Vec<Snapshot>> = BTreeMap::new();
+        for (named, snapshot) in found {
+            by_number.entry(named.number.0).or_default().push(snapshot);
+        }
         for same in by_number.values_mut() {
             let plain = same.iter().filter(|s| !s.copy).count();
             for other in same.iter().take(plain).skip(1) {

@@ -86,32 +86,11 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<O
     let mut loader = Loader::new(findings, 0, size, 0);
     let mut lost: Vec<(String, u64)> = Vec::new();
     let mut found = 0u64;
-    let mut effort = Effort::for_size(size);
-    let mut window = Window { source, start: 0, piece: Vec::new() };
-    let mut at = 0;
-    while let Some(header) = window.next_header(at)? {
-        effort.spend(Effort::PER_HEADER);
-        if effort.is_spent() {
-            findings.add(Finding::new(
-                Severity::Error,
-                "salvage-stopped",
-                "",
-                format!("the search for entries was given up at byte {at}: the file repeats itself"),
-                "restore the file from a backup",
-            ));
-            break;
-        }
-        at = header + 4;
-        let head = window.at(header, (LOCAL_LEN + MAX_NAME) as u64 + u64::from(u16::MAX))?;
-        let Some(local) = Local::parse(head) else { continue };
-        if local.name_len == 0 || local.name_len > MAX_NAME || local.name.len() < local.name_len {
-            continue;
-        }
-        match whole(source, header, &local, &mut effort)? {
+    let given_up = search(source, |header, local, entry| {
+        match entry {
             Some(entry) => {
-                at = entry.end;
                 found += 1;
-                loader.add(entry.record(header, &local))?;
+                loader.add(entry.record(header, local))?;
             }
             None if lost.len() < 1000 => {
                 let name = names::decode(local.name, local.flags, local.extra);
@@ -119,6 +98,16 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<O
             }
             None => {}
         }
+        Ok(true)
+    })?;
+    if let Some(at) = given_up {
+        findings.add(Finding::new(
+            Severity::Error,
+            "salvage-stopped",
+            "",
+            format!("the search for entries was given up at byte {at}: the file repeats itself"),
+            "restore the file from a backup",
+        ));
     }
     for (name, header) in lost {
         findings.add(Finding::new(
@@ -147,14 +136,32 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<O
 /// what to make of a part. At most one for each name, the last.
 pub fn torn(source: &Arc<Source>) -> Result<Vec<(Vec<u8>, Content)>> {
     let size = source.size();
-    let mut window = Window { source, start: 0, piece: Vec::new() };
-    let mut effort = Effort::for_size(size);
     let mut torn: BTreeMap<Vec<u8>, Content> = BTreeMap::new();
+    search(source, |header, local, entry| {
+        let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+        let is_stored = method::supported(local.method) == Some(Method::Stored) && !local.flags.encrypted();
+        if entry.is_none() && is_stored && local.knows_sizes() && start < size {
+            let end = start.saturating_add(local.packed).min(size);
+            torn.insert(local.name.to_vec(), Content::Range(source.clone(), start..end));
+        }
+        Ok(torn.len() < MOST_TORN)
+    })?;
+    Ok(torn.into_iter().collect())
+}
+
+/// Calls `each` with every header that has a name, and with its entry where that is whole, as long as it says so. The
+/// place where the search was given up, if it was.
+fn search(
+    source: &Arc<Source>,
+    mut each: impl FnMut(u64, &Local<'_>, Option<&Whole>) -> Result<bool>,
+) -> Result<Option<u64>> {
+    let mut effort = Effort::for_size(source.size());
+    let mut window = Window { source, start: 0, piece: Vec::new() };
     let mut at = 0;
     while let Some(header) = window.next_header(at)? {
         effort.spend(Effort::PER_HEADER);
-        if effort.is_spent() || torn.len() >= MOST_TORN {
-            break;
+        if effort.is_spent() {
+            return Ok(Some(at));
         }
         at = header + 4;
         let head = window.at(header, (LOCAL_LEN + MAX_NAME) as u64 + u64::from(u16::MAX))?;
@@ -162,18 +169,13 @@ pub fn torn(source: &Arc<Source>) -> Result<Vec<(Vec<u8>, Content)>> {
         if local.name_len == 0 || local.name_len > MAX_NAME || local.name.len() < local.name_len {
             continue;
         }
-        let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
-        let is_stored = method::supported(local.method) == Some(Method::Stored) && !local.flags.encrypted();
-        match whole(source, header, &local, &mut effort)? {
-            Some(entry) => at = entry.end,
-            None if is_stored && local.knows_sizes() && start < size => {
-                let end = start.saturating_add(local.packed).min(size);
-                torn.insert(local.name.to_vec(), Content::Range(source.clone(), start..end));
-            }
-            None => {}
+        let entry = whole(source, header, &local, &mut effort)?;
+        at = entry.as_ref().map_or(at, |entry| entry.end);
+        if !each(header, &local, entry.as_ref())? {
+            break;
         }
     }
-    Ok(torn.into_iter().collect())
+    Ok(None)
 }
 
 struct Whole {

@@ -153,8 +153,7 @@ impl Pack<'_> {
                 fields.add_reference(&name, label).map_err(unfit)?;
                 continue;
             }
-            let place = |item: &super::Item| matches!(item.value, Value::Number(b'o' | b'b' | b'n', _));
-            if field.values.iter().any(place) {
+            if field.values.iter().any(|item| item.value.is_place()) {
                 // Where that lies in the new file, nobody knows.
                 return Err(refuse(record::NAME, "it refers to places without a section; delete it"));
             }

@@ -86,11 +86,10 @@ impl Fields {
         let mut shape = vec![values.len() as u64];
         open_field(&mut field, name)?;
         for (n, value) in values.iter().enumerate() {
-            let place = |value: &Value| matches!(value, Value::Number(b'o' | b'b' | b'n', _));
             match n {
                 0 => field.put(b":"),
                 // A reference is three numbers in a row.
-                n if place(value) && place(&values[n - 1]) => {}
+                n if value.is_place() && values[n - 1].is_place() => {}
                 _ => field.put(b","),
             }
             let mut one = Pieces::default();
@@ -308,20 +307,6 @@ impl Builder {
         })?;
         progress(all, all);
         Ok(total)
-    }
-
-    /// How long the file will be.
-    pub fn size(&self) -> io::Result<u64> {
-        let plan = self.plan().map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
-        let signature =
-            if matches!(self.seal, Seal::Signature(_)) { signature_field().len() + 65 } else { 0 };
-        let bodies = plan.bodies.iter().flat_map(|body| &body.0).map(|piece| match piece {
-            Piece::Bytes(bytes) => bytes.len() as u64,
-            Piece::From(_, range) => range.end - range.start,
-            Piece::Signature => 64,
-            Piece::Place(_) => unreachable!("places are filled in when they are settled"),
-        });
-        Ok((plan.header.len() + signature) as u64 + bodies.sum::<u64>())
     }
 
     /// The file in memory.

@@ -369,7 +369,7 @@ fn label(walk: &mut Walk) -> Parsed<Label> {
             },
             None => return Err(walk.cursor.wrong("vsf-header-open", "the label does not end")),
         };
-        let is_place = matches!(value, Value::Number(b'o' | b'b' | b'n', _));
+        let is_place = value.is_place();
         (if is_place { &mut numbers } else { &mut values }).push(Item { value, span: at..walk.cursor.at() });
         if values.len() + numbers.len() > 10_000 {
             return Err(walk.cursor.wrong("vsf-label", "more than 10000 values in a label"));

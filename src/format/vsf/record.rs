@@ -218,7 +218,7 @@ fn chunks(fields: Fields) -> Vec<Chunk> {
     let mut pieces = Pieces::default();
     fields.put_into(&mut pieces);
     let chunk = |piece: Piece| match piece {
-        Piece::Bytes(bytes) => Chunk::Hex(bytes.iter().map(|b| format!("{b:02x}")).collect()),
+        Piece::Bytes(bytes) => Chunk::Hex(super::show::hex(&bytes)),
         Piece::From(_, range) => Chunk::Gap(range.end - range.start),
         Piece::Place(_) | Piece::Signature => unreachable!("fields that were read have neither"),
     };

@@ -23,8 +23,7 @@ pub fn obstacle(file: &File, label: &Label) -> Option<String> {
     if !matches!(label.kind(), Kind::Section | Kind::Blob) {
         return Some("values in the header itself cannot be written".into());
     }
-    let other = |item: &&super::Item| !matches!(item.value, Value::Number(b'o' | b'b' | b'n', _));
-    if let Some(item) = label.values.iter().find(other) {
+    if let Some(item) = label.values.iter().find(|item| !item.value.is_place()) {
         return Some(format!("a value of type {} in its label cannot be written", item.value.kind()));
     }
     file.range(label).err().map(|wrong| wrong.what.to_string())
@@ -59,9 +58,8 @@ fn header_obstacle(file: &File) -> Option<String> {
 
 /// The label that a field refers to; an error where it refers to anything else.
 pub fn referred(field: &Field, file: &File) -> std::result::Result<Option<String>, String> {
-    let place = |item: &super::Item| matches!(item.value, Value::Number(b'o' | b'b' | b'n', _));
     let Some(reference) = field.reference() else {
-        return match field.values.iter().any(place) {
+        return match field.values.iter().any(|item| item.value.is_place()) {
             true => Err("a number of its place is no reference".into()),
             false => Ok(None),
         };

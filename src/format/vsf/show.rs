@@ -12,7 +12,8 @@ use super::value::{Algorithm, Data, Item, Section, Value};
 /// The longest bytes that are spelled out in JSON.
 const SPELLED: usize = 4096;
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -15,6 +15,7 @@ use super::build::Builder;
 use super::input::Input;
 use super::record::unhex;
 use super::rewrite;
+use super::show::hex;
 use crate::error::{Error, Result};
 use crate::store::Source;
 
@@ -54,10 +55,6 @@ pub fn key_from(path: &Path) -> Result<SigningKey> {
     })?;
     let seed: Option<[u8; 32]> = unhex(text.trim()).and_then(|bytes| bytes.try_into().ok());
     Ok(SigningKey::from_bytes(&seed.ok_or_else(no_key)?))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A builder of the same file, signed.

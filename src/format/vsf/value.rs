@@ -214,6 +214,11 @@ pub enum Value {
 }
 
 impl Value {
+    /// Whether it is a number of a reference: where something lies, how long it is, or how many there are.
+    pub(super) fn is_place(&self) -> bool {
+        matches!(self, Value::Number(b'o' | b'b' | b'n', _))
+    }
+
     /// The type as it is written in the file, without sizes: `u4`, `hb`, `t`.
     pub fn kind(&self) -> String {
         let sealed = |letter: u8, sealed: &Sealed| match sealed.algorithm {
