@@ -149,6 +149,12 @@ impl Builder {
         }
     }
 
+    /// The same, with room for so many directories.
+    pub fn with_room_for_directories(mut self, expected: usize) -> Builder {
+        self.table = HashTable::with_capacity(expected.min(1 << 20));
+        self
+    }
+
     /// Adds a file or a link, and the directories above it.
     pub fn leaf(&mut self, path: SafePath<'_>, leaf: Leaf) -> Result<Added> {
         let (folder, name) = path.split();

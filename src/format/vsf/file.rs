@@ -161,13 +161,14 @@ pub fn read_header(input: &dyn Input, start: u64) -> Parsed<File> {
 
 impl File {
     fn walk(&mut self, walk: &mut Walk) -> Parsed<()> {
+        let mut numbers = Vec::new();
         loop {
             walk.cursor.blanks()?;
             let start = walk.cursor.at();
             match walk.cursor.next()? {
                 Some(b'>') => return walk.cursor.skip(1),
                 Some(b'(') => {
-                    let label = label(walk).inspect_err(|_| walk.cursor.seek(start))?;
+                    let label = label(walk, &mut numbers).inspect_err(|_| walk.cursor.seek(start))?;
                     self.labels.push(label);
                     if self.labels.len() as u64 > MAX_LABELS {
                         return Err(walk
@@ -342,14 +343,14 @@ fn astray(path: String, section: &super::Section, found: &mut Vec<String>) {
     }
 }
 
-/// The label at the cursor.
-fn label(walk: &mut Walk) -> Parsed<Label> {
+/// The label at the cursor; `numbers` is room for its reference.
+fn label(walk: &mut Walk, numbers: &mut Vec<Item>) -> Parsed<Label> {
     let start = walk.cursor.at();
     walk.cursor.skip(1)?;
     walk.place = Place::Label;
     let name = walk.field_name()?;
     let mut values = Vec::new();
-    let mut numbers = Vec::new();
+    numbers.clear();
     loop {
         walk.cursor.blanks()?;
         let at = walk.cursor.at();
@@ -370,15 +371,15 @@ fn label(walk: &mut Walk) -> Parsed<Label> {
             None => return Err(walk.cursor.wrong("vsf-header-open", "the label does not end")),
         };
         let is_place = value.is_place();
-        (if is_place { &mut numbers } else { &mut values }).push(Item { value, span: at..walk.cursor.at() });
+        (if is_place { &mut *numbers } else { &mut values }).push(Item { value, span: at..walk.cursor.at() });
         if values.len() + numbers.len() > 10_000 {
             return Err(walk.cursor.wrong("vsf-label", "more than 10000 values in a label"));
         }
     }
     walk.place = Place::Header;
-    let reference = Reference::among(&numbers);
+    let reference = Reference::among(numbers);
     if reference.is_none() {
-        values.extend(numbers);
+        values.append(numbers);
     }
     values.shrink_to_fit();
     Ok(Label { name, reference, values, span: start..walk.cursor.at() })

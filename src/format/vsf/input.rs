@@ -173,16 +173,22 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `n` bytes without moving; all that is left where that is less.
+    #[inline]
     pub fn peek(&mut self, n: usize) -> Parsed<&[u8]> {
         debug_assert!(n <= Self::MOST);
         let n = n.min(usize::try_from(self.left()).unwrap_or(usize::MAX));
+        if n == 0 {
+            return Ok(&[]);
+        }
         let held = self.base..self.base + self.window.len() as u64;
-        if !(held.contains(&self.at) && self.at + n as u64 <= held.end) && n > 0 {
+        if !(held.contains(&self.at) && self.at + n as u64 <= held.end) {
             self.fill(n, self.at >= held.start && self.at <= held.end)?;
         }
-        let from = (self.at - self.base.min(self.at)) as usize;
-        Ok(if n == 0 { &[] } else { &self.window[from..from + n] })
+        let from = (self.at - self.base) as usize;
+        Ok(&self.window[from..from + n])
     }
+
+    #[cold]
 
     fn fill(&mut self, n: usize, onward: bool) -> Parsed<()> {
         self.step = if onward { (self.step * 2).min(Self::MOST) } else { Self::FIRST };

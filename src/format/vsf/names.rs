@@ -5,7 +5,12 @@
 //! joined with dots and unescaped, a path is the stored name again. One that is too long for a file system is cut
 //! and ends in a digest; `header.json` has it whole.
 
-use hashbrown::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::tree::{SafePath, escaped};
 
@@ -15,45 +20,51 @@ const MAX_PATH: usize = 2048;
 /// The longest name of one file, with room for a suffix and a twin's number.
 const MAX_NAME: usize = 200;
 
-/// Paths that are given out once. Constant work for each, also where a million bear the same name.
+/// Paths that are given out once. Constant work for each, also where a million bear the same name; and all of them
+/// lie in one arena.
 #[derive(Debug, Default)]
 pub struct Names {
-    taken: HashSet<Vec<u8>>,
+    bytes: Vec<u8>,
+    taken: HashTable<Range<usize>>,
+    hasher: DefaultHashBuilder,
     /// Of names that were asked for, the number of the twin to try next.
     next: HashMap<Vec<u8>, u64>,
 }
 
 impl Names {
     /// Takes a path as it is; whether it was free.
-    pub fn take(&mut self, path: Vec<u8>) -> bool {
-        self.taken.insert(path)
-    }
-
-    /// Whether a path is taken.
-    pub fn is_taken(&self, path: &[u8]) -> bool {
-        self.taken.contains(path)
+    pub fn take(&mut self, path: &[u8]) -> bool {
+        let Names { bytes, taken, hasher, .. } = self;
+        let is_same = |at: &Range<usize>| &bytes[at.clone()] == path;
+        let hash = |at: &Range<usize>| hasher.hash_one(&bytes[at.clone()]);
+        let Entry::Vacant(room) = taken.entry(hasher.hash_one(path), is_same, hash) else { return false };
+        room.insert(bytes.len()..bytes.len() + path.len());
+        bytes.extend_from_slice(path);
+        true
     }
 
     /// Makes room for so many more.
     pub fn expect(&mut self, more: usize) {
-        self.taken.reserve(more);
+        let (bytes, hasher) = (&self.bytes, &self.hasher);
+        self.taken.reserve(more, |at| hasher.hash_one(&bytes[at.clone()]));
     }
 
-    /// All that are taken.
-    pub fn taken(&self) -> &HashSet<Vec<u8>> {
-        &self.taken
+    /// All that are taken, in no order.
+    pub fn taken(&self) -> impl Iterator<Item = &[u8]> {
+        self.taken.iter().map(|at| &self.bytes[at.clone()])
     }
 
     /// The path itself, or the first of its twins `~2`, `~3` that is free.
     pub fn free(&mut self, path: Vec<u8>) -> Vec<u8> {
-        if self.taken.insert(path.clone()) {
+        if self.take(&path) {
             return path;
         }
-        let next = self.next.entry(path.clone()).or_insert(2);
+        let mut next = self.next.get(&path).copied().unwrap_or(2);
         loop {
             let twin = [&path[..], format!("~{next}").as_bytes()].concat();
-            *next += 1;
-            if self.taken.insert(twin.clone()) {
+            next += 1;
+            if self.take(&twin) {
+                self.next.insert(path, next);
                 return twin;
             }
         }
@@ -61,7 +72,10 @@ impl Names {
 }
 
 /// The path of a label: dotted names are directories.
-pub fn path_of(name: &[u8]) -> Vec<u8> {
+pub fn path_of(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.contains(&b'.') {
+        return component(name);
+    }
     let is_separator = |at: usize| {
         name[at] == b'.' && at > 0 && name[at - 1] != b'.' && name.get(at + 1).is_some_and(|b| *b != b'.')
     };
@@ -71,19 +85,21 @@ pub fn path_of(name: &[u8]) -> Vec<u8> {
         if from > 0 {
             path.push(b'/');
         }
-        path.extend(component(&name[from..at]));
+        path.extend_from_slice(&component(&name[from..at]));
         from = at + 1;
     }
-    if path.len() > MAX_PATH { cut(name) } else { path }
+    Cow::Owned(if path.len() > MAX_PATH { cut(name) } else { path })
 }
 
 /// One name, whatever is in it, as the name of one file.
-pub fn component(name: &[u8]) -> Vec<u8> {
-    if name.is_empty() {
-        return b"%".to_vec();
-    }
-    if name == b"%" {
-        return b"%25".to_vec();
+pub fn component(name: &[u8]) -> Cow<'_, [u8]> {
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b' ');
+    match name {
+        b"" => return Cow::Borrowed(b"%"),
+        b"%" => return Cow::Borrowed(b"%25"),
+        // Most are, and there may be a million.
+        _ if name.len() <= MAX_NAME && name.iter().all(is_plain) => return Cow::Borrowed(name),
+        _ => {}
     }
     let dots = matches!(name, b"." | b"..");
     let hides = |c| match c {
@@ -95,7 +111,7 @@ pub fn component(name: &[u8]) -> Vec<u8> {
     if SafePath::check(&out).is_err() && out.len() <= MAX_NAME {
         out = escaped(name, |_| true);
     }
-    if out.len() > MAX_NAME { cut(name) } else { out }
+    Cow::Owned(if out.len() > MAX_NAME { cut(name) } else { out })
 }
 
 /// Whether a label's path does not tell all of its name.
@@ -161,7 +177,7 @@ mod tests {
             (b"\xFF\xFE", b"%FF%FE"),
             ("māori".as_bytes(), "māori".as_bytes()),
         ] {
-            assert_eq!(path_of(name), path, "{}", name.escape_ascii());
+            assert_eq!(path_of(name), Cow::Borrowed(path), "{}", name.escape_ascii());
         }
         for long in [b"n".repeat(300), b"x.".repeat(20_000), b"/".repeat(100)] {
             assert!(path_of(&long).len() <= 120 && is_cut(&long));

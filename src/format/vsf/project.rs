@@ -4,6 +4,7 @@
 //! bytes are files where they lie. A section in whose directory other sections are cannot be a door, and is read at
 //! once.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::{HashMap, HashSet};
@@ -107,22 +108,23 @@ pub struct Standing {
 }
 
 /// Takes the names of the directories and of the sections.
-pub fn standing(file: &File, paths: &[Vec<u8>], names: &mut Names) -> Standing {
+pub fn standing(file: &File, paths: &[Cow<[u8]>], names: &mut Names) -> Standing {
+    let mut folders = HashSet::new();
     for path in paths {
         for at in path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at) {
-            if !names.is_taken(&path[..at]) {
-                names.take(path[..at].to_vec());
+            if names.take(&path[..at]) {
+                folders.insert(path[..at].to_vec());
             }
         }
     }
-    let folders = names.taken().clone();
     names.expect(paths.len());
-    let own = |(label, path): (&Label, &Vec<u8>)| label.kind() == Kind::Section && names.take(path.clone());
+    let own = |(label, path): (&Label, &Cow<[u8]>)| label.kind() == Kind::Section && names.take(path);
     let owners: Vec<bool> = file.labels.iter().zip(paths).map(own).collect();
-    let shares = |(label, path): (&Label, &Vec<u8>)| label.kind() == Kind::Section && folders.contains(path);
+    let shares =
+        |(label, path): (&Label, &Cow<[u8]>)| label.kind() == Kind::Section && folders.contains(&path[..]);
     let shared = !folders.is_empty() && file.labels.iter().zip(paths).any(shares);
     let reserved = if shared {
-        names.taken().iter().filter(|p| p.contains(&b'/')).cloned().collect()
+        names.taken().filter(|p| p.contains(&b'/')).map(<[u8]>::to_vec).collect()
     } else {
         HashSet::new()
     };
@@ -137,14 +139,15 @@ fn promised(label: &Label) -> u64 {
 
 impl<'a> Layout<'a> {
     fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
-        let builder = Builder::new(file.labels.len());
+        let doors = file.labels.iter().filter(|label| label.kind() == Kind::Section).count();
+        let builder = Builder::new(file.labels.len()).with_room_for_directories(doors);
         let shown = Shown::new(source, file);
         let (names, standing) = (Names::default(), Standing::default());
         Layout { file, place, findings, builder, shown, names, standing }
     }
 
     fn build(mut self) -> Result<(Tree, Vec<Entry>)> {
-        let paths: Vec<Vec<u8>> = self.file.labels.iter().map(|label| path_of(&label.name)).collect();
+        let paths: Vec<_> = self.file.labels.iter().map(|label| path_of(&label.name)).collect();
         self.standing = standing(self.file, &paths, &mut self.names);
         self.shown.reserved = self.standing.reserved.clone();
         for (n, (label, path)) in self.file.labels.iter().zip(&paths).enumerate() {

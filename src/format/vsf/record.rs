@@ -106,14 +106,14 @@ impl Record {
         if let Some(wrong) = &header.broken {
             record.cannot.push(format!("the header is broken: {}", wrong.what));
         }
-        let paths: Vec<Vec<u8>> = file.labels.iter().map(|label| path_of(&label.name)).collect();
+        let paths: Vec<_> = file.labels.iter().map(|label| path_of(&label.name)).collect();
         let mut names = Names::default();
         let standing = standing(&file, &paths, &mut names);
         for (label, path) in file.labels.iter().zip(&paths) {
             let part = match super::rewrite::obstacle(&file, label) {
                 Some(why) => Err(why),
                 None => {
-                    let shared = label.kind() == Kind::Blob || standing.folders.contains(path);
+                    let shared = label.kind() == Kind::Blob || standing.folders.contains(&path[..]);
                     part(source, &file, label, shared.then_some((&mut names, &standing)))?
                 }
             };
@@ -154,7 +154,7 @@ fn part(
     };
     let name = String::from_utf8(label.name.clone()).expect("it is a name");
     debug_assert!(is_name(&name));
-    let path = String::from_utf8(path_of(&label.name)).expect("names are letters");
+    let path = String::from_utf8(path_of(&label.name).into_owned()).expect("names are letters");
     if label.kind() == Kind::Blob {
         return Ok(Ok(Part { path: free(format!("{path}.bin").into_bytes()), name, ..Part::default() }));
     }

@@ -85,7 +85,7 @@ impl<'a> Shown<'a> {
         path.extend_from_slice(name);
         path.extend_from_slice(suffix.as_bytes());
         if self.reserved.contains(&path) {
-            self.names.take(path.clone());
+            self.names.take(&path);
         }
         self.names.free(path)
     }
