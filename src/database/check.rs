@@ -22,7 +22,7 @@ impl Database {
     }
 
     /// Lets SQLite look at every page, at the order of the rows, and at what the indices have of them.
-    pub fn thorough_check(&self) -> Result<()> {
+    pub fn integrity_check(&self) -> Result<()> {
         const CODE: &str = "integrity-check-failed";
         self.with(|link| {
             let mut plain = Vec::new();
@@ -123,7 +123,7 @@ mod tests {
     fn code(bytes: Vec<u8>) -> Option<&'static str> {
         let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
         database.quick_check().unwrap();
-        match database.thorough_check() {
+        match database.integrity_check() {
             Ok(()) => None,
             Err(Error::Damaged { code, .. }) => Some(code),
             Err(other) => panic!("{other}"),
@@ -165,14 +165,14 @@ mod tests {
     fn what_a_schema_computes_is_not_run_by_the_check() {
         let slow = "create index slow on event(replace(hex(zeroblob(9000000)), '0', 'abc'));";
         let database = Database::open(made(&format!("{PROJECT}{slow}")), "x").unwrap();
-        database.thorough_check().unwrap();
+        database.integrity_check().unwrap();
         assert!(database.with(|link| Ok(is_plain(&link.connection, "trace")?)).unwrap());
         assert!(!database.with(|link| Ok(is_plain(&link.connection, "event")?)).unwrap());
         for (condition, is) in [("deleted_utc is null", true), ("length(label) > 3", false)] {
             let sql = format!("{PROJECT} create index part on event(dataset_id) where {condition};");
             let database = Database::open(made(&sql), "x").unwrap();
             assert_eq!(database.with(|link| Ok(is_plain(&link.connection, "event")?)).unwrap(), is);
-            database.thorough_check().unwrap();
+            database.integrity_check().unwrap();
         }
     }
 }
