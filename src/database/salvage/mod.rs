@@ -141,6 +141,8 @@ impl<'a> Salvage<'a> {
         if recovered == 0 {
             return Ok(None);
         }
+        // Of a schema that is not whole, a table may be gone with all its rows.
+        let is_exact = self.catalog.is_whole && tables.iter().all(|t| t.certainty == Certainty::Exact);
         Ok(Some(Report {
             page_size: self.survey.reader.geometry.page_size,
             pages: self.pages(),
@@ -148,6 +150,8 @@ impl<'a> Salvage<'a> {
             schema_found: self.catalog.is_whole,
             recovered,
             lost: tables.iter().map(|t| t.lost).sum(),
+            lost_is_exact: is_exact,
+            doubt: None,
             tables,
             samples,
             notes: self.notes,
