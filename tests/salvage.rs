@@ -439,7 +439,7 @@ fn told_right(sound: &Sound, got: &Recovered, case: &str) -> Result<(), String> 
     }
 }
 
-/// 208 cases; as many as `VASO_SALVAGE_CASES` says where that is set.
+/// 208 cases; as many as `VASO_SALVAGE_CASES` says where that is set, which are 1,000 in `scripts/test`.
 #[test]
 fn whole_pages_give_all_their_rows_whatever_the_damage() {
     let corpus = Corpus::unpack();
