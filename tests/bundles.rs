@@ -654,3 +654,92 @@ fn nothing_in_a_bundle_does_harm_and_the_newest_valid_snapshot_is_shown() {
     }
     assert!(shown > 45 && hidden >= 3, "{shown} {hidden}");
 }
+
+/// Runs a script of Python with arguments.
+fn python(script: &str, args: &[&std::ffi::OsStr]) -> String {
+    succeed(Command::new("/usr/bin/python3").args(["-c", script]).args(args))
+}
+
+/// The codes of findings that `vaso verify` prints, without notices, and its exit code.
+fn verified(path: &Path) -> (Option<i32>, Vec<String>) {
+    let output = run(vaso(As::Me).args(["verify", "--json"]).arg(path));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let findings = report["findings"].as_array().cloned().unwrap_or_default();
+    let grave = findings.iter().filter(|finding| finding["severity"] != "notice");
+    (output.status.code(), grave.map(|finding| finding["code"].as_str().unwrap().to_string()).collect())
+}
+
+/// Embeds a file of three pieces in the first dataset, and spoils it in one way.
+const EMBED: &str = r#"
+import hashlib, random, sqlite3, sys, zlib
+path, fault = sys.argv[1:]
+plain = random.Random(7).randbytes(5000)
+packed = zlib.compress(plain)
+db = sqlite3.connect(path)
+db.execute("insert into asset(id, kind, sha256, size_bytes, compressed, chunk_size, original_name, mime) "
+           "values(900, 'tiff', ?, ?, 1, 2000, 'cell.tiff', 'image/tiff')",
+           (hashlib.sha256(plain).hexdigest(), len(plain)))
+dataset = db.execute("select min(id) from dataset").fetchone()[0]
+db.execute("insert into ref(asset_id, dataset_id, role) values(900, ?, 'attachment:7')", (dataset,))
+for seq in range(0, len(packed), 2000):
+    db.execute("insert into blob_chunk values(900, ?, ?)", (seq // 2000, packed[seq:seq + 2000]))
+other = zlib.compress(bytes(5000))
+db.execute({
+    "right": "select 1",
+    "digest": "update asset set sha256 = lower(hex(zeroblob(32))) where id = 900",
+    "piece": "delete from blob_chunk where asset_id = 900 and seq = 1",
+    "last": "delete from blob_chunk where asset_id = 900 and seq = 2",
+    "size": "update asset set size_bytes = 5001 where id = 900",
+    "bytes": "update blob_chunk set data = zeroblob(2000) where asset_id = 900 and seq = 1",
+}[fault])
+db.commit()
+"#;
+
+#[test]
+fn verify_holds_every_embedded_file_against_its_size_and_digest() {
+    for (fault, code) in [
+        ("right", None),
+        ("digest", Some("asset-digest")),
+        ("piece", Some("asset-missing-piece")),
+        ("last", Some("asset-missing-piece")),
+        ("size", Some("asset-size")),
+        ("bytes", Some("asset-digest")),
+    ] {
+        let made = Made::new();
+        python(EMBED, &[made.snapshot("000002.sqlite").as_ref(), fault.as_ref()]);
+        let expected: Vec<String> = code.into_iter().map(str::to_string).collect();
+        assert_eq!(verified(&made.path), (Some(i32::from(code.is_some())), expected), "{fault}");
+        // The same where the database lies by itself.
+        let alone = made.folder.path().join("Study.vaso");
+        fs::copy(made.snapshot("000002.sqlite"), &alone).unwrap();
+        let expected: Vec<String> = code.into_iter().map(str::to_string).collect();
+        assert_eq!(verified(&alone), (Some(i32::from(code.is_some())), expected), "{fault}, alone");
+    }
+}
+
+/// Swaps two leaf pages of the table `trace`, and prints what SQLite's two checks say of it.
+const SWAP: &str = r#"
+import sqlite3, sys
+path = sys.argv[1]
+db = sqlite3.connect(path)
+size = db.execute("pragma page_size").fetchone()[0]
+leaves = [row[0] for row in db.execute("select pageno from dbstat where name = 'trace' and pagetype = 'leaf' order by path")]
+db.close()
+a, b = [(page - 1) * size for page in leaves[1:3]]
+data = bytearray(open(path, "rb").read())
+data[a:a + size], data[b:b + size] = data[b:b + size], data[a:a + size]
+open(path, "wb").write(data)
+db = sqlite3.connect(path)
+print(db.execute("pragma quick_check").fetchone()[0], "|", db.execute("pragma integrity_check(1)").fetchone()[0])
+"#;
+
+#[test]
+fn verify_sees_rows_that_stand_in_the_wrong_order() {
+    let made = Made::new();
+    let said = python(SWAP, &[made.snapshot("000002.sqlite").as_ref()]);
+    assert!(said.starts_with("ok | row not in PRIMARY KEY order"), "{said}");
+    let (code, codes) = verified(&made.path);
+    assert_eq!((code, codes), (Some(1), vec!["integrity-check-failed".to_string()]));
+    // For a mount it is as valid as it was.
+    assert_eq!(made.current().0, "000002.sqlite");
+}

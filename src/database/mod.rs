@@ -12,7 +12,7 @@
 //!   pages     pages, records and trees as bytes, for rows and for salvage
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
 //!   count     how many rows, and whose              compare   what changed between two databases
-//!   beyond    what one holds that another has not
+//!   beyond    what one holds that another has not            check     whether SQLite finds it sound
 //!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
 //!
@@ -21,6 +21,7 @@
 
 mod asset;
 mod beyond;
+mod check;
 mod columns;
 mod compare;
 mod count;
@@ -45,12 +46,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::types::ValueRef;
 
 use crate::error::{Error, Result};
 use crate::tree::Content;
 
-pub use asset::{Asset, AssetInfo};
+pub use asset::{Asset, AssetInfo, Stored};
 pub use beyond::Beyond;
 pub use compare::{Counts, Difference, EventChange, SampleChange, SampleName, changed_tables, compare};
 pub use glance::{Glance, glance};
@@ -155,32 +155,6 @@ impl Database {
                 meta.insert(key, value);
             }
             Ok(meta)
-        })
-    }
-
-    /// Lets SQLite look at every page. The time it may take grows with the size.
-    pub fn quick_check(&self) -> Result<()> {
-        self.with(|link| {
-            link.set_patience(self.patience_for_all());
-            let found = link.connection.query_row("PRAGMA quick_check(1)", [], |row| {
-                Ok(match row.get_ref(0)? {
-                    ValueRef::Text(b"ok") => None,
-                    other => Some(value::text(other)),
-                })
-            });
-            let found = found?;
-            if let Some(fault) = link.take_fault() {
-                return Err(fault.into());
-            }
-            match found {
-                None => Ok(()),
-                Some(what) => {
-                    // The first line of several only names the database.
-                    let what =
-                        what.lines().rfind(|line| !line.is_empty()).unwrap_or("SQLite finds it damaged");
-                    Err(self.damaged("quick-check-failed", what).into())
-                }
-            }
         })
     }
 

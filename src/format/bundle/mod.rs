@@ -6,6 +6,7 @@
 //!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
 //!   history   all snapshots                                      shelf         what outlives a state
 //!   verify    checks everything                                  describe      tells what is in it
+//!   assets    holds embedded files against their digests
 //!   around    what lies about it, and what of that is unsaved work
 //!   versions  log, diff, extract                                 prune         removes old snapshots
 //! ```
@@ -17,6 +18,7 @@
 //! Nothing is written, no lock is taken, no link is followed, and nothing is unpacked.
 
 mod around;
+mod assets;
 mod choose;
 mod describe;
 mod files;

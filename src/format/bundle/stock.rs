@@ -78,20 +78,19 @@ impl Stock {
         if let Some(verdict) = self.options.shelf.verdict(&identity, self.cache()) {
             return verdict;
         }
-        self.examine(snapshot)
-    }
-
-    /// The same, whatever is known of it.
-    pub fn examine(&self, snapshot: &Snapshot) -> Result<()> {
-        let identity = self.identity(&snapshot.file);
         let content = self.content(&snapshot.file)?;
         database::glance(&content, &snapshot.name())?;
         let verdict = Database::open(content, &snapshot.name())?.quick_check();
+        self.remember(snapshot, &verdict);
+        verdict
+    }
+
+    /// Keeps what was found about a snapshot.
+    pub fn remember(&self, snapshot: &Snapshot, verdict: &Result<()>) {
         // What the disk or another program is to blame for says nothing about the snapshot.
         if matches!(verdict, Ok(()) | Err(crate::error::Error::Damaged { .. })) {
-            self.options.shelf.judge(identity, verdict.clone(), self.cache());
+            self.options.shelf.judge(self.identity(&snapshot.file), verdict.clone(), self.cache());
         }
-        verdict
     }
 
     /// The database of a snapshot.
