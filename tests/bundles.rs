@@ -376,13 +376,10 @@ fn r5_a_snapshot_that_arrives_is_seen_and_open_files_keep_theirs() {
 #[test]
 fn a_moment_can_be_asked_for() {
     let made = Made::new();
-    let touch = |name: &str, time: &str| {
-        succeed(Command::new("touch").args(["-d", time]).arg(made.snapshot(name)));
-    };
     made.add("000003.sqlite");
-    touch("000001.sqlite", "2026-03-01T10:00:00Z");
-    touch("000002.sqlite", "2026-03-01T11:00:00Z");
-    touch("000003.sqlite", "2026-03-01T12:00:00Z");
+    touch(&made.snapshot("000001.sqlite"), "2026-03-01T10:00:00Z");
+    touch(&made.snapshot("000002.sqlite"), "2026-03-01T11:00:00Z");
+    touch(&made.snapshot("000003.sqlite"), "2026-03-01T12:00:00Z");
     for (option, name) in [
         ("at=2026-03-01T12:00Z", "000003.sqlite"),
         ("at=2026-03-01T11:59:59Z", "000002.sqlite"),
@@ -557,7 +554,8 @@ fn verbs_of_the_history_tell_and_take_and_prune() {
     assert_eq!(extract("2"), Some(1), "nothing is overwritten");
     assert_eq!(extract("77"), Some(1));
 
-    // Old ones, of days that are long gone.
+    // Old ones, of days that are long gone, which no HEAD names.
+    made.head(br#"{"current": "000003.sqlite"}"#);
     for (i, name) in ["000001.sqlite", "000002.sqlite"].iter().enumerate() {
         let time = format!("2020-01-0{}T00:00:00Z", i + 1);
         succeed(Command::new("touch").args(["-d", &time]).arg(made.snapshot(name)));
@@ -742,4 +740,214 @@ fn verify_sees_rows_that_stand_in_the_wrong_order() {
     assert_eq!((code, codes), (Some(1), vec!["integrity-check-failed".to_string()]));
     // For a mount it is as valid as it was.
     assert_eq!(made.current().0, "000002.sqlite");
+}
+
+/// Spoils the last page of a database, so that its header and its schema are as good as before.
+fn spoil(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let last = bytes.len() - 4096;
+    bytes[last] = 0xee;
+    fs::write(path, bytes).unwrap();
+}
+
+fn touch(path: &Path, time: &str) {
+    succeed(Command::new("touch").args(["-d", time]).arg(path));
+}
+
+#[test]
+fn a_moment_falls_back_to_the_newest_that_is_valid_inside_and_a_number_is_what_was_asked_for() {
+    let made = Made::new();
+    made.add("000003.sqlite");
+    spoil(&made.snapshot("000003.sqlite"));
+    for (i, name) in ["000001.sqlite", "000002.sqlite", "000003.sqlite"].into_iter().enumerate() {
+        touch(&made.snapshot(name), &format!("2026-03-01T1{i}:00:00Z"));
+    }
+    let mount = Mount::new(As::Me, &made.path, &["-o", "at=2026-03-01T13:00Z"]);
+    assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000002.sqlite")).unwrap());
+    assert!(mount.path("browse/ExpA/s1/trace.csv").exists());
+    let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
+    assert_eq!(status["current"], "000002.sqlite");
+    let because = status["chosen_because"].as_str().unwrap();
+    assert!(because.contains("the newer 000003.sqlite is not valid"), "{because}");
+    // Whoever names a snapshot gets that one, whatever it is worth.
+    let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=3"]);
+    assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000003.sqlite")).unwrap());
+    mount.sh("ls -l $M >/dev/null");
+    // A good file of the same number goes before.
+    made.add("000003 (1).sqlite");
+    let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=3"]);
+    assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000003 (1).sqlite")).unwrap());
+}
+
+/// Makes a path that no ordinary user can read.
+fn lock_away(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_the_system_does_not_read_is_not_called_invalid() {
+    let who = As::User;
+    if !common::is_root() {
+        return;
+    }
+    let made = Made::new();
+    lock_away(&made.snapshot("000002.sqlite"));
+    let output = run(vaso(who).args(["info", "--json"]).arg(&made.path));
+    assert_eq!(output.status.code(), Some(1));
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let because = info["chosen_because"].as_str().unwrap();
+    assert!(because.contains("the newer 000002.sqlite cannot be read (Permission denied"), "{because}");
+    let finding =
+        info["findings"].as_array().unwrap().iter().find(|f| f["code"] == "snapshot-unreadable").unwrap();
+    assert_eq!(
+        (finding["severity"].as_str(), finding["path"].as_str()),
+        (Some("error"), Some("snapshots/000002.sqlite"))
+    );
+    // A mount says so, too.
+    let dir = made.folder.path().join("mnt");
+    fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).unwrap();
+    let output = run(vaso(who).args(["mount", "--json"]).arg(&made.path).arg(&dir));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    succeed(vaso(who).arg("umount").arg(&dir));
+    assert!(said.contains("000002.sqlite") && said.contains("Permission denied"), "{said}");
+    assert!(report["findings"].as_array().unwrap().iter().any(|f| f["code"] == "snapshot-unreadable"));
+    let (code, codes) = {
+        let output = run(vaso(who).args(["verify", "--json"]).arg(&made.path));
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert!(code == Some(1) && codes.contains("snapshot-unreadable") && !codes.contains("snapshot-invalid"));
+}
+
+#[test]
+fn of_several_files_of_one_number_the_first_valid_one_stands_for_it() {
+    let made = Made::new();
+    fs::write(made.snapshot("000003.sqlite"), b"").unwrap();
+    made.add("000003 (1).sqlite");
+    // Other bytes than those of the second.
+    succeed(
+        Command::new("sqlite3").arg(made.snapshot("000003 (1).sqlite")).arg("delete from event where id = 1"),
+    );
+    let good = fs::read(made.snapshot("000003 (1).sqlite")).unwrap();
+    let path = made.path.to_str().unwrap();
+    let json = |args: &[&str]| -> Value {
+        serde_json::from_str(&succeed(vaso(As::Me).args(args).arg("--json"))).unwrap()
+    };
+    let log = json(&["log", path]);
+    let third = &log.as_array().unwrap()[2];
+    assert_eq!((&third["number"], &third["name"]), (&3.into(), &"000003 (1).sqlite".into()));
+    assert_eq!((&third["valid"], &third["current"]), (&true.into(), &true.into()));
+    assert_eq!(json(&["diff", path, "2", "3"])["edited"][0]["events"]["removed"], 1);
+    let out = made.folder.path().join("out.sqlite");
+    let extract = |n: &str| run(vaso(As::Me).args(["extract", path, n, "-o"]).arg(&out));
+    assert_eq!(extract("3").status.code(), Some(0));
+    assert!(fs::read(&out).unwrap() == good);
+    let mount = Mount::new(As::Me, &made.path, &[]);
+    assert!(mount.read(".vaso/history/000003/current.sqlite") == good);
+    assert!(mount.path(".vaso/history/000003/browse/ExpA/s1/trace.csv").exists());
+    // What is not valid is taken out as it is, and that is told.
+    fs::remove_file(&out).unwrap();
+    fs::write(made.snapshot("000004.sqlite"), b"nothing of the kind").unwrap();
+    let output = extract("4");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("000004.sqlite is not valid"));
+    assert_eq!(fs::read(&out).unwrap(), b"nothing of the kind");
+    assert_eq!(run(vaso(As::Me).args(["diff", path, "3", "4"])).status.code(), Some(1));
+}
+
+#[test]
+fn only_what_keeps_a_history_can_be_asked_for_a_state() {
+    let made = Made::new();
+    let legacy = made.folder.path().join("alone.vaso");
+    fs::copy(made.snapshot("000002.sqlite"), &legacy).unwrap();
+    let package = made.folder.path().join("package.vaso");
+    common::Pack::new().write(&package);
+    let dir = made.folder.path().join("mnt");
+    fs::create_dir(&dir).unwrap();
+    let mount = |path: &Path, option: &str| {
+        let output = run(vaso(As::Me).args(["mount", "-o", option]).arg(path).arg(&dir));
+        if output.status.success() {
+            succeed(vaso(As::Me).arg("umount").arg(&dir));
+        }
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for path in [&legacy, &package] {
+        for option in ["snapshot=1", "at=2026-03-01"] {
+            let (code, said) = mount(path, option);
+            assert_eq!(code, Some(1), "{path:?} {option}: {said}");
+            assert!(said.contains("keeps no history"), "{said}");
+        }
+    }
+    for option in ["snapshot=2,at=2026-03-01", "at=2026-02-30", "at=2026-03-01T24:10Z"] {
+        assert_eq!(mount(&made.path, option).0, Some(64), "{option}");
+    }
+}
+
+#[test]
+fn a_pinned_snapshot_stays_readable_whatever_is_removed() {
+    let made = Made::new();
+    made.add("000003.sqlite");
+    for (i, name) in ["000001.sqlite", "000002.sqlite"].into_iter().enumerate() {
+        touch(&made.snapshot(name), &format!("2020-01-0{}T00:00:00Z", i + 1));
+    }
+    let second = fs::read(made.snapshot("000002.sqlite")).unwrap();
+    // Nothing of it has been read yet.
+    let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=2"]);
+    let prune = |who: As, more: &[&str]| -> Value {
+        let mut command = vaso(who);
+        let said = succeed(command.args(["prune", "--keep", "1", "--json"]).args(more).arg(&made.path));
+        serde_json::from_str(&said).unwrap()
+    };
+    let pruned = prune(As::Me, &[]);
+    assert_eq!(pruned["removed"], serde_json::json!([1]));
+    assert_eq!(pruned["spared"][0]["because"], "a HEAD names it");
+    made.head(br#"{"current": "000003.sqlite"}"#);
+    let pruned = prune(As::Me, &[]);
+    assert_eq!(pruned["spared"][0]["because"], "a program has it open");
+    if common::is_root() {
+        // Somebody who cannot look at the daemon is told that there are such.
+        let pruned = prune(As::User, &["--dry-run"]);
+        assert!(pruned["unseen_processes"].as_u64().unwrap() > 0, "{pruned}");
+    }
+    fs::remove_file(made.snapshot("000002.sqlite")).unwrap();
+    assert!(mount.read("current.sqlite") == second);
+    assert!(mount.path("browse/ExpA/s1/trace.csv").exists());
+    assert!(mount.read("snapshots/000002.sqlite") == second);
+}
+
+#[test]
+fn a_head_that_names_nothing_is_told() {
+    let made = Made::new();
+    made.head(br#"{"current": "000009.sqlite"}"#);
+    assert_eq!(verified(&made.path), (Some(1), vec!["head-dangling".to_string()]));
+    made.head(br#"{"current": "000001.sqlite"}"#);
+    assert_eq!(verified(&made.path), (Some(0), vec![]));
+}
+
+#[test]
+fn folders_that_cannot_be_looked_into_are_told_and_hide_nothing_else() {
+    let made = Made::new();
+    let deep = vec!["deep"; 20].join("/");
+    fs::create_dir_all(made.path.join(&deep)).unwrap();
+    fs::write(made.path.join(deep).join("file"), b"x").unwrap();
+    let (code, codes) = verified(&made.path);
+    assert_eq!((code, codes), (Some(1), vec!["too-deep".to_string()]));
+    fs::remove_dir_all(made.path.join("deep")).unwrap();
+    if common::is_root() {
+        let secret = made.path.join("secret");
+        fs::create_dir(&secret).unwrap();
+        lock_away(&secret);
+        let output = run(vaso(As::User).args(["info", "--json"]).arg(&made.path));
+        let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(info["current"], "000002.sqlite");
+        let found = |code: &str| info["findings"].as_array().unwrap().iter().any(|f| f["code"] == code);
+        assert!(found("folder-unreadable"));
+        let mount = Mount::new(As::User, &made.path, &[]);
+        assert_eq!(
+            mount.sh("ls $M"),
+            "HEAD.json\nbrowse\ncurrent.sqlite\nproject.meta.json\nsecret\nsnapshots\n"
+        );
+    }
 }

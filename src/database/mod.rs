@@ -56,7 +56,7 @@ pub use compare::{Counts, Difference, EventChange, SampleChange, SampleName, cha
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
 pub use logs::{Joint, joint, with_logs};
-pub use part::{Outcome, Reference};
+pub use part::{Counted, Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample, lenient_json};
 
 pub use wal::with_wal;
@@ -80,6 +80,8 @@ pub struct Database {
     stopped: Arc<AtomicBool>,
     idle: Mutex<Vec<Link>>,
     pieces: OnceLock<asset::Listed>,
+    outcomes: part::ByDataset<Outcome>,
+    references: part::ByDataset<Reference>,
 }
 
 /// What ends a statement early: SQLite, or whoever takes the rows.
@@ -115,7 +117,17 @@ impl Database {
         layout.require(name)?;
         let idle = Mutex::new(vec![link]);
         let pieces = OnceLock::new();
-        Ok(Arc::new(Database { content, name: name.into(), layout, user_version, stopped, idle, pieces }))
+        Ok(Arc::new(Database {
+            content,
+            name: name.into(),
+            layout,
+            user_version,
+            stopped,
+            idle,
+            pieces,
+            outcomes: Default::default(),
+            references: Default::default(),
+        }))
     }
 
     /// What errors call it.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use super::choose::{Snapshot, not_valid};
+use super::choose::Snapshot;
+use super::stock::unfinished;
 use super::{Bundle, assets, files};
 use crate::database::{self, Database};
 use crate::error::{Error, Result};
@@ -44,8 +45,8 @@ pub fn verify(bundle: &Bundle, progress: &mut dyn FnMut(u64, u64)) -> Result<()>
         );
         match outcome {
             Ok(()) => {}
-            Err(changed @ (Error::SourceChanged(_) | Error::Io { .. })) => return Err(changed),
-            Err(why) => bundle.findings().add(not_valid(snapshot, &why)),
+            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+            Err(why) => bundle.tell_invalid(snapshot, &why),
         }
         done += size;
         progress(done, all);
@@ -79,7 +80,10 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
     // What passes the thorough check passes the quick one.
     let verdict = if thorough.is_ok() { Ok(()) } else { database.quick_check() };
     bundle.stock.remember(snapshot, &verdict);
-    verdict?;
+    match verdict {
+        Ok(()) | Err(Error::Unsupported { .. }) => {}
+        Err(why) => return Err(why),
+    }
     let find = |severity, code, what: String, remedy: &str| {
         bundle.findings().add(Finding::new(severity, code, files::shown(&snapshot.file.path), what, remedy));
     };
@@ -91,12 +95,7 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
             format!("its rows or indices are not in order: {what}"),
             "`vaso recover` puts them in order in a new file; it is shown as it is",
         ),
-        Err(Error::Unsupported { what, .. }) => find(
-            Severity::Warning,
-            "check-unfinished",
-            format!("the order of its rows and its indices could not be checked: {what}"),
-            "check it with `PRAGMA integrity_check` of SQLite, in a copy",
-        ),
+        Err(Error::Unsupported { what, .. }) => bundle.findings().add(unfinished(snapshot, &what)),
         Err(other) => return Err(other),
     }
     let fault = &mut |(code, what)| {
