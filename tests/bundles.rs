@@ -951,3 +951,183 @@ fn folders_that_cannot_be_looked_into_are_told_and_hide_nothing_else() {
         );
     }
 }
+
+/// Puts a text wherever a project has JSON.
+const PLANT: &str = r#"
+import sqlite3, sys
+path, source = sys.argv[1:]
+text = open(source, "rb").read()
+db = sqlite3.connect(path)
+for key in ("experiments_meta", "experiment_order", "project_tags", "project_ui_state"):
+    db.execute("insert or replace into meta values(?, cast(? as text))", (key, text))
+first = db.execute("select min(id) from dataset").fetchone()[0]
+db.execute("update dataset set extra_json = cast(? as text) where id = ?", (text, first))
+db.execute("update event set extra_json = cast(? as text)", (text,))
+db.execute("insert into result(dataset_id, kind, version, created_utc, payload_json) "
+           "values(?, 'planted', '1', '2026', cast(? as text))", (first, text))
+db.commit()
+"#;
+
+/// Reads everything that a mount shows, within a minute.
+fn walk(mount: &Mount, what: &str) {
+    mount.sh(
+        "timeout 60 find $M -type f -exec cat {} + >/dev/null; timeout 60 ls -lR $M/.vaso/history >/dev/null",
+    );
+    assert!(mount.is_alive(), "{what}");
+}
+
+#[test]
+fn no_json_does_harm_wherever_it_stands() {
+    let data = common::data("hostile_json.tar.xz");
+    let mut planted = 0;
+    for entry in fs::read_dir(data.path().join("json")).unwrap() {
+        let file = entry.unwrap().path();
+        let text = fs::read(&file).unwrap();
+        let made = Made::new();
+        python(PLANT, &[made.snapshot("000002.sqlite").as_ref(), file.as_ref()]);
+        made.head(&text);
+        fs::write(made.path.join("project.meta.json"), &text).unwrap();
+        let mut info = vaso(As::Me);
+        let output = run(info.args(["info", "--json"]).arg(&made.path));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["current"], "000002.sqlite", "{file:?}");
+        assert_eq!(told["counts"]["samples"], 2, "{file:?}");
+        let mount = Mount::new(As::Me, &made.path, &[]);
+        walk(&mount, file.to_str().unwrap());
+        assert!(mount.read("current.sqlite") == fs::read(made.snapshot("000002.sqlite")).unwrap());
+        assert_eq!(mount.read("HEAD.json"), text);
+        // The payload is shown as it is stored, bytes that are no text too.
+        let shown = mount.sh("cat \"$(find $M/browse -name planted.json)\" | sha256sum");
+        let stored = succeed(Command::new("sha256sum").arg(&file));
+        assert_eq!(shown.split(' ').next(), stored.split(' ').next(), "{file:?}");
+        mount.unmount();
+        for verb in ["verify", "log"] {
+            let code = run(vaso(As::Me).arg(verb).arg(&made.path)).status.code();
+            assert!(matches!(code, Some(0 | 1)), "{file:?} {verb}: {code:?}");
+        }
+        planted += 1;
+    }
+    assert_eq!(planted, 14);
+}
+
+/// Grafts the schema of one database onto another, as far as SQLite lets that be done; prints how much of it.
+const GRAFT: &str = r#"
+import sqlite3, sys
+path, source = sys.argv[1:]
+statements = [source]
+if source.endswith(".sqlite"):
+    try:
+        statements = [row[0] for row in sqlite3.connect(f"file:{source}?mode=ro", uri=True).execute(
+            "select sql from sqlite_schema where sql is not null")]
+    except sqlite3.Error:
+        statements = []
+db = sqlite3.connect(path)
+done = 0
+for sql in statements[:50]:
+    try:
+        db.execute(sql)
+        done += 1
+    except sqlite3.Error:
+        pass
+db.commit()
+print(done)
+"#;
+
+/// What a stranger could add to the tables of a project.
+const EVIL: [&str; 6] = [
+    "alter table event add column evil text generated always as (hex(zeroblob(900000000))) virtual",
+    "alter table dataset add column evil text generated always as (hex(zeroblob(900000000))) virtual",
+    "alter table trace add column evil real generated always as (abs(t_seconds) * 2) virtual",
+    "create index evil on event(hex(label))",
+    "create trigger evil after insert on event begin delete from trace; end",
+    "create view evil as with recursive r(x) as (select 1 union all select x + 1 from r) select x from r",
+];
+
+#[test]
+fn no_schema_does_harm_on_a_real_project() {
+    let data = common::data("databases.tar.xz");
+    let mut sources: Vec<String> = fs::read_dir(data.path().join("databases/hostile"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_string())
+        .filter(|path| path.contains("schema_"))
+        .collect();
+    sources.extend(EVIL.map(str::to_string));
+    let clean = Made::new();
+    let mount = Mount::new(As::Me, &clean.path, &[]);
+    let trace = mount.read("browse/ExpA/s1/trace.npy");
+    mount.unmount();
+    let mut grafted = 0;
+    for source in sources {
+        let made = Made::new();
+        let done = python(GRAFT, &[made.snapshot("000002.sqlite").as_ref(), source.as_ref()]);
+        if done.trim() == "0" {
+            continue;
+        }
+        grafted += 1;
+        let output = run(vaso(As::Me).args(["info", "--json"]).arg(&made.path));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["current"], "000002.sqlite", "{source}");
+        assert_eq!(told["counts"]["samples"], 2, "{source}: {told}");
+        assert_eq!(told["counts"]["trace_rows"], 150, "{source}");
+        let mount = Mount::new(As::Me, &made.path, &[]);
+        walk(&mount, &source);
+        assert!(mount.read("current.sqlite") == fs::read(made.snapshot("000002.sqlite")).unwrap());
+        assert!(mount.read("browse/ExpA/s1/trace.npy") == trace, "{source}");
+        mount.unmount();
+        for verb in ["verify", "log"] {
+            let code = run(vaso(As::Me).arg(verb).arg(&made.path)).status.code();
+            assert!(matches!(code, Some(0 | 1)), "{source} {verb}: {code:?}");
+        }
+    }
+    assert!(grafted > 10, "{grafted}");
+}
+
+#[test]
+fn a_listing_goes_on_past_what_cannot_be_looked_at() {
+    let made = Made::new();
+    // The trace of the first sample is not in order, so its CSV has no size.
+    python(SWAP, &[made.snapshot("000002.sqlite").as_ref()]);
+    let output = run(vaso(As::Me).args(["ls", "-lR"]).arg(&made.path));
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}{told}");
+    let unknown: Vec<&str> = said.lines().filter(|line| line.contains(" ? ")).collect();
+    assert!(!unknown.is_empty() && unknown.iter().all(|line| line.ends_with("trace.csv")), "{said}");
+    assert!(told.contains("trace.csv"), "{told}");
+    // All else is there, what comes after it too.
+    for name in ["events.csv", "metadata.json", "snapshots:", "000001.sqlite"] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    let output = run(vaso(As::Me).args(["ls", "-R", "--json"]).arg(&made.path));
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(rows.as_array().unwrap().iter().any(|row| row["size"].is_null()));
+}
+
+#[test]
+fn log_and_diff_see_every_change() {
+    for (sql, table) in [
+        ("update trace set outer_diam = 7 where t_seconds = (select max(t_seconds) from trace)", "trace"),
+        ("update event set deleted_utc = '2026-01-01' where id = (select min(id) from event)", "event"),
+        ("insert into event(dataset_id, t_seconds, label) values(777, 1, 'stray')", "event"),
+        ("create table unknown(x); insert into unknown values(1)", "unknown"),
+    ] {
+        let made = Made::new();
+        made.add("000003.sqlite");
+        succeed(Command::new("sqlite3").arg(made.snapshot("000003.sqlite")).arg(sql));
+        let json = |verb: &str| -> Value {
+            serde_json::from_str(&succeed(vaso(As::Me).args([verb, "--json"]).arg(&made.path))).unwrap()
+        };
+        let log = json("log");
+        let changed: Vec<String> = log[2]["changed"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(changed, [table], "{sql}");
+        let said = succeed(vaso(As::Me).arg("diff").arg(&made.path));
+        assert!(!said.contains("nothing has changed"), "{sql}: {said}");
+    }
+    // What came with a sample is told with it.
+    let made = Made::new();
+    let diff = succeed(vaso(As::Me).args(["diff", "--json"]).arg(&made.path).args(["1", "2"]));
+    let diff: Value = serde_json::from_str(&diff).unwrap();
+    let added = diff["added"].as_array().unwrap();
+    let rows: u64 = added.iter().map(|sample| sample["trace_rows"].as_u64().unwrap()).sum();
+    let events: u64 = added.iter().map(|sample| sample["events"].as_u64().unwrap()).sum();
+    assert_eq!((rows, events), (150, 4));
+}

@@ -12,6 +12,7 @@
 //!   pages     pages, records and trees as bytes, for rows and for salvage
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
 //!   count     how many rows, and whose              compare   what changed between two databases
+//!   digest    what the rows of a table amount to
 //!   beyond    what one holds that another has not            check     whether SQLite finds it sound
 //!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
@@ -25,6 +26,7 @@ mod check;
 mod columns;
 mod compare;
 mod count;
+mod digest;
 mod file;
 mod glance;
 mod journal;
@@ -52,7 +54,10 @@ use crate::tree::Content;
 
 pub use asset::{Asset, AssetInfo, Stored};
 pub use beyond::Beyond;
-pub use compare::{Counts, Difference, EventChange, SampleChange, SampleName, changed_tables, compare};
+pub use compare::{
+    Counts, Difference, EventChange, SampleChange, SampleName, SampleTold, changed_tables, compare,
+    compare_work,
+};
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
 pub use logs::{Joint, joint, with_logs};
@@ -82,6 +87,7 @@ pub struct Database {
     pieces: OnceLock<asset::Listed>,
     outcomes: part::ByDataset<Outcome>,
     references: part::ByDataset<Reference>,
+    sums: Mutex<BTreeMap<(String, Vec<String>), digest::Sum>>,
 }
 
 /// What ends a statement early: SQLite, or whoever takes the rows.
@@ -127,6 +133,7 @@ impl Database {
             pieces,
             outcomes: Default::default(),
             references: Default::default(),
+            sums: Mutex::default(),
         }))
     }
 

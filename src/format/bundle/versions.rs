@@ -2,7 +2,7 @@
 
 use super::choose::Snapshot;
 use super::{Bundle, prune};
-use crate::database::{self, Counts, Difference, SampleName};
+use crate::database::{self, Counts, Difference, SampleName, SampleTold};
 use crate::error::{Error, Result};
 use crate::format::history::{Changes, Extract, Pruned, Rows, State, Versions};
 
@@ -128,8 +128,12 @@ fn lines(difference: &Difference) -> Vec<String> {
         format!("{}/{}{twin}", sample.experiment, sample.name)
     };
     let mut lines: Vec<String> = Vec::new();
-    lines.extend(difference.added.iter().map(|sample| format!("sample added    {}", name(sample))));
-    lines.extend(difference.removed.iter().map(|sample| format!("sample removed  {}", name(sample))));
+    let alone = |how: &str, told: &SampleTold| {
+        let SampleTold { sample, trace_rows, events } = told;
+        format!("sample {how:<8} {}: {trace_rows} trace rows, {events} events", name(sample))
+    };
+    lines.extend(difference.added.iter().map(|told| alone("added", told)));
+    lines.extend(difference.removed.iter().map(|told| alone("removed", told)));
     for change in &difference.edited {
         let mut what = Vec::new();
         let events = &change.events;
@@ -149,6 +153,10 @@ fn lines(difference: &Difference) -> Vec<String> {
             what.push(change.fields.join(", "));
         }
         lines.push(format!("sample edited   {}: {}", name(&change.sample), what.join("; ")));
+    }
+    for (table, Counts { before, after }) in &difference.tables {
+        let how = if before == after { "edited".into() } else { format!("rows {before} -> {after}") };
+        lines.push(format!("table           {table}: {how}"));
     }
     if !difference.meta.is_empty() {
         lines.push(format!("project         {}", difference.meta.join(", ")));
