@@ -55,8 +55,9 @@ fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     for dataset in &d.datasets {
         let name = dataset.name.as_deref().unwrap_or("(no name)");
         let modality = dataset.modality.as_deref().map(|m| format!(", {m}")).unwrap_or_default();
+        let files = if dataset.files == 1 { "file" } else { "files" };
         let text =
-            format!("{name} ({}{modality}; {} files, {} bytes)", dataset.id, dataset.files, dataset.bytes);
+            format!("{name} ({}{modality}; {} {files}, {} bytes)", dataset.id, dataset.files, dataset.bytes);
         line("dataset", &text)?;
     }
     super::verify::print_findings(out, &d.findings)
