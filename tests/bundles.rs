@@ -688,6 +688,7 @@ db.execute({
     "piece": "delete from blob_chunk where asset_id = 900 and seq = 1",
     "last": "delete from blob_chunk where asset_id = 900 and seq = 2",
     "size": "update asset set size_bytes = 5001 where id = 900",
+    "gone": "delete from asset where id = 900",
     "bytes": "update blob_chunk set data = zeroblob(2000) where asset_id = 900 and seq = 1",
 }[fault])
 db.commit()
@@ -702,6 +703,7 @@ fn verify_holds_every_embedded_file_against_its_size_and_digest() {
         ("last", Some("asset-missing-piece")),
         ("size", Some("asset-size")),
         ("bytes", Some("asset-digest")),
+        ("gone", Some("asset-missing")),
     ] {
         let made = Made::new();
         python(EMBED, &[made.snapshot("000002.sqlite").as_ref(), fault.as_ref()]);
@@ -782,7 +784,7 @@ fn a_moment_falls_back_to_the_newest_that_is_valid_inside_and_a_number_is_what_w
 /// Makes a path that no ordinary user can read.
 fn lock_away(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What belongs to a dataset beside its rows: results, a thumbnail, references to assets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use rusqlite::{OptionalExtension, Row, types::ValueRef};
@@ -48,26 +48,30 @@ pub struct Counted {
 
 /// What belongs to each dataset, for tables in which it cannot be searched for.
 #[derive(Debug)]
-pub(super) struct ByDataset<T>(OnceLock<BTreeMap<i64, Vec<T>>>);
+pub(super) struct ByDataset<T> {
+    /// Whether an index helps, so that nothing is kept here.
+    is_searched: OnceLock<bool>,
+    all: OnceLock<BTreeMap<i64, Vec<T>>>,
+}
 
 impl<T> Default for ByDataset<T> {
     fn default() -> ByDataset<T> {
-        ByDataset(OnceLock::new())
+        ByDataset { is_searched: OnceLock::new(), all: OnceLock::new() }
     }
 }
 
 impl<T: Clone> ByDataset<T> {
     /// What belongs to one dataset; `list` reads the whole table, once.
     fn of(&self, dataset: i64, list: impl FnOnce() -> Result<Vec<(i64, T)>>) -> Result<Vec<T>> {
-        if self.0.get().is_none() {
+        if self.all.get().is_none() {
             let mut all: BTreeMap<i64, Vec<T>> = BTreeMap::new();
             for (dataset, one) in list()? {
                 all.entry(dataset).or_default().push(one);
             }
             // Another thread may have been faster, with the same.
-            let _ = self.0.set(all);
+            let _ = self.all.set(all);
         }
-        Ok(self.0.get().and_then(|all| all.get(&dataset)).cloned().unwrap_or_default())
+        Ok(self.all.get().and_then(|all| all.get(&dataset)).cloned().unwrap_or_default())
     }
 }
 
@@ -157,6 +161,23 @@ impl Database {
         Ok(counts)
     }
 
+    /// References to assets that are not there, each with its dataset.
+    pub fn dangling_references(&self) -> Result<Vec<(i64, Reference)>> {
+        let Some((columns, table, order)) = self.of_references() else { return Ok(Vec::new()) };
+        let assets: BTreeSet<i64> = self.assets()?.into_iter().map(|info| info.id).collect();
+        let mut dangling = Vec::new();
+        self.each_of(&format!("SELECT {columns} FROM {} ORDER BY {order}", quoted(table)), None, |row| {
+            let dataset = value::some_integer(row.get_ref(0)?);
+            let (Some(dataset), Some((reference, bytes))) = (dataset, reference(row)?) else { return Ok(0) };
+            if assets.contains(&reference.asset) {
+                return Ok(0);
+            }
+            dangling.push((dataset, reference));
+            Ok(bytes)
+        })?;
+        Ok(dangling)
+    }
+
     /// The rows of a table that belong to a dataset: searched for where an index helps, else from a list of all, which
     /// is made once, so that asking for each dataset in turn takes no longer than the rows are many.
     fn listed<T: Clone>(
@@ -170,8 +191,14 @@ impl Database {
     ) -> Result<Vec<T>> {
         let select = format!("SELECT {columns} FROM {}", quoted(table));
         let search = format!("{select} WHERE dataset_id = ?1 ORDER BY {order}");
-        let steps = self.with(|link| Ok(plan(&link.connection, &search)?))?;
-        if steps.iter().any(|step| step.starts_with("SEARCH")) {
+        let is_searched = match known.is_searched.get() {
+            Some(known) => *known,
+            None => {
+                let steps = self.with(|link| Ok(plan(&link.connection, &search)?))?;
+                *known.is_searched.get_or_init(|| steps.iter().any(|step| step.starts_with("SEARCH")))
+            }
+        };
+        if is_searched {
             let mut found = Vec::new();
             self.each_of(&search, Some(dataset), |row| {
                 let made = make(row)?;

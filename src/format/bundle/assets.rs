@@ -19,6 +19,10 @@ pub type Fault = (&'static str, String);
 
 /// Reads all embedded files of `database`, and tells `fault` of each that is not what the database says.
 pub fn verify(database: &Database, fault: &mut dyn FnMut(Fault)) -> Result<()> {
+    for (dataset, reference) in database.dangling_references()? {
+        let what = format!("dataset {dataset} has asset {} as {}", reference.asset, reference.role);
+        fault(("asset-missing", format!("{what}, and there is none of that number")));
+    }
     let infos = database.assets()?;
     let mut assets: BTreeMap<i64, Running> = infos
         .iter()
