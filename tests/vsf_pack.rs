@@ -244,11 +244,15 @@ fn files_come_and_go() {
         .drop("cam/left/raw.npy")
         .drop("cam/left/raw.packed");
     assert_eq!([tree.value("gain"), tree.value("pixels"), tree.value("raw")], [None, None, None]);
-    tree.put("cam/left/iso", "100\n").put("cam/right/gain", "2\n").put("new.bin", [1, 2, 3]);
+    tree.put("cam/left/iso", "100\n")
+        .put("cam/left/Gain", "7\n")
+        .put("cam/right/gain", "2\n")
+        .put("new.bin", [1, 2, 3]);
     tree.put("deep/er/and/deeper", "x\n")
         .put("cam/left/twice", "1\n")
         .save("cam/left/twice.npy", "np.arange(3)");
     assert_eq!(tree.value("iso"), Some(Value::Unsigned(Width::W3, 100)));
+    assert_eq!(tree.value("Gain"), Some(Value::Unsigned(Width::W3, 7)));
     // The bytes that a field refers to, and the field.
     tree.put("frames/dark.bin", [8; 1000]).refused("cam/left/dark.bin", "frames.dark");
     tree.drop("cam/left/dark.bin");
@@ -270,7 +274,7 @@ fn what_no_file_can_show_is_refused_by_name() {
             tree.put(name, bytes);
         });
     };
-    put("cam/left/Gain", b"1\n", "names are words");
+    put("cam/left/gäin", b"1\n", "names are words");
     put("cam/left/.DS_Store", b"1\n", "names are words");
     put("cam/left/gain~2", b"1\n", "names are words");
     put("gain", b"1\n", "move it into a directory");

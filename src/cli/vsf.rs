@@ -83,6 +83,12 @@ fn unpack(file: &Path, dir: &Path) -> Result<Exit> {
         return Err(Error::not_a_project(file, "this is no VSF file"));
     }
     let record = Record::of(project.source())?;
+    for why in &record.cannot {
+        output::complain(&format!("what is unpacked cannot be packed again: {why}"));
+    }
+    for seal in &record.seals {
+        output::complain(&format!("fits this file alone, and will not be in one that is packed: {seal}"));
+    }
     let failed = cp::copy(Spot::top(project.clone()), dir)?;
     let to = dir.join(RECORD);
     let cannot = |e| cp::cannot_write(&to, e);

@@ -52,6 +52,12 @@ pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Builde
     if record.in_bytes {
         pack.builder.header_length_in_bytes();
     }
+    if record.hashed {
+        pack.builder.hashed();
+    }
+    if let Some(time) = record.time()? {
+        pack.builder.time(time).map_err(|unfit| refuse(record::NAME, unfit))?;
+    }
     for part in &record.labels {
         pack.known(part)?;
     }
@@ -388,7 +394,7 @@ impl Pack<'_> {
                 None => (name, unrecorded_text(path, file)?),
             };
             if !is_name(name) {
-                let why = "names are words of a-z, 0-9 and _ that begin with a letter";
+                let why = "names are words of a-z, A-Z, 0-9 and _ that begin with a letter";
                 return Err(refuse(path, format!("{why}, and the suffixes .npy and .bin are known")));
             }
             let supply: Arc<dyn Input> = Arc::new(supply);

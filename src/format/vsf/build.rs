@@ -11,20 +11,22 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 
+use super::eagle::EagleTime;
 use super::encode::{Piece, Pieces, Unfit, put_sized, put_value};
 use super::input::Input;
+use super::plan::{Plan, Seal, signature_field};
 use super::read_back::{Shape, read_back, size_of};
 use super::value::Value;
 use super::{MAGIC, MAX_DEPTH, MAX_FIELDS, MAX_HEADER, MAX_LABELS, MAX_NAME, registry};
 
-/// Whether `name` may be given to a section or a field.
+/// Whether `name` may be given to a section or a field. Capital letters are for names as the registry's `ISOSpeed`.
 pub fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         let mut bytes = word.bytes();
-        bytes.next().is_some_and(|b| b.is_ascii_lowercase())
-            && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+            && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     name.len() as u64 <= MAX_NAME && name.split('.').all(word)
 }
@@ -185,15 +187,6 @@ fn open_field(out: &mut Pieces, name: &str) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// What the file says about itself beside its sections.
-#[derive(Debug, Clone, Default)]
-enum Seal {
-    #[default]
-    None,
-    Hash,
-    Signature(Box<SigningKey>),
-}
-
 #[derive(Debug)]
 struct Part {
     name: String,
@@ -207,6 +200,7 @@ pub struct Builder {
     parts: Vec<Part>,
     names: HashMap<String, usize>,
     seal: Seal,
+    time: Option<EagleTime>,
     in_bytes: bool,
     sign_sections: bool,
 }
@@ -221,6 +215,13 @@ impl Builder {
     pub fn header_length_in_bytes(&mut self) -> &mut Builder {
         self.in_bytes = true;
         self
+    }
+
+    /// Puts the time of the file into its header, where real files have it: it is that of all that is mounted.
+    pub fn time(&mut self, time: EagleTime) -> Result<&mut Builder, Unfit> {
+        put_value(&mut Pieces::default(), &Value::Time(time), None)?;
+        self.time = Some(time);
+        Ok(self)
     }
 
     /// Puts the BLAKE3 hash of the file into its header.
@@ -300,7 +301,7 @@ impl Builder {
             done += bytes as u64;
             progress(done.min(all), all);
         };
-        plan.seal(self, &mut tell)?;
+        plan.seal(&self.seal, &mut tell)?;
         let total = plan.each(&mut |bytes| {
             tell(bytes.len());
             out.write_all(bytes)
@@ -322,7 +323,7 @@ impl Builder {
         let mut length = 0;
         // Each round can only lengthen numbers, of which there are finitely many with five widths each.
         loop {
-            let header = self.header(length, &places);
+            let (header, hash_at) = self.header(length, &places);
             let mut at = header.len() as u64;
             let mut settled = vec![(0, 0); self.parts.len()];
             for (n, part) in self.parts.iter().enumerate() {
@@ -334,7 +335,7 @@ impl Builder {
                 return Err(Unfit::TooMany("a header of over 16 MiB"));
             }
             if header.len() as u64 == length && settled == places {
-                return self.settled(header, &places);
+                return self.settled(header, hash_at, &places);
             }
             (length, places) = (header.len() as u64, settled);
         }
@@ -365,7 +366,8 @@ impl Builder {
         Ok(size)
     }
 
-    fn header(&self, length: u64, places: &[(u64, u64)]) -> Vec<u8> {
+    /// The header, and where its hash is in it.
+    fn header(&self, length: u64, places: &[(u64, u64)]) -> (Vec<u8>, usize) {
         let mut out = MAGIC.to_vec();
         let put = |out: &mut Vec<u8>, marker: u8, value: u64| {
             out.push(marker);
@@ -374,6 +376,15 @@ impl Builder {
         put(&mut out, b'b', if self.in_bytes { length } else { length * 8 });
         put(&mut out, b'z', 2);
         put(&mut out, b'y', 1);
+        if let Some(time) = self.time {
+            let mut pieces = Pieces::default();
+            put_value(&mut pieces, &Value::Time(time), None).expect("it was checked when it was given");
+            pieces.0.iter().for_each(|piece| match piece {
+                Piece::Bytes(bytes) => out.extend_from_slice(bytes),
+                _ => unreachable!("a time is nothing but bytes"),
+            });
+        }
+        let hash_at = out.len() + b"hb3\x1F".len();
         match &self.seal {
             Seal::None => {}
             Seal::Hash => out.extend_from_slice(&[b"hb3\x1F", &[0; 32][..]].concat()),
@@ -390,11 +401,11 @@ impl Builder {
             out.push(b')');
         }
         out.push(b'>');
-        out
+        (out, hash_at)
     }
 
     /// All pieces with their places filled in, and room for signatures.
-    fn settled(&self, header: Vec<u8>, places: &[(u64, u64)]) -> Result<Plan, Unfit> {
+    fn settled(&self, header: Vec<u8>, hash_at: usize, places: &[(u64, u64)]) -> Result<Plan, Unfit> {
         let mut bodies = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             let mut body = Pieces::default();
@@ -416,7 +427,7 @@ impl Builder {
             }
             bodies.push(body);
         }
-        Ok(Plan { header, bodies, trailer: Vec::new() })
+        Ok(Plan { header, hash_at, bodies, trailer: Vec::new() })
     }
 }
 
@@ -426,103 +437,4 @@ fn put_place(out: &mut Vec<u8>, (offset, size): (u64, u64), count: u64) {
         out.push(marker);
         put_sized(out, value.into());
     }
-}
-
-/// A field that holds an Ed25519 signature, up to the signature.
-fn signature_field() -> Vec<u8> {
-    b"(d3\x09signature:ge3\x3F".to_vec()
-}
-
-/// A file whose every byte is known but those of its seals.
-struct Plan {
-    header: Vec<u8>,
-    bodies: Vec<Pieces>,
-    trailer: Vec<u8>,
-}
-
-impl Plan {
-    /// Computes the seals: of sections first, then of all. A place that a seal fills is zero in what it seals.
-    fn seal(&mut self, builder: &Builder, tell: &mut dyn FnMut(usize)) -> io::Result<()> {
-        match &builder.seal {
-            Seal::None => {}
-            Seal::Hash => {
-                let hash = self.hash(tell)?;
-                let at = self.header.windows(4).position(|w| w == b"hb3\x1F").expect("it was put there");
-                self.header[at + 4..at + 36].copy_from_slice(hash.as_bytes());
-            }
-            Seal::Signature(key) => {
-                for body in &mut self.bodies {
-                    sign_body(body, key, tell)?;
-                }
-                self.trailer = [&signature_field()[..], &[0; 64], b")"].concat();
-                let signature = key.sign(self.hash(tell)?.as_bytes());
-                let end = self.trailer.len() - 1;
-                self.trailer[end - 64..end].copy_from_slice(&signature.to_bytes());
-            }
-        }
-        Ok(())
-    }
-
-    fn hash(&self, tell: &mut dyn FnMut(usize)) -> io::Result<blake3::Hash> {
-        let mut hasher = blake3::Hasher::new();
-        self.each(&mut |bytes| {
-            tell(bytes.len());
-            hasher.update(bytes);
-            Ok(())
-        })?;
-        Ok(hasher.finalize())
-    }
-
-    /// Hands out all bytes in order; how many they were.
-    fn each(&self, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-        let mut total = self.header.len() as u64;
-        sink(&self.header)?;
-        for body in &self.bodies {
-            total += each_piece(body, sink)?;
-        }
-        sink(&self.trailer)?;
-        Ok(total + self.trailer.len() as u64)
-    }
-}
-
-fn sign_body(body: &mut Pieces, key: &SigningKey, tell: &mut dyn FnMut(usize)) -> io::Result<()> {
-    let Some(at) = body.0.iter().position(|piece| matches!(piece, Piece::Signature)) else { return Ok(()) };
-    let mut hasher = blake3::Hasher::new();
-    each_piece(body, &mut |bytes| {
-        tell(bytes.len());
-        hasher.update(bytes);
-        Ok(())
-    })?;
-    body.0[at] = Piece::Bytes(key.sign(hasher.finalize().as_bytes()).to_bytes().to_vec());
-    Ok(())
-}
-
-fn each_piece(body: &Pieces, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-    const STEP: u64 = 1 << 20;
-    let mut total = 0;
-    for piece in &body.0 {
-        match piece {
-            Piece::Bytes(bytes) => {
-                sink(bytes)?;
-                total += bytes.len() as u64;
-            }
-            Piece::From(input, range) => {
-                let mut buf = vec![0; STEP.min(range.end - range.start) as usize];
-                let mut at = range.start;
-                while at < range.end {
-                    let n = STEP.min(range.end - at) as usize;
-                    input.read_at(at, &mut buf[..n])?;
-                    sink(&buf[..n])?;
-                    at += n as u64;
-                }
-                total += range.end - range.start;
-            }
-            Piece::Signature => {
-                sink(&[0; 64])?;
-                total += 64;
-            }
-            Piece::Place(_) => unreachable!("places are filled in when they are settled"),
-        }
-    }
-    Ok(total)
 }

@@ -17,9 +17,9 @@ use super::{MAX_NAME, MAX_RANK};
 /// Why something cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// Names are words of lower-case letters, digits and underscores, with dots between them.
+    /// Names are words of letters, digits and underscores, with dots between them.
     #[error(
-        "{0:?} is no name: names are words of a-z, 0-9 and _ that begin with a letter, with dots between"
+        "{0:?} is no name: names are words of a-z, A-Z, 0-9 and _ that begin with a letter, with dots between"
     )]
     Name(String),
     /// Two sections of one name could not be told apart.

@@ -6,7 +6,7 @@
 //!     walk       one value at a time, recognised by its markers     resync   the end of those that hide it
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
-//!     build, encode, read_back      files of the design, written      pack     elements of any width
+//!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
 //!     project, view        the same as a tree of directories: names, npy, arrays, show
@@ -45,6 +45,7 @@ mod layout;
 mod names;
 mod npy;
 mod pack;
+mod plan;
 mod project;
 mod read_back;
 mod record;
