@@ -66,7 +66,7 @@ fn rebuild(original: &[u8]) -> Builder {
             vsf::Kind::Blob => builder.blob_from(name, input.clone(), range).unwrap(),
             _ => {
                 let section = file.section(original, label).unwrap().section;
-                builder.section(name, Fields::of(&section, Some(&input)).unwrap()).unwrap()
+                builder.section(name, Fields::within(&section, &file, Some(&input)).unwrap()).unwrap()
             }
         };
     }
@@ -245,6 +245,114 @@ fn what_would_be_invalid_cannot_be_built() {
     let most = (1..64).try_fold(deep, |inner, _| nest(inner)).unwrap();
     assert!(nest(most.clone()).is_err());
     Builder::new().section("deepest", most).unwrap();
+}
+
+/// Numbers that say where something lies are right in one file alone: only the builder makes them.
+#[test]
+fn no_place_is_copied_from_elsewhere() {
+    let places = [b'o', b'b', b'n'].map(|letter| Value::Number(letter, 40));
+    let refused = |result: Result<&mut Fields, Unfit>| match result {
+        Err(Unfit::Place(name)) => assert_eq!(name, "r"),
+        other => panic!("{other:?}"),
+    };
+    refused(Fields::new().add_all("r", &places, None));
+    refused(Fields::new().add_all("r", &places[..1], None));
+    refused(Fields::new().add("r", &places[1]));
+    // The same bytes, said to be something else.
+    let mut hidden = Fields::new();
+    let hide = |bytes: &[u8]| Value::Opaque(self::bytes(bytes));
+    hidden.add_all("r", &[hide(b"o3\x05"), hide(b"b3\x01"), hide(b"n3\0")], None).unwrap();
+    assert!(matches!(Builder::new().section("s", hidden), Err(Unfit::Unclear(_))));
+    let mut fields = Fields::new();
+    fields.add_reference("r", "raw").unwrap();
+    let mut outer = Fields::new();
+    outer.add_section("in", fields.clone()).unwrap();
+    for fields in [fields, outer] {
+        let mut builder = Builder::new();
+        builder.section("s", fields).unwrap();
+        builder.blob("raw", vec![7; 9]).unwrap();
+        let written = builder.to_bytes().unwrap();
+        let file = vsf::open(&written).unwrap();
+        let section = file.section(&written, &file.labels[0]).unwrap().section;
+        assert!(matches!(Fields::of(&section, None), Err(Unfit::Place(_))));
+    }
+}
+
+/// Text whose bytes lie elsewhere is read back as it is, not as zeros.
+#[test]
+fn text_from_elsewhere_is_looked_at() {
+    let supply: Arc<dyn Input> = Arc::new(b"..\x12),..".to_vec());
+    let mut fields = Fields::new();
+    fields.add_all("v", &[Value::Text(5, Data::At(2..5))], Some(&supply)).unwrap();
+    assert!(matches!(Builder::new().section("s", fields), Err(Unfit::Unclear(_))));
+    let supply: Arc<dyn Input> = Arc::new(b"..\x12\x34\x56..".to_vec());
+    let mut fields = Fields::new();
+    fields.add_all("v", &[Value::Text(5, Data::At(2..5))], Some(&supply)).unwrap();
+    let mut builder = Builder::new();
+    builder.section("s", fields).unwrap();
+    let written = builder.to_bytes().unwrap();
+    assert!(written.ends_with(b"[(d3\x01v:x3\x05\x12\x34\x56)]"));
+}
+
+/// What only the whole file shows is told before a byte of it is written.
+#[test]
+fn a_file_that_could_not_be_read_is_refused_as_a_whole() {
+    let key = || SigningKey::from_bytes(&[7; 32]);
+    let one = |name: &str, value: &Value| {
+        let mut fields = Fields::new();
+        fields.add(name, value).unwrap();
+        fields
+    };
+    let refused = |builder: &Builder| {
+        let mut written = Vec::new();
+        assert!(builder.write(&mut written).is_err() && written.is_empty());
+        builder.check().unwrap_err()
+    };
+    // A signature is a field more.
+    let mut fields = Fields::new();
+    for _ in 0..1 << 18 {
+        fields.add_all("f", &[], None).unwrap();
+    }
+    let mut full = Builder::new();
+    full.section("s", fields).unwrap();
+    full.check().unwrap();
+    full.signed(key(), true);
+    assert!(matches!(refused(&full), Unfit::TooMany(_)));
+    // One of the user's own would be taken for that of the section.
+    let signature = Sealed { algorithm: Algorithm::Letter(b'e'), data: bytes([1; 64]) };
+    let mut own = Builder::new();
+    own.section("s", one("signature", &Value::Signature(signature))).unwrap();
+    own.check().unwrap();
+    own.signed(key(), false);
+    assert!(matches!(refused(&own), Unfit::Signature(_)));
+    own.signed(key(), true);
+    own.check().unwrap();
+    let written = own.to_bytes().unwrap();
+    assert!(checks(&written).iter().all(|(_, outcome)| *outcome == Outcome::Right));
+    // A reference to nothing, a header that is too long, and more bytes than there are numbers for.
+    let mut lost = Builder::new();
+    let mut fields = Fields::new();
+    fields.add_reference("where", "nowhere").unwrap();
+    lost.section("t", fields).unwrap();
+    assert!(matches!(refused(&lost), Unfit::NoSuchSection(_)));
+    let mut long = Builder::new();
+    for n in 0..300 {
+        long.blob(&format!("n{n}.{}", "x".repeat(60_000)), vec![]).unwrap();
+    }
+    assert!(matches!(refused(&long), Unfit::TooMany(_)));
+    struct Endless;
+    impl Input for Endless {
+        fn size(&self) -> u64 {
+            u64::MAX
+        }
+        fn read_at(&self, _: u64, _: &mut [u8]) -> vaso::error::Result<()> {
+            unreachable!("it is not written")
+        }
+    }
+    let endless: Arc<dyn Input> = Arc::new(Endless);
+    let mut huge = Builder::new();
+    huge.blob_from("a", endless.clone(), 0..u64::MAX).unwrap().blob_from("b", endless.clone(), 0..9).unwrap();
+    assert!(matches!(refused(&huge), Unfit::TooMany(_)));
 }
 
 #[test]

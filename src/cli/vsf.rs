@@ -134,6 +134,7 @@ fn write(
     check: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     let cannot = |e: io::Error| from_io(e, |e| cp::cannot_write(path, e));
+    builder.check().map_err(|why| Error::Refused(format!("cannot write {}: {why}", path.display())))?;
     let target = match old {
         None => Target::create(path),
         Some(_) => Target::replacing(path),

@@ -146,7 +146,7 @@ impl Pack<'_> {
                     |(path, kind): &(String, String)| kind == record::FOLDER && self.folders.contains(path);
                 // One whose directory was deleted is deleted.
                 if files.iter().any(is_there) {
-                    fields.add_section(&name, inner).map_err(unfit)?;
+                    fields.nest(&name, inner).map_err(unfit)?;
                 }
                 continue;
             }
@@ -156,7 +156,7 @@ impl Pack<'_> {
             }
             if let Some(label) = refers {
                 self.check_reference(field, files, label)?;
-                fields.add_reference(&name, label).map_err(unfit)?;
+                fields.refer(&name, label).map_err(unfit)?;
                 continue;
             }
             if field.values.iter().any(|item| item.value.is_place()) {
@@ -166,7 +166,7 @@ impl Pack<'_> {
             let mut supply = Joint::default();
             let values = self.values(field, files, &mut supply)?;
             let supply: Arc<dyn Input> = Arc::new(supply);
-            fields.add_all(&name, &values, Some(&supply)).map_err(unfit)?;
+            fields.copy_all(&name, &values, Some(&supply), false).map_err(unfit)?;
         }
         Ok(fields)
     }

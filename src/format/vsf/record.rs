@@ -195,7 +195,7 @@ fn part(
         return Ok(Err(why));
     }
     let input: Arc<dyn Input> = source.clone();
-    let fields = match Fields::of(&body.section, Some(&input)) {
+    let fields = match Fields::copied(&body.section, Some(&input), true) {
         Ok(fields) => fields,
         Err(unfit) => return Ok(Err(unfit.to_string())),
     };

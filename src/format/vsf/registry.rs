@@ -59,9 +59,22 @@ pub fn find(name: &str) -> Option<(&'static Entry, f64)> {
 
 /// Whether a canonical key is given a value of its type. Other names take anything.
 pub fn check(name: &str, value: &Value) -> Result<(), Unfit> {
+    check_kind(name, &value.kind())
+}
+
+/// The same for a field of any number of values, of which a canonical key has one.
+pub fn check_all(name: &str, values: &[Value]) -> Result<(), Unfit> {
+    match values {
+        [value] => check(name, value),
+        _ => check_kind(name, if values.is_empty() { "a flag" } else { "several values" }),
+    }
+}
+
+/// Whether a canonical key is given what is of another kind than its own.
+pub fn check_kind(name: &str, given: &str) -> Result<(), Unfit> {
     match ENTRIES.iter().find(|entry| entry.key == name) {
-        Some(entry) if entry.kind != value.kind() => {
-            Err(Unfit::Type { key: entry.key, wanted: entry.kind, given: value.kind() })
+        Some(entry) if entry.kind != given => {
+            Err(Unfit::Type { key: entry.key, wanted: entry.kind, given: given.to_string() })
         }
         _ => Ok(()),
     }

@@ -173,24 +173,6 @@ pub fn more_than_fields(section: &Section, label: Option<&[u8]>) -> Option<&'sta
     (!whole).then_some("it has values that are no fields")
 }
 
-fn fields_of(section: &Section, file: &File, from: &Arc<dyn Input>) -> std::result::Result<Fields, String> {
-    if let Some(why) = more_than_fields(section, None) {
-        return Err(why.into());
-    }
-    let mut fields = Fields::new();
-    for field in &section.fields {
-        let name = std::str::from_utf8(&field.name).map_err(|_| "a name is not UTF-8".to_string())?;
-        let values: Vec<Value> = field.values.iter().map(|item| item.value.clone()).collect();
-        let done = match (referred(field, file)?, &values[..]) {
-            (Some(label), _) => fields.add_reference(name, &label),
-            (None, [Value::Section(inner)]) => fields.add_section(name, fields_of(inner, file, from)?),
-            (None, values) => fields.add_all(name, values, Some(from)),
-        };
-        done.map_err(|unfit| unfit.to_string())?;
-    }
-    Ok(fields)
-}
-
 /// A builder of the same file, without its seals; refused where anything would be lost.
 pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<Builder> {
     let refuse = |what: &str, why: String| Error::Refused(format!("cannot write {what} again: {why}"));
@@ -217,7 +199,11 @@ pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<Builder> {
             if let Some(why) = other_meaning(file.header.version().unwrap_or(0), &section) {
                 return Err(refuse(why));
             }
-            builder.section(&name, fields_of(&section, file, input).map_err(refuse)?)
+            if let Some(why) = more_than_fields(&section, Some(&label.name)) {
+                return Err(refuse(why.into()));
+            }
+            let fields = Fields::within(&section, file, Some(input));
+            fields.and_then(|fields| builder.section(&name, fields))
         };
         done.map_err(|unfit| refuse(unfit.to_string()))?;
     }

@@ -24,7 +24,7 @@ impl Data {
     pub fn len(&self) -> u64 {
         match self {
             Data::Bytes(bytes) => bytes.len() as u64,
-            Data::At(range) => range.end - range.start,
+            Data::At(range) => range.end.saturating_sub(range.start),
         }
     }
 
