@@ -349,3 +349,64 @@ fn a_signature_is_right_until_a_bit_is_another() {
     let verify = common::command(common::As::Me, common::program()).arg("verify").arg(&path).output();
     done(&verify.unwrap());
 }
+
+fn verify(path: &Path, more: &[&str]) -> (i32, Json) {
+    let mut command = common::command(common::As::Me, common::program());
+    let output = command.args(["verify", "--json"]).args(more).arg(path).output().unwrap();
+    let json = serde_json::from_slice(&output.stdout).unwrap_or(Json::Null);
+    (output.status.code().unwrap(), json)
+}
+
+fn codes(report: &Json) -> Vec<&str> {
+    report["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect()
+}
+
+/// Who has signed is told, and is known only to those who give the key that they trust.
+#[test]
+fn a_signature_is_of_somebody() {
+    let folder = common::data("vsf.tar.xz");
+    let original = folder.path().join("vsf/seed/medical_hierarchy.vsf");
+    let path = |name: &str| folder.path().join(name);
+    let key = |name: &str| {
+        let output = run("keygen", &[Path::new("-o"), &path(name)]);
+        done(&output);
+        String::from_utf8(output.stdout).unwrap().trim().to_string()
+    };
+    let (maker, stranger) = (key("maker"), key("stranger"));
+    let sign = |by: &str, file: &str| {
+        done(&run("sign", &[&original, Path::new("--key"), &path(by), Path::new("-o"), &path(file)]));
+        path(file)
+    };
+    let (signed, other) = (sign("maker", "Signed.vsf"), sign("stranger", "Other.vsf"));
+    let by = |report: &Json| report["signatures"][0]["key"].clone();
+    let (code, report) = verify(&signed, &[]);
+    assert_eq!((code, by(&report), codes(&report)), (0, json!(maker), vec![]));
+    assert_eq!(report["signatures"], json!([{ "key": maker, "section": null }]));
+    let text = common::command(common::As::Me, common::program()).arg("verify").arg(&signed).output().unwrap();
+    assert!(String::from_utf8(text.stdout).unwrap().contains(&format!("signed: the file by {maker}")));
+    // The key that is given has to be the signer's, and one of several is enough.
+    assert_eq!(verify(&signed, &["--key", &maker]).0, 0);
+    assert_eq!(verify(&signed, &["--key", &stranger, "--key", &maker]).0, 0);
+    let (code, report) = verify(&other, &["--key", &maker]);
+    assert_eq!((code, codes(&report), by(&report)), (1, vec!["vsf-signer"], json!(stranger)));
+    assert_eq!(verify(&original, &[]).0, 0);
+    let (code, report) = verify(&original, &["--key", &maker]);
+    assert_eq!((code, codes(&report), &report["signatures"]), (1, vec!["vsf-unsigned"], &json!([])));
+    for no_key in ["", "12", &"z".repeat(64), &maker[1..]] {
+        assert_eq!(verify(&signed, &["--key", no_key]).0, 64, "{no_key}");
+    }
+    // Without its signature the file still says that it should have one.
+    let bytes = fs::read(&signed).unwrap();
+    let cut = bytes.len() - b"(d3\x09signature:ge3\x3F)".len() - 64;
+    assert!(bytes[cut..].starts_with(b"(d3\x09signature"));
+    fs::write(path("Cut.vsf"), &bytes[..cut]).unwrap();
+    for keys in [&[][..], &["--key", &maker]] {
+        let (code, report) = verify(&path("Cut.vsf"), keys);
+        assert_eq!((code, codes(&report)), (1, vec!["vsf-unsigned"]));
+    }
+    let file = vsf::open(&bytes[..]).unwrap();
+    let stranger = vsf::public_from(&stranger).unwrap();
+    let checks = vsf::verify(&bytes[..], &file, &[stranger], &mut |_| ()).unwrap();
+    assert_eq!(checks.len(), 1);
+    assert_eq!((checks[0].outcome, checks[0].signer), (Outcome::Stranger, vsf::public_from(&maker).ok()));
+}

@@ -385,7 +385,7 @@ fn checks(bytes: &[u8]) -> Vec<(Sealing, Outcome)> {
     for label in file.labels.iter().filter(|l| l.kind() == vsf::Kind::Section) {
         let body = file.section(bytes, label).unwrap();
         assert_eq!(file.oddities(label, &body), []);
-        checks.extend(vsf::verify_section(&bytes, &file, label, &body).unwrap());
+        checks.extend(vsf::verify_section(&bytes, &file, label, &body, &[]).unwrap());
     }
     checks.into_iter().map(|check| (check.sealing, check.outcome)).collect()
 }

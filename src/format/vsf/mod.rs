@@ -73,10 +73,10 @@ pub use file::{File, Header, Kind, Label, Trailing};
 pub use found::compare;
 pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
-pub use project::{Project, open as open_project};
+pub use project::{Project, Signature, open as open_project};
 pub use record::{NAME as RECORD, Record};
 pub use section::Body;
-pub use sign::{generate, key_from, signed};
+pub use sign::{generate, key_from, public_from, signed};
 pub use spirix::Spirix;
 pub use value::{
     Algorithm, Data, Field, Item, Packed, Reference, Rest, Sealed, Section, Tensor, Value, Wrapped, count_of,

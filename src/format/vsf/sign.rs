@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 
 use super::build::Builder;
 use super::input::Input;
@@ -55,6 +55,16 @@ pub fn key_from(path: &Path) -> Result<SigningKey> {
     })?;
     let seed: Option<[u8; 32]> = unhex(text.trim()).and_then(|bytes| bytes.try_into().ok());
     Ok(SigningKey::from_bytes(&seed.ok_or_else(no_key)?))
+}
+
+/// The public key that [`generate`] has told.
+pub fn public_from(text: &str) -> Result<VerifyingKey> {
+    let bytes: Option<[u8; 32]> = unhex(text.trim()).and_then(|bytes| bytes.try_into().ok());
+    bytes.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok()).ok_or_else(|| {
+        Error::Usage(format!(
+            "{text} is no public key: the 64 digits that `vaso vsf keygen` prints are expected"
+        ))
+    })
 }
 
 /// A builder of the same file, signed.
