@@ -382,7 +382,8 @@ fn a_signature_is_of_somebody() {
     let (code, report) = verify(&signed, &[]);
     assert_eq!((code, by(&report), codes(&report)), (0, json!(maker), vec![]));
     assert_eq!(report["signatures"], json!([{ "key": maker, "section": null }]));
-    let text = common::command(common::As::Me, common::program()).arg("verify").arg(&signed).output().unwrap();
+    let text =
+        common::command(common::As::Me, common::program()).arg("verify").arg(&signed).output().unwrap();
     assert!(String::from_utf8(text.stdout).unwrap().contains(&format!("signed: the file by {maker}")));
     // The key that is given has to be the signer's, and one of several is enough.
     assert_eq!(verify(&signed, &["--key", &maker]).0, 0);
@@ -409,4 +410,50 @@ fn a_signature_is_of_somebody() {
     let checks = vsf::verify(&bytes[..], &file, &[stranger], &mut |_| ()).unwrap();
     assert_eq!(checks.len(), 1);
     assert_eq!((checks[0].outcome, checks[0].signer), (Outcome::Stranger, vsf::public_from(&maker).ok()));
+}
+
+/// What the library can do on request, the command line can too; and what it has done it tells programs.
+#[test]
+fn hashes_and_signatures_of_sections_are_to_be_had() {
+    let folder = common::folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("tree/cam")).unwrap();
+    fs::write(at("tree/cam/gain"), "1.5\n").unwrap();
+    fs::write(at("tree/raw.bin"), [7; 100]).unwrap();
+    let json = |args: &[&Path]| -> Json {
+        let output = vaso(args);
+        done(&output);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let option = Path::new;
+    let packed = json(&[option("pack"), option("--json"), option("--hash"), &at("tree"), &at("a.vsf")]);
+    let size = fs::metadata(at("a.vsf")).unwrap().len();
+    let said = json!({ "file": at("a.vsf"), "size": size, "hashed": true, "notes": [] });
+    assert_eq!(packed, said);
+    assert_eq!(checks(&at("a.vsf")), [(Sealing::FileHash, Outcome::Right)]);
+    let key = json(&[option("keygen"), option("--json"), option("-o"), &at("key")]);
+    assert_eq!(key["file"], json!(at("key")));
+    let public = key["public"].as_str().unwrap();
+    let sign = |more: &[&Path]| {
+        let first = [option("sign"), option("--json"), &at("a.vsf"), option("--key"), &at("key")];
+        json(&[&first[..], more].concat())
+    };
+    let signed = sign(&[option("--sections"), option("-o"), &at("b.vsf")]);
+    let said = json!({ "file": at("b.vsf"), "key": public, "sections": true });
+    assert_eq!(signed, said);
+    let (code, report) = verify(&at("b.vsf"), &["--key", public]);
+    let both = json!([{ "key": public, "section": "cam" }, { "key": public, "section": null }]);
+    assert_eq!((code, &report["signatures"]), (0, &both));
+    // Signed anew, its sections are signed anew too, and once.
+    fs::copy(at("b.vsf"), at("a.vsf")).unwrap();
+    assert_eq!(sign(&[option("-o"), &at("c.vsf")])["sections"], json!(true));
+    assert_eq!(verify(&at("c.vsf"), &["--key", public]).1["signatures"], both);
+    assert_eq!(fs::read(at("b.vsf")).unwrap(), fs::read(at("c.vsf")).unwrap());
+    // What cannot go into a packed file is told there too.
+    let unpacked = json(&[option("unpack"), option("--json"), &at("b.vsf"), &at("out")]);
+    assert_eq!((&unpacked["dir"], &unpacked["failed"]), (&json!(at("out")), &json!(0)));
+    assert_eq!(unpacked["cannot"], json!([]));
+    assert!(unpacked["seals"].as_array().unwrap().len() >= 2, "{unpacked}");
+    let refused = vaso(&[option("sign"), option("--json"), &at("a.vsf"), option("--key"), &at("tree")]);
+    assert!(!refused.status.success() && refused.stdout.is_empty());
 }

@@ -26,9 +26,17 @@ const MAX_TEXT: u64 = 64 << 20;
 /// The longest record.
 const MAX_RECORD: u64 = 1 << 30;
 
-/// A builder of the file that the directory makes. What is there twice is compared; `progress` is told how many bytes
-/// were, of all.
-pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Builder> {
+/// What a directory makes.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The file.
+    pub builder: Builder,
+    /// What is another than it was when the directory was unpacked, though nobody may have meant it.
+    pub notes: Vec<String>,
+}
+
+/// The file that the directory makes. What is there twice is compared; `progress` is told how many bytes were, of all.
+pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Assembled> {
     let Found { mut files, folders } = find(dir)?;
     if files.is_empty() {
         return Err(Error::Refused(format!("cannot pack {}: there are no files in it", dir.display())));
@@ -48,7 +56,10 @@ pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Builde
         progress(done.min(all), all);
     };
     let (sections, builder) = (Vec::new(), Builder::new());
-    let mut pack = Pack { files, folders, record: &record, sections, builder, tell: &mut tell };
+    let left =
+        record.seals.iter().map(|seal| format!("left out, since it fits the unpacked file alone: {seal}"));
+    let notes = left.collect();
+    let mut pack = Pack { files, folders, record: &record, sections, builder, tell: &mut tell, notes };
     if record.in_bytes {
         pack.builder.header_length_in_bytes();
     }
@@ -91,6 +102,7 @@ struct Pack<'a> {
     builder: Builder,
     /// Is told of bytes that were compared.
     tell: &'a mut dyn FnMut(u64),
+    notes: Vec<String>,
 }
 
 /// What a label becomes.
@@ -417,7 +429,7 @@ impl Pack<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Builder> {
+    fn finish(mut self) -> Result<Assembled> {
         for (name, made) in self.sections {
             let done = match made {
                 Made::Fields(fields) => self.builder.section(&name, fields),
@@ -435,7 +447,7 @@ impl Pack<'_> {
                 other => refuse(&name, other),
             })?;
         }
-        Ok(self.builder)
+        Ok(Assembled { builder: self.builder, notes: self.notes })
     }
 }
 

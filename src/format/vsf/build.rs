@@ -306,6 +306,11 @@ impl Builder {
         self
     }
 
+    /// Whether the hash of the file will be in it.
+    pub fn is_hashed(&self) -> bool {
+        matches!(self.seal, Seal::Hash)
+    }
+
     /// Signs the file: the key goes into the header, the signature behind all sections. With `sections`, every
     /// section with fields is signed by itself too, in a last field.
     pub fn signed(&mut self, key: SigningKey, sections: bool) -> &mut Builder {

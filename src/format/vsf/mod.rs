@@ -64,19 +64,19 @@ mod view;
 mod walk;
 mod wrapped;
 
-pub use assemble::assemble;
+pub use assemble::{Assembled, assemble};
 pub use build::{Builder, Fields, is_name};
 pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};
 pub use element::{Element, Width};
 pub use encode::Unfit;
 pub use file::{File, Header, Kind, Label, Trailing};
-pub use found::compare;
+pub use found::compare_names;
 pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
 pub use project::{Project, Signature, open as open_project};
 pub use record::{NAME as RECORD, Record};
 pub use section::Body;
-pub use sign::{generate, key_from, public_from, signed};
+pub use sign::{generate, key_from, public_from, public_text, signed};
 pub use spirix::Spirix;
 pub use value::{
     Algorithm, Data, Field, Item, Packed, Reference, Rest, Sealed, Section, Tensor, Value, Wrapped, count_of,

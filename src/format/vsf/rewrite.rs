@@ -11,6 +11,7 @@ use super::element::Element;
 use super::file::{File, Kind, Label};
 use super::input::Input;
 use super::value::{Algorithm, Field, Section, Value};
+use super::verify::{Outcome, verify_section};
 use crate::error::{Error, Result};
 
 /// The first version whose Spirix numbers mean something else than the design's.
@@ -173,8 +174,10 @@ pub fn more_than_fields(section: &Section, label: Option<&[u8]>) -> Option<&'sta
     (!whole).then_some("it has values that are no fields")
 }
 
-/// A builder of the same file, without its seals; refused where anything would be lost.
-pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<Builder> {
+/// A builder of the same file, without its seals, and whether it had signed sections; refused where anything would be
+/// lost.
+pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<(Builder, bool)> {
+    let mut signed = false;
     let refuse = |what: &str, why: String| Error::Refused(format!("cannot write {what} again: {why}"));
     let carried = carried(file, input.as_ref())?;
     let foreign = carried.seals.iter().filter(|_| !carried.own);
@@ -195,7 +198,14 @@ pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<Builder> {
         let done = if label.kind() == Kind::Blob {
             builder.blob_from(&name, input.clone(), range)
         } else {
-            let section = file.section(input.as_ref(), label)?.section;
+            let mut body = file.section(input.as_ref(), label)?;
+            let seal = verify_section(input.as_ref(), file, label, &body, &[])?;
+            // One that fits is made anew; any other is a field as all others.
+            if seal.is_some_and(|check| check.outcome == Outcome::Right) {
+                body.section.fields.pop();
+                signed = true;
+            }
+            let section = body.section;
             if let Some(why) = other_meaning(file.header.version().unwrap_or(0), &section) {
                 return Err(refuse(why));
             }
@@ -210,5 +220,5 @@ pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<Builder> {
     if file.header.declared_length() == Some(file.header.span.end) {
         builder.header_length_in_bytes();
     }
-    Ok(builder)
+    Ok((builder, signed))
 }

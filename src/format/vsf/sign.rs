@@ -67,8 +67,14 @@ pub fn public_from(text: &str) -> Result<VerifyingKey> {
     })
 }
 
-/// A builder of the same file, signed.
-pub fn signed(source: &Arc<Source>, key: SigningKey) -> Result<Builder> {
+/// A public key as [`public_from`] reads it.
+pub fn public_text(key: &VerifyingKey) -> String {
+    hex(key.as_bytes())
+}
+
+/// A builder of the same file, signed, and whether its sections are too: where that is wanted (`sections`), or they
+/// were.
+pub fn signed(source: &Arc<Source>, key: SigningKey, sections: bool) -> Result<(Builder, bool)> {
     let file = super::open(source.as_ref()).map_err(|error| match error {
         Error::Damaged { what, .. } => Error::not_a_project(source.path(), what),
         other => other,
@@ -81,7 +87,7 @@ pub fn signed(source: &Arc<Source>, key: SigningKey) -> Result<Builder> {
         )));
     }
     let input: Arc<dyn Input> = source.clone();
-    let mut builder = rewrite::builder_of(&file, &input)?;
-    builder.signed(key, false);
-    Ok(builder)
+    let (mut builder, were) = rewrite::builder_of(&file, &input)?;
+    builder.signed(key, sections || were);
+    Ok((builder, sections || were))
 }
