@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value as Json, json};
-use vaso::format::vsf::{self, Builder, Data, Element, Fields, Packed, RECORD, Tensor, Value, Width};
+use vaso::format::vsf::{
+    self, Algorithm, Builder, Data, EagleTime, Element, Fields, Packed, RECORD, Sealed, Spirix, Tensor,
+    Value, Width,
+};
 
 fn bytes(data: impl Into<Vec<u8>>) -> Data {
     Data::Bytes(data.into())
@@ -30,6 +33,14 @@ fn original() -> Vec<u8> {
         ("pixels", tensor(u4, None)),
         ("columns", tensor(u4, Some(vec![1, 3]))),
         ("raw", Value::Packed(Packed { bits: 12, shape: vec![2, 3], design: true, data: bytes(packed) })),
+        ("when", Value::Time(EagleTime::of_unix_nanos(1_500_000_000).unwrap())),
+        ("on", Value::Bool(true)),
+        ("wave", Value::J5([1.0, 2.0])),
+        ("digest", Value::Hash(Sealed { algorithm: Algorithm::Letter(b'b'), data: bytes([7; 32]) })),
+        (
+            "scalar",
+            Value::Spirix(Spirix { fraction: Width::W4, exponent: Width::W4, re: 1 << 14, im: None, exp: 0 }),
+        ),
         ("note", Value::Text(5, bytes(*b"\x12\x34\x56"))),
     ] {
         fields.add(name, &value).unwrap();
@@ -37,6 +48,8 @@ fn original() -> Vec<u8> {
     let mut nested = Fields::new();
     nested.add("deep", &Value::Bool(true)).unwrap();
     fields.add_section("more", nested).unwrap();
+    let pair = [Value::Unsigned(Width::W3, 7), Value::Ascii(b'l', bytes(*b"right"))];
+    fields.add_all("pair", &pair, None).unwrap();
     fields.add_reference("dark", "frames.dark").unwrap();
     let mut builder = Builder::new();
     builder.section("cam.left", fields).unwrap();
@@ -160,20 +173,50 @@ fn edited_text_is_the_value_that_it_says() {
     assert_eq!(edited("gain", "2.25\n"), Some(Value::F6(2.25)));
     assert_eq!(edited("gain", "2.25"), Some(Value::F6(2.25)));
     assert_eq!(edited("gain", "inf\n"), Some(Value::F6(f64::INFINITY)));
-    assert_eq!(edited("gain", "1e400\n"), text("1e400"));
-    assert_eq!(edited("gain", "1e-400\n"), text("1e-400"));
-    assert_eq!(edited("gain", "fast\n"), text("fast"));
+    assert_eq!(edited("gain", "0002.50\n"), Some(Value::F6(2.5)));
     assert_eq!(edited("offset", "0.1\n"), Some(Value::F5(0.1)));
-    assert_eq!(edited("offset", "0.123456789\n"), Some(Value::F6(0.123456789)));
-    assert_eq!(edited("offset", "1e+39\n"), Some(Value::F6(1e39)));
+    assert_eq!(edited("offset", "0.150\n"), Some(Value::F5(0.15)));
+    assert_eq!(edited("offset", "-inf\n"), Some(Value::F5(f32::NEG_INFINITY)));
     assert_eq!(edited("count", "8\n"), Some(Value::Unsigned(Width::W3, 8)));
-    assert_eq!(edited("count", "300\n"), Some(Value::Unsigned(Width::W4, 300)));
-    assert_eq!(edited("count", "-1\n"), Some(Value::Signed(Width::W3, -1)));
-    assert_eq!(edited("count", "7\n8\n"), text("7\n8"));
     assert_eq!(edited("side", "right\n\n"), text("right\n"));
     assert_eq!(edited("side", "7\n"), text("7"));
-    // A name without a value.
-    assert_eq!(edited("gain", ""), None);
+    assert_eq!(edited("side", ""), text(""));
+    assert_eq!(edited("wave", "0.5-2.0j\n"), Some(Value::J5([0.5, -2.0])));
+    let when = edited("when", "2050-01-01T00:00:00.5Z\n");
+    assert!(matches!(when, Some(Value::Time(time)) if time.unix_nanos() == Some(2_524_608_000_500_000_000)));
+    assert_eq!(edited("pair", "8\nleft\n"), Some(Value::Unsigned(Width::W3, 8)));
+}
+
+/// What the type cannot hold does not become another one.
+#[test]
+fn a_value_keeps_its_type_or_is_refused() {
+    let file = |name: &str| format!("cam/left/{name}");
+    for (name, kind, lines) in [
+        ("gain", "f6", &["1e400", "1e-400", "fast", "", "1\n2", "1.5 dB"][..]),
+        ("offset", "f5", &["0.123456789", "1e+39", "x"]),
+        ("count", "u3", &["256", "-1", "7\n8", "7.0", "true", ""]),
+        ("when", "e", &["yesterday", "2050-01-01T00:00:00.1234567891Z", "7"]),
+        ("on", "u0", &["1", "yes", ""]),
+        ("wave", "j5", &["1+2", "0.123456789+0.0j"]),
+        ("digest", "hb", &["00", "xyz", ""]),
+        ("scalar", "s44", &["1.5"]),
+    ] {
+        for line in lines {
+            Tree::new()
+                .put(&file(name), format!("{line}\n"))
+                .refused(&file(name), &format!("type is {kind}"));
+        }
+    }
+    Tree::new().put(&file("gain"), "").refused(&file("gain"), "type is f6");
+    Tree::new().put(&file("pair"), "1\n2\n3\n").refused(&file("pair"), "it had 2 lines");
+    Tree::new().put(&file("pair"), "256\nleft\n").refused(&file("pair"), "type is u3");
+    // Arrays say themselves of what they are; that it is something else now is told.
+    let tree = Tree::new();
+    tree.save("cam/left/pixels.npy", "np.array([1.5], 'f4')");
+    let output = vsf_verb(&[Path::new("pack"), &tree.dir(), &tree.0.path().join("New.vsf")]);
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("cam/left/pixels.npy: its elements were u4 and are f5 now"), "{told}");
 }
 
 #[test]
@@ -362,9 +405,9 @@ fn a_record_that_lies_changes_nothing_in_silence() {
         (at("/files"), json!([])),
         (at("/refers"), json!([])),
         (at("/refers/0"), json!("frames.dark")),
-        (at("/refers/10"), json!(null)),
-        (at("/refers/10"), json!("no.such.section")),
-        (at("/refers/10"), json!("cam.left")),
+        (at("/refers/16"), json!(null)),
+        (at("/refers/16"), json!("no.such.section")),
+        (at("/refers/16"), json!("cam.left")),
         (at("/stored"), json!(["zz"])),
         (at("/stored"), json!(["5b", u64::MAX, "5d"])),
         (at("/stored"), json!(["5b", 1u64 << 61, 1u64 << 61, "5d"])),

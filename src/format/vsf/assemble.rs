@@ -26,6 +26,9 @@ const MAX_TEXT: u64 = 64 << 20;
 /// The longest record.
 const MAX_RECORD: u64 = 1 << 30;
 
+/// How the type of a value is changed.
+const ANEW: &str = "delete .vsf-record.json, and all types are made anew";
+
 /// What a directory makes.
 #[derive(Debug)]
 pub struct Assembled {
@@ -250,6 +253,12 @@ impl Pack<'_> {
                 let file = self.take(path)?;
                 self.one(path, suffix, file, &item.value, supply)?
             };
+            if let (Value::Tensor(old), Value::Tensor(new)) = (&item.value, &value)
+                && old.element != new.element
+            {
+                let note = format!("{path}: its elements were {} and are {} now", old.element, new.element);
+                self.notes.push(note);
+            }
             values.push(value);
         }
         Ok(values)
@@ -262,28 +271,30 @@ impl Pack<'_> {
         let version = self.record.version;
         let shown: Option<Vec<Vec<u8>>> =
             items.iter().map(|item| super::show::line(&item.value, version)).collect();
-        // A name without a value is an empty file.
-        if bytes.is_empty() {
-            return Ok(Vec::new());
-        }
-        if shown.is_some_and(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat() == bytes) {
+        let same = shown.is_some_and(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat() == bytes);
+        if same {
             return Ok(items.iter().map(|item| item.value.clone()).collect());
         }
         let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        if let [item] = items {
-            return Ok(vec![text::again(&item.value, version, text)]);
-        }
-        if items.is_empty() {
-            return Ok(vec![text::infer(text)]);
-        }
+        let again = |item: &super::Item, line| {
+            text::again(&item.value, version, line).map_err(|why| refuse(path, format!("{why}, or {ANEW}")))
+        };
         let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').collect();
-        let pairs = lines.iter().enumerate();
-        Ok(pairs
-            .map(|(n, line)| match items.get(n) {
-                Some(item) if lines.len() == items.len() => text::again(&item.value, version, line),
-                _ => text::infer(line),
-            })
-            .collect())
+        match items {
+            // A name without a value is an empty file.
+            [] if bytes.is_empty() => Ok(Vec::new()),
+            [] => Ok(vec![text::infer(text)]),
+            [item] => Ok(vec![again(item, text)?]),
+            _ if lines.len() == items.len() => {
+                items.iter().zip(lines).map(|(item, line)| again(item, line)).collect()
+            }
+            _ => {
+                let (had, has) = (items.len(), lines.len());
+                let why =
+                    format!("it had {had} lines, each a value, and has {has}; write as many, or {ANEW}");
+                Err(refuse(path, why))
+            }
+        }
     }
 
     /// A value whose bytes are in a file of its own.
