@@ -61,6 +61,10 @@ fn vsf_verb(args: &[&Path]) -> std::process::Output {
     common::command(common::As::Me, common::program()).arg("vsf").args(args).output().unwrap()
 }
 
+fn done(output: &std::process::Output) {
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Whether two directories say the same: names, text, arrays with their types, all other bytes. What is made from the
 /// values is not compared, and arrays may have either order of bytes.
 const SAME: &str = r#"
@@ -353,6 +357,42 @@ fn what_no_file_can_show_is_refused_by_name() {
     });
     let empty = common::folder();
     assert!(pack(empty.path()).unwrap_err().contains("no files"));
+}
+
+/// A name that means the same everywhere has its type, and section.json says what it means.
+#[test]
+fn known_names_have_their_types() {
+    let tree = Tree::new();
+    tree.put("cam/left/iso_speed", "800\n").put("cam/left/flash_fired", "true\n");
+    tree.put("cam/left/focal_length_mm", "28.3\n").put("cam/left/shutter_time_s", "0.01\n");
+    assert_eq!(tree.value("iso_speed"), Some(Value::Unsigned(Width::W5, 800)));
+    assert_eq!(tree.value("flash_fired"), Some(Value::Bool(true)));
+    assert_eq!(tree.value("focal_length_mm"), Some(Value::F5(28.3)));
+    for (name, line) in
+        [("iso_speed", "12.5"), ("iso_speed", "fast"), ("flash_fired", "1"), ("iso_speed", "")]
+    {
+        let file = format!("cam/left/{name}");
+        Tree::new().put(&file, format!("{line}\n")).refused(&file, "type is u");
+    }
+    Tree::new()
+        .save("cam/left/iso_speed.npy", "np.arange(3)")
+        .refused("cam/left/iso_speed.npy", "is of type u5");
+    Tree::new().put("cam/left/iso_speed", "").refused("cam/left/iso_speed", "is of type u5");
+
+    let file = pack(&tree.dir()).unwrap();
+    let read = vsf::open(&file).unwrap();
+    let label = read.labels.iter().find(|label| label.name == b"cam.left").unwrap();
+    let section = read.section(&file, label).unwrap().section;
+    let normal = section.normals().find(|normal| normal.original == "shutter_time_s").unwrap();
+    assert_eq!((normal.key, normal.value), ("shutter_time_ns", Value::Unsigned(Width::W6, 10_000_000)));
+    let (home, json) = (common::folder(), "cam/left/section.json");
+    fs::write(home.path().join("a.vsf"), &file).unwrap();
+    done(&vsf_verb(&[Path::new("unpack"), &home.path().join("a.vsf"), &home.path().join("out")]));
+    let json: Json = serde_json::from_slice(&fs::read(home.path().join("out").join(json)).unwrap()).unwrap();
+    let field = json["fields"].as_array().unwrap().iter().find(|f| f["name"] == "shutter_time_s").unwrap();
+    assert_eq!(field["values"][0]["value"], json!(0.01));
+    assert_eq!(field["normal"], json!({ "key": "shutter_time_ns", "type": "u6", "value": 10_000_000 }));
+    assert!(field.get("key").is_none());
 }
 
 /// All that a directory without its record loses are widths and forms that nothing shows.

@@ -17,7 +17,7 @@ use super::names::unescaped;
 use super::record::{self, Part, Record};
 use super::supply::{Joint, OnDisk, same};
 use super::value::{Data, Field, Packed, Section, Tensor, Value, Wrapped};
-use super::{rewrite, text};
+use super::{Element, registry, rewrite, text};
 use crate::error::{Error, Result};
 
 /// The longest text, and the longest head of an array.
@@ -414,7 +414,7 @@ impl Pack<'_> {
                     }
                     continue;
                 }
-                None => (name, unrecorded_text(path, file)?),
+                None => (name, unrecorded_text(path, name, file)?),
             };
             if !is_name(name) {
                 let why = "names are words of a-z, A-Z, 0-9 and _ that begin with a letter";
@@ -487,8 +487,9 @@ fn unrecorded_array(
     Err(refuse(path, "the .packed beside it says something else; delete the one that is wrong"))
 }
 
-/// What a file without a known suffix says; one that is empty is a name without a value.
-fn unrecorded_text(path: &str, file: &OnDisk) -> Result<Vec<Value>> {
+/// What a file without a known suffix says; one that is empty is a name without a value. What has a canonical key for
+/// its name has the key's type.
+fn unrecorded_text(path: &str, name: &str, file: &OnDisk) -> Result<Vec<Value>> {
     if file.size() == 0 {
         return Ok(Vec::new());
     }
@@ -500,5 +501,19 @@ fn unrecorded_text(path: &str, file: &OnDisk) -> Result<Vec<Value>> {
     if std::str::from_utf8(&bytes).is_err() || bytes.contains(&0) {
         return Err(refuse(path, "it is no text; name it .bin, and it will be raw bytes"));
     }
-    Ok(vec![text::infer(bytes.strip_suffix(b"\n").unwrap_or(&bytes))])
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let some = |element| match element {
+        Element::Unsigned(width) => Value::Unsigned(width, 0),
+        Element::F5 => Value::F5(0.0),
+        Element::F6 => Value::F6(0.0),
+        _ => Value::Bool(false),
+    };
+    let known = registry::kind_of(name).and_then(Element::named).map(some);
+    let value = match &known {
+        None => text::infer(line),
+        // Its version says nothing about such numbers.
+        Some(known) => text::again(known, 2, line)
+            .map_err(|why| refuse(path, format!("{name} means the same everywhere: {why}, or rename it")))?,
+    };
+    Ok(vec![value])
 }
