@@ -698,6 +698,35 @@ proptest! {
         }
     }
 
+    /// A value alone is the bytes that it is in a file, and comes back from them.
+    #[test]
+    fn a_value_alone_is_written_and_read(value in values(), nested in trees()) {
+        let bytes = value.to_bytes(None).unwrap();
+        prop_assert_eq!(&bytes, &written(&value));
+        let known = !matches!(value, Value::Opaque(_));
+        if known {
+            let (read, length) = vsf::read_value(&bytes, 2).unwrap();
+            prop_assert_eq!(length, bytes.len());
+            prop_assert_eq!(format!("{:?}", loaded(&read, &bytes)), format!("{value:?}"));
+            let from: Arc<dyn Input> = Arc::new(bytes.clone());
+            prop_assert_eq!(read.to_bytes(Some(&from)).unwrap(), bytes);
+        }
+        let sections: Vec<String> = Vec::new();
+        let plain = !format!("{nested:?}").contains("Reference(");
+        if plain && !nested.is_empty() {
+            let mut builder = Builder::new();
+            builder.section("s", fields_of(&nested, &sections.iter().collect::<Vec<_>>())).unwrap();
+            let file = builder.to_bytes().unwrap();
+            let body = &file[file.len() - vsf::open(&file).unwrap().labels[0].reference.as_ref().unwrap().size as usize..];
+            let section = vsf::read_section(body, 2).unwrap().section;
+            let (value, length) = vsf::read_value(body, 2).unwrap();
+            prop_assert_eq!(length, body.len());
+            prop_assert_eq!(&value, &Value::Section(Box::new(section)));
+            let from: Arc<dyn Input> = Arc::new(body.to_vec());
+            prop_assert_eq!(value.to_bytes(Some(&from)).unwrap(), body);
+        }
+    }
+
     /// Text without its codebook does not say where it ends: what reads back otherwise is refused.
     #[test]
     fn coded_text_is_read_as_it_was_written_or_refused(

@@ -9,6 +9,7 @@
 //!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
+//!     alone       a value or a section without a file
 //!     project, view        the same as a tree of directories: names, npy, arrays, show
 //!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
 //! ```
@@ -28,6 +29,7 @@
 //! # Ok::<(), vaso::error::Error>(())
 //! ```
 
+mod alone;
 mod arrange;
 mod arrays;
 mod assemble;
@@ -64,6 +66,7 @@ mod view;
 mod walk;
 mod wrapped;
 
+pub use alone::{read_section, read_value};
 pub use assemble::{Assembled, assemble};
 pub use build::{Builder, Fields, is_name};
 pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};
