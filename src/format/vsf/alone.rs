@@ -24,12 +24,14 @@ use crate::error::Result;
 /// ```
 pub fn read_value(bytes: &[u8], version: u64) -> Result<(Value, usize)> {
     let mut walk = Walk::new(&bytes, 0..bytes.len() as u64, Some(version), Place::Bare);
-    let value = match bytes.first() {
-        Some(b'[') => walk.section(true).and_then(|mut section| match section.rest.take() {
+    let bracketed = bytes.first() == Some(&b'[');
+    walk.base = bracketed.into();
+    let value = match bracketed {
+        true => walk.section(true).and_then(|mut section| match section.rest.take() {
             Some(rest) => Err(Fault::Wrong(rest.wrong)),
             None => Ok(Value::Section(Box::new(section))),
         }),
-        _ => walk.whole_value(0),
+        false => walk.whole_value(0),
     };
     let value = value.map_err(|fault| fault.about("the value"))?;
     Ok((value, walk.cursor.at() as usize))

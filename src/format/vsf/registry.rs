@@ -145,7 +145,7 @@ pub fn normalise_all<'a>(name: &str, values: impl IntoIterator<Item = &'a Value>
         (value, None, _) => single(entry, measure, value)?,
         (over, Some(under), None) if FRACTIONS.contains(&name) => {
             let number = Number::of(over)?.over(under)?.measured(measure)?;
-            number.as_kind(entry.kind, false).unwrap_or(Value::F6(number.real()))
+            number.as_kind(entry.kind, measure == Same).unwrap_or(Value::F6(number.real()))
         }
         _ => return None,
     };
@@ -235,12 +235,12 @@ impl Number {
         }
     }
 
-    /// Whether it is the same with so many binary digits, or after `rounded`.
+    /// Whether it is the same with so many binary digits, or after `rounded`; a fraction is what is next to it.
     fn fits(self, digits: u32, rounded: impl Fn(f64) -> f64) -> bool {
         match self {
             Number::Fraction { over: 0, .. } => true,
             Number::Fraction { over, under, .. } => {
-                under == 1 && 128 - over.leading_zeros() - over.trailing_zeros() <= digits
+                under > 1 || 128 - over.leading_zeros() - over.trailing_zeros() <= digits
             }
             Number::Real(n) => rounded(n) == n,
         }

@@ -111,3 +111,19 @@ fn complex<T>(text: &str, real: impl Fn(&str) -> Option<T>) -> Option<[T; 2]> {
     let mut pairs = parts.filter_map(|at| Some([real(&both[..at])?, real(&both[at..])?]));
     pairs.next()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_may_be_written_in_more_ways_than_it_is_shown() {
+        let again = |value: Value, line: &str| again(&value, 2, line.as_bytes()).ok();
+        assert_eq!(again(Value::F6(1.0), "0002.50"), Some(Value::F6(2.5)));
+        assert_eq!(again(Value::F5(1.0), "0.150"), Some(Value::F5(0.15)));
+        assert_eq!(again(Value::F5(1.0), "1e-50"), None);
+        assert_eq!(again(Value::F5(1.0), "0.1500000001"), None);
+        assert_eq!(again(Value::Unsigned(Width::W3, 1), "+007"), Some(Value::Unsigned(Width::W3, 7)));
+        assert_eq!(again(Value::J5([1.0, 0.0]), "0.150-2e1j"), Some(Value::J5([0.15, -20.0])));
+    }
+}
