@@ -269,6 +269,14 @@ struct Part {
     signature: bool,
 }
 
+/// Where everything lies.
+struct Settled {
+    header: Vec<u8>,
+    hash_at: usize,
+    /// Of each section, where it begins and how long it is.
+    places: Vec<(u64, u64)>,
+}
+
 /// A file that is being built.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -369,7 +377,7 @@ impl Builder {
     /// Whether all of it makes a file: every reference leads to a section, the header is short enough to be read, and
     /// there is room for the signatures. [`Builder::write`] asks for that itself, before its first byte.
     pub fn check(&self) -> Result<(), Unfit> {
-        self.places().map(drop)
+        self.settle().map(drop)
     }
 
     /// Writes the file; how long it is.
@@ -380,7 +388,10 @@ impl Builder {
     /// The same, for whoever wants to know how far it is: bytes that are done, of all. A hash or signature reads them
     /// once more.
     pub fn write_telling(&self, out: &mut dyn Write, progress: &mut dyn FnMut(u64, u64)) -> io::Result<u64> {
-        let mut plan = self.plan().map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
+        let mut plan = self
+            .settle()
+            .and_then(|settled| self.plan(settled))
+            .map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
         let bodies: u64 = plan.bodies.iter().map(size_of).sum();
         let seals = match self.seal {
             Seal::None => 0,
@@ -422,8 +433,8 @@ impl Builder {
         }
     }
 
-    /// Settles where everything lies: the header, where its hash is in it, and the places.
-    fn places(&self) -> Result<(Vec<u8>, usize, Vec<(u64, u64)>), Unfit> {
+    /// Settles where everything lies.
+    fn settle(&self) -> Result<Settled, Unfit> {
         self.check_seals()?;
         let mut places = vec![(0u64, 0u64); self.parts.len()];
         let mut length = 0;
@@ -441,15 +452,10 @@ impl Builder {
                 return Err(Unfit::TooMany("a header of over 16 MiB"));
             }
             if header.len() as u64 == length && settled == places {
-                return Ok((header, hash_at, places));
+                return Ok(Settled { header, hash_at, places });
             }
             (length, places) = (header.len() as u64, settled);
         }
-    }
-
-    fn plan(&self) -> Result<Plan, Unfit> {
-        let (header, hash_at, places) = self.places()?;
-        self.settled(header, hash_at, &places)
     }
 
     fn place(&self, name: &str, places: &[(u64, u64)]) -> Result<Vec<u8>, Unfit> {
@@ -518,13 +524,14 @@ impl Builder {
     }
 
     /// All pieces with their places filled in, and room for signatures.
-    fn settled(&self, header: Vec<u8>, hash_at: usize, places: &[(u64, u64)]) -> Result<Plan, Unfit> {
+    fn plan(&self, settled: Settled) -> Result<Plan, Unfit> {
+        let Settled { header, hash_at, places } = settled;
         let mut bodies = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             let mut body = Pieces::default();
             for piece in &part.pieces.0 {
                 match piece {
-                    Piece::Place(name) => body.put(&self.place(name, places)?),
+                    Piece::Place(name) => body.put(&self.place(name, &places)?),
                     Piece::Bytes(bytes) => body.put(bytes),
                     other => body.0.push(other.clone()),
                 }
