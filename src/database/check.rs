@@ -15,10 +15,13 @@ use super::link::Link;
 use super::{Database, Step, value};
 use crate::error::Result;
 
+/// The thorough check may take so many times as long as a look at all pages.
+const THOROUGH: u32 = 4;
+
 impl Database {
     /// Lets SQLite look at every page. The time it may take grows with the size.
     pub fn quick_check(&self) -> Result<()> {
-        self.with(|link| self.checked(link, "quick_check(1)", "quick-check-failed"))
+        self.with(|link| self.checked(link, "quick_check(1)", "quick-check-failed", 1))
     }
 
     /// Lets SQLite look at every page, at the order of the rows, and at what the indices have of them.
@@ -32,17 +35,17 @@ impl Database {
                 }
             }
             if plain.len() == self.layout.names.len() {
-                return self.checked(link, "integrity_check(1)", CODE);
+                return self.checked(link, "integrity_check(1)", CODE, THOROUGH);
             }
-            self.checked(link, "quick_check(1)", "quick-check-failed")?;
+            self.checked(link, "quick_check(1)", "quick-check-failed", 1)?;
             plain.iter().try_for_each(|table| {
-                self.checked(link, &format!("integrity_check({})", quoted(table)), CODE)
+                self.checked(link, &format!("integrity_check({})", quoted(table)), CODE, THOROUGH)
             })
         })
     }
 
-    fn checked(&self, link: &Link, pragma: &str, code: &'static str) -> Step<()> {
-        link.set_patience(self.patience_for_all());
+    fn checked(&self, link: &Link, pragma: &str, code: &'static str, patience: u32) -> Step<()> {
+        link.set_patience(self.patience_for_all() * patience);
         let found = link.connection.query_row(&format!("PRAGMA {pragma}"), [], |row| {
             Ok(match row.get_ref(0)? {
                 ValueRef::Text(b"ok") => None,
