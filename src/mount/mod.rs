@@ -12,6 +12,7 @@ mod backing;
 mod errno;
 mod kernel;
 mod launch;
+mod memory;
 mod options;
 mod patience;
 mod session;
