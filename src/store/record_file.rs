@@ -7,9 +7,13 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+
+use super::cache_folder::Room;
 
 /// What a file begins with: a format that has changed has another.
 const MAGIC: [u8; 16] = *b"vaso records 1\n\0";
@@ -21,6 +25,8 @@ const CHECKSUM: usize = 4;
 /// stopped in the middle must not stop others.
 const ASKED: u32 = 200;
 const BETWEEN: Duration = Duration::from_micros(100);
+/// Seconds after which a file that is used is said to be used, again.
+const FRESH: u64 = 600;
 
 /// What a file of this key begins with.
 pub fn head(key: [u8; 32]) -> Vec<u8> {
@@ -59,11 +65,15 @@ pub struct RecordFile {
     /// Held while a record is added: threads of one process share the lock of the file.
     adding: Mutex<()>,
     record: usize,
+    room: Arc<Room>,
+    opened: Instant,
+    /// Seconds from then to when it was last said to be used.
+    used: AtomicU64,
 }
 
 impl RecordFile {
     /// `file` as one of this key, with records of `record` bytes; `None` if it is of another, or of none.
-    pub fn of(file: File, key: [u8; 32], record: usize) -> io::Result<Option<RecordFile>> {
+    pub fn of(file: File, key: [u8; 32], record: usize, room: &Arc<Room>) -> io::Result<Option<RecordFile>> {
         let meta = file.metadata()?;
         let own = meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw();
         if !own || meta.len() < HEAD {
@@ -75,7 +85,12 @@ impl RecordFile {
             Err(_) => return Ok(None),
             Ok(()) => {}
         }
-        Ok((found[..] == head(key)).then_some(RecordFile { file, adding: Mutex::new(()), record }))
+        if found[..] != head(key) {
+            return Ok(None);
+        }
+        touch(&file);
+        let (opened, used) = (Instant::now(), AtomicU64::new(0));
+        Ok(Some(RecordFile { file, adding: Mutex::new(()), record, room: room.clone(), opened, used }))
     }
 
     fn step(&self) -> u64 {
@@ -100,27 +115,60 @@ impl RecordFile {
         Ok((crc32fast::hash(&bytes).to_le_bytes()[..] == sum[..]).then_some(bytes))
     }
 
+    /// Whether it was deleted, or thrown away: what is added to it now, nobody else finds.
+    pub fn is_gone(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0 || meta.len() < HEAD)
+    }
+
+    /// Says now and then that it is used, to those who look for what is not.
+    pub fn keep(&self) {
+        let now = self.opened.elapsed().as_secs();
+        let last = self.used.load(Ordering::Relaxed);
+        if now - last.min(now) >= FRESH
+            && self.used.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            touch(&self.file);
+        }
+    }
+
     /// Throws all records away, for everybody: the file is no file of records any more, and is begun anew.
     pub fn spoil(&self) -> io::Result<()> {
         self.file.set_len(0)
     }
 
-    /// Adds a record and gives its number.
+    /// Adds a record and gives its number. [`ErrorKind::NotFound`] when the file is gone, [`ErrorKind::FileTooLarge`]
+    /// when it has its share of the folder, [`ErrorKind::WouldBlock`] when others keep it for long.
     pub fn append(&self, mut record: Vec<u8>) -> io::Result<u64> {
         debug_assert_eq!(record.len(), self.record);
         record.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
+        let index = self.add(&record)?;
+        self.room.add(self.step());
+        Ok(index)
+    }
+
+    fn add(&self, record: &[u8]) -> io::Result<u64> {
         let _adding = self.adding.lock();
         let _alone = Alone::with(&self.file)?;
-        let len = self.file.metadata()?.len();
-        if len < HEAD {
+        if self.is_gone() {
             return Err(io::Error::new(ErrorKind::NotFound, "the file was thrown away"));
         }
-        let index = (len - HEAD) / self.step();
+        let index = self.count()?;
         let at = HEAD + index * self.step();
-        self.file.write_all_at(&record, at).inspect_err(|_| {
+        if at + self.step() > self.room.share() {
+            return Err(io::Error::new(
+                ErrorKind::FileTooLarge,
+                "the file has its share of the cache folder",
+            ));
+        }
+        self.file.write_all_at(record, at).inspect_err(|_| {
             // Half a record is not counted, and is written over by the next one; without it, less is taken.
             let _ = self.file.set_len(at);
         })?;
         Ok(index)
     }
+}
+
+/// Says that a file is used now. What cannot be said is not.
+fn touch(file: &File) {
+    let _ = file.set_modified(SystemTime::now());
 }
