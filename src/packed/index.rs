@@ -29,6 +29,9 @@ pub const RECORD: usize = HEAD + WINDOW;
 /// Windows of all streams together that are kept in memory where there is no folder: 6 MiB.
 const IN_MEMORY: usize = 192;
 
+/// Marks in a row that are not written down because somebody else keeps the file, before it is left alone.
+const PATIENCE: u64 = 8;
+
 /// A mark and its window.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -72,6 +75,8 @@ pub struct Index {
     aside: Option<Arc<Aside>>,
     /// The folder gave an error; it was told, and is left alone.
     failed: AtomicBool,
+    /// How often in a row somebody else kept the file.
+    waited: AtomicU64,
     /// Held while everything is written down anew.
     renewing: Mutex<()>,
     /// Somebody is going to see to that.
@@ -164,6 +169,7 @@ impl Index {
             place,
             aside: None,
             failed: AtomicBool::new(false),
+            waited: AtomicU64::new(0),
             renewing: Mutex::new(()),
             asked: AtomicBool::new(false),
             added: AtomicU64::new(0),
@@ -384,6 +390,7 @@ impl Index {
             }
             match file.append(record(mark, window)) {
                 Ok(record) => {
+                    self.waited.store(0, Ordering::Relaxed);
                     let mut known = self.known.lock();
                     if same(&known.file, &Some(file)) {
                         if let Some(place) = known.marks.get_mut(&mark.out).filter(|place| place.mark == mark)
@@ -394,7 +401,12 @@ impl Index {
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => self.renew(),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e)
+                    if e.kind() == ErrorKind::WouldBlock
+                        && self.waited.fetch_add(1, Ordering::Relaxed) < PATIENCE =>
+                {
+                    break;
+                }
                 Err(e) => {
                     self.fail(&e);
                     break;

@@ -23,7 +23,7 @@ pub const HEAD: u64 = 48;
 const CHECKSUM: usize = 4;
 /// How often a lock is asked for, and how long is waited in between. Who has one needs it for one write; who was
 /// stopped in the middle must not stop others.
-const ASKED: u32 = 200;
+const ASKED: u32 = 1000;
 const BETWEEN: Duration = Duration::from_micros(100);
 /// Seconds after which a file that is used is said to be used, again.
 const FRESH: u64 = 600;
