@@ -132,7 +132,7 @@ fn r4_half_a_pass_that_is_killed_leaves_half_an_index() {
     scene.read(&mount, 0, scene.data.len());
 }
 
-/// Memory of its own that a daemon takes at most while 16 readers are at work on one packed file.
+/// Memory of its own that a daemon takes at most while 48 readers are at work on one packed file.
 #[test]
 fn readers_of_a_packed_file_do_not_make_the_daemon_large() {
     const READERS: &str = r#"
@@ -141,17 +141,17 @@ path, size = sys.argv[1], os.stat(sys.argv[1]).st_size
 def at_random(seed):
     numbers, fd = random.Random(seed), os.open(path, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-    for _ in range(150):
+    for _ in range(100):
         at = numbers.randrange(size // 4096) * 4096
         os.posix_fadvise(fd, at, 4096, os.POSIX_FADV_DONTNEED)
         assert len(os.pread(fd, 4096, at)) == 4096
 def in_order(n):
     fd = os.open(path, os.O_RDONLY)
-    start = size // 8 * n
-    for at in range(start, start + size // 8, 1 << 20):
+    start = size // 24 * n
+    for at in range(start, start + size // 24, 1 << 20):
         os.posix_fadvise(fd, at, 4 << 20, os.POSIX_FADV_DONTNEED)
         os.pread(fd, 1 << 20, at)
-threads = [threading.Thread(target=work, args=(n,)) for n in range(8) for work in (at_random, in_order)]
+threads = [threading.Thread(target=work, args=(n,)) for n in range(24) for work in (at_random, in_order)]
 [t.start() for t in threads]
 [t.join() for t in threads]
 "#;
