@@ -118,6 +118,24 @@ fn r4_a_cache_deleted_under_a_mount_is_there_again_for_the_next() {
 }
 
 #[test]
+fn a_cache_in_the_very_folder_that_is_mounted_over_works() {
+    let scene = Scene::new(12 << 20);
+    let dir = scene.cache.parent().unwrap();
+    fs::create_dir_all(&scene.cache).unwrap();
+    fs::set_permissions(&scene.cache, Permissions::from_mode(0o700)).unwrap();
+    let mount = || Mount::at(As::Me, &scene.path, dir, &["--cache", scene.cache.to_str().unwrap()]);
+    let first = mount();
+    scene.read(&first, 0, scene.data.len());
+    first.unmount();
+    assert!(taken(&scene.cache) > 30 * 32_768, "what lies under the mount is there again");
+    let second = mount();
+    let before = read_by(second.pid);
+    scene.read(&second, 10 << 20, 4096);
+    assert!(read_by(second.pid) - before < scene.packed() / 4);
+    second.unmount();
+}
+
+#[test]
 fn r4_half_a_pass_that_is_killed_leaves_half_an_index() {
     let scene = Scene::new(24 << 20);
     let mount = scene.mount();

@@ -217,7 +217,13 @@ impl Index {
         // Nothing is in memory yet.
         self.known.get_mut().memory = memory.clone();
         let index = Arc::new(self);
-        memory.indexes.lock().push(Arc::downgrade(&index));
+        let mut indexes = memory.indexes.lock();
+        if indexes.len() == indexes.capacity() {
+            // It grows with those that are open, and not with all that ever were.
+            indexes.retain(|index| index.strong_count() > 0);
+        }
+        indexes.push(Arc::downgrade(&index));
+        drop(indexes);
         index
     }
 
