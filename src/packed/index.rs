@@ -347,6 +347,8 @@ impl Index {
                 known.file = Some(file);
                 marks.into_values().for_each(|place| known.put(place));
             }
+            // It is being deleted right now, or kept by others: whoever looks next sees to it.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) => {}
             Err(e) => self.fail(&e),
         }
     }
