@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &str)] = &[
     ("fuser", "src/mount/"),
     ("zip", "src/format/package/"),
+    ("flate2", "src/format/bundle/assets.rs"),
     ("flate2", "src/format/package/"),
     ("flate2", "src/packed/"),
     ("libz_rs_sys", "src/packed/inflate.rs"),
