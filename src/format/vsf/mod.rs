@@ -3,7 +3,8 @@
 //! ```text
 //!   RÅ< header: version, labels >   sections: [(name: values) …], or raw bytes
 //!     input      bytes at offsets, and a cursor over them
-//!     walk       one value at a time, recognised by its markers     resync   the end of those that hide it
+//!     walk       one value at a time, recognised by its markers     ways     those that may be one of several
+//!     resync     what and how long values are that do not say so
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
 //!     build, encode, read_back      files of the design, written      pack     elements of any width
@@ -61,6 +62,7 @@ mod value;
 mod verify;
 mod view;
 mod walk;
+mod ways;
 mod wrapped;
 
 pub use assemble::assemble;
