@@ -12,6 +12,7 @@ use clap::Subcommand;
 use super::exit::Exit;
 use super::{cp, output, project};
 use crate::error::{Error, Result, from_io};
+use crate::finding::Severity;
 use crate::format::vsf::{self, Builder, RECORD, Record};
 use crate::store::{Location, Source, Target};
 use crate::tree::Spot;
@@ -89,7 +90,13 @@ fn unpack(file: &Path, dir: &Path) -> Result<Exit> {
     let mut target = Target::create(&to).map_err(cannot)?;
     target.write_all(&record.to_bytes()).map_err(cannot)?;
     target.finish(0o644, SystemTime::now()).map_err(cannot)?;
-    Ok(if failed == 0 { Exit::Done } else { Exit::Findings })
+    // Sections of which only a part could be read: the rest of each is there as bytes.
+    let findings = project.findings().list();
+    let lost: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    for finding in &lost {
+        output::complain(&format!("{}: {} ({})", finding.path, finding.message, finding.code));
+    }
+    Ok(if failed == 0 && lost.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
 fn pack(dir: &Path, file: &Path) -> Result<Exit> {
