@@ -10,7 +10,7 @@
 //!     build, encode, read_back      files of the design, written      pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
-//!     project, view        the same as a tree of directories: names, npy, arrays, show
+//!     project, view        the same as a tree of directories: names, npy, arrays, kept, show
 //!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
 //! ```
 //!
@@ -42,6 +42,7 @@ mod found;
 pub mod fuzzing;
 mod generations;
 mod input;
+mod kept;
 mod layout;
 mod names;
 mod npy;

@@ -18,7 +18,6 @@ use super::value::{Field, Section, Value};
 use super::view::Shown;
 use super::{Input, is_name};
 use crate::error::{Error, Result};
-use crate::finding::Findings;
 use crate::store::Source;
 use crate::tree::Content;
 
@@ -170,7 +169,7 @@ fn part(
     };
     let mut shown = Shown::new(source, file);
     shown.reserved = standing.map(|standing| standing.reserved.clone()).unwrap_or_default();
-    shown.label(path.as_bytes(), file, label, &Findings::default())?;
+    shown.label(path.as_bytes(), file, label)?;
     let mut refers = Vec::new();
     if let Err(why) = references(&body.section, file, &mut refers) {
         return Ok(Err(why));

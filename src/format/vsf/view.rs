@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::arrays::{self, Gathered, Order, Unpacked};
+use super::arrays::{self, Gathered, Order, Unpacked, Unwrapped};
 use super::element::Element;
 use super::file::{File, Label};
+use super::input::{Fault, Parsed, Wrong};
+use super::kept::Kept;
 use super::names::{Names, component};
 use super::value::{Data, Item, Packed, Reference, Section, Tensor, Value, Wrapped};
 use super::{npy, show};
@@ -20,7 +22,13 @@ use crate::store::Source;
 use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree};
 
 /// Wrapped bytes are shown unwrapped up to here.
-const UNWRAP: u64 = 16 << 20;
+pub const UNWRAP: u64 = 16 << 20;
+
+/// Bytes that are unwrapped to find out how many they are, in all of a section.
+const COUNTED: u64 = 256 << 20;
+
+/// About how many bytes of memory a file of a view takes beside what it holds.
+const ENTRY: usize = 500;
 
 /// Sections of more fields have no `section.json`.
 const MANY: u64 = 100_000;
@@ -48,6 +56,14 @@ pub struct Entry {
 pub struct Shown<'a> {
     source: &'a Arc<Source>,
     version: u64,
+    /// What is decoded of the file.
+    pub kept: Arc<Kept>,
+    /// What is worth telling.
+    pub findings: Arc<Findings>,
+    /// The name of the label that is shown, for messages, and the directory that it is shown in.
+    title: (String, Vec<u8>),
+    /// How many bytes may still be unwrapped only to be counted.
+    uncounted: u64,
     /// The files.
     pub entries: Vec<Entry>,
     /// The directories, which nothing may be in, and the number of the field that each is.
@@ -67,6 +83,10 @@ impl<'a> Shown<'a> {
         Shown {
             source,
             version,
+            kept: Arc::default(),
+            findings: Arc::default(),
+            title: Default::default(),
+            uncounted: COUNTED,
             entries: Vec::new(),
             folders: Vec::new(),
             names: Names::default(),
@@ -238,10 +258,10 @@ impl<'a> Shown<'a> {
                 width: 1,
                 count: tensor.count(),
             }))),
-            (Element::Bool, _) => None,
             (_, Order::Rows | Order::Columns) => Some(stored.clone()),
             (_, Order::Other) => {
-                Gathered::new(self.source.clone(), tensor)?.map(|g| Content::Coded(Arc::new(g)))
+                let gathered = Gathered::new(self.source.clone(), self.kept.clone(), tensor);
+                gathered.map(|g| Content::Coded(Arc::new(g)))
             }
         };
         match body {
@@ -279,13 +299,69 @@ impl<'a> Shown<'a> {
     /// The wrapped bytes, and beside them what is in them where that can be told.
     fn wrapped(&mut self, folder: &[u8], name: &[u8], whole: &Range<u64>, wrapped: &Wrapped) -> Result<()> {
         let attributes = vec![("user.vsf.type", format!("v{}", char::from(wrapped.code)))];
-        match wrapped.unwrap_bytes(self.source.as_ref(), UNWRAP) {
-            Ok(Some(inner)) => self.bytes(folder, name, ".bin", inner, attributes.clone()),
-            Ok(None) | Err(super::Fault::Wrong(_)) => {}
-            Err(super::Fault::Input(error)) => return Err(error),
+        let range = tail(whole, &wrapped.data);
+        let path = self.told(folder, name);
+        let wrapped = Wrapped { data: Data::At(range.clone()), ..wrapped.clone() };
+        match self.inside(&wrapped) {
+            Ok(Some(size)) => {
+                let (source, kept, findings) =
+                    (self.source.clone(), self.kept.clone(), self.findings.clone());
+                let start = range.start;
+                let content = Unwrapped { source, kept, wrapped, start, size, path, findings };
+                let content = Content::Coded(Arc::new(content));
+                self.put(folder, name, ".bin", content, attributes.clone());
+            }
+            Ok(None) => {}
+            Err(Fault::Wrong(wrong)) => self.findings.add(not_unwrapped(&wrong, path)),
+            Err(Fault::Input(error)) => return Err(error),
         }
-        self.range(folder, name, ".wrapped", tail(whole, &wrapped.data), attributes);
+        self.range(folder, name, ".wrapped", range, attributes);
         Ok(())
+    }
+
+    /// A name for messages.
+    fn told(&self, folder: &[u8], name: &[u8]) -> String {
+        let (title, base) = &self.title;
+        let below = folder.strip_prefix(&base[..]).unwrap_or(folder);
+        let parts = [title.as_bytes(), below, name];
+        let parts = parts.map(String::from_utf8_lossy);
+        parts
+            .iter()
+            .map(|part| part.trim_matches('/'))
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("/")
+    }
+
+    /// How many bytes are wrapped: as is said, or as are found.
+    fn inside(&mut self, wrapped: &Wrapped) -> Parsed<Option<u64>> {
+        let source = self.source.as_ref();
+        let too_large = |n| Err(Fault::wrong(0, "vsf-too-large", format!("more than {n} bytes are wrapped")));
+        match wrapped.declared(&source)? {
+            Some(size) if size > UNWRAP => too_large(UNWRAP),
+            Some(size) => Ok(Some(size)),
+            None => {
+                let limit = UNWRAP.min(self.uncounted);
+                let mut counted = 0;
+                let all = wrapped.pour(&source, limit, &mut |piece| counted += piece.len() as u64);
+                self.uncounted -= counted.min(self.uncounted);
+                all
+            }
+        }
+    }
+}
+
+/// What is told of a value that is not shown unwrapped.
+pub fn not_unwrapped(wrong: &Wrong, path: String) -> Finding {
+    match wrong.code {
+        "vsf-too-large" => {
+            let remedy = "unwrap the .wrapped file with a program for it, such as zstd";
+            Finding::new(Severity::Warning, wrong.code, path, wrong.what.to_string(), remedy)
+        }
+        _ => {
+            let remedy = "restore this value from a backup; its bytes are shown as they are stored";
+            Finding::new(Severity::Error, wrong.code, path, wrong.what.to_string(), remedy)
+        }
     }
 }
 
@@ -314,6 +390,8 @@ pub struct Place {
 pub struct View {
     tree: Tree,
     entries: Vec<Entry>,
+    /// About how much memory it takes.
+    pub weight: usize,
 }
 
 impl View {
@@ -323,10 +401,12 @@ impl View {
         file: &File,
         label: &Label,
         place: Place,
-        findings: &Findings,
+        kept: &Arc<Kept>,
+        findings: &Arc<Findings>,
     ) -> Result<View> {
         let mut shown = Shown::new(source, file);
-        shown.label(b"", file, label, findings)?;
+        (shown.kept, shown.findings) = (kept.clone(), findings.clone());
+        shown.label(b"", file, label)?;
         let mut builder = Builder::new(shown.entries.len());
         builder.hang_below(place.root);
         builder.top(place.time);
@@ -341,21 +421,29 @@ impl View {
                 builder.leaf(path, leaf(&entry.content, n as u32, place))?;
             }
         }
-        Ok(View { tree: builder.finish().0, entries: shown.entries })
+        let held = |content: &Content| match content {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Headed(head, ..) => head.len(),
+            _ => 0,
+        };
+        let weight = shown.entries.iter().map(|entry| ENTRY + entry.path.len() + held(&entry.content)).sum();
+        Ok(View { tree: builder.finish().0, entries: shown.entries, weight })
     }
 }
 
 impl Shown<'_> {
     /// The files of a label's section, and its `section.json`, in `folder`.
-    pub fn label(&mut self, folder: &[u8], file: &File, label: &Label, findings: &Findings) -> Result<()> {
+    pub fn label(&mut self, folder: &[u8], file: &File, label: &Label) -> Result<()> {
+        self.title = (label.title(), folder.to_vec());
+        self.uncounted = COUNTED;
         let body = file.section(self.source.as_ref(), label)?;
-        file.oddities(label, &body).into_iter().for_each(|finding| findings.add(finding));
+        file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
         if body.section.count() <= MANY {
             let json = show::pretty(&show::section(&body.section, self.version));
             self.bytes(folder, b"section.json", "", json, Vec::new());
         } else {
             let text = format!("{} fields; there is no section.json", body.section.count());
-            findings.add(Finding::new(
+            self.findings.add(Finding::new(
                 Severity::Notice,
                 "vsf-large",
                 label.title(),
