@@ -213,7 +213,7 @@ class Open(Exception):
 
 
 class Strict:
-    """Whether blanks, unknown values and separators that separate nothing are refused."""
+    """Whether unknown values are refused, and what no writer writes: blanks, idle separators, fields without a colon."""
 
     on = False
 
@@ -383,6 +383,8 @@ def unlink(parts):
 
 def fields(data, at, end, z, depth):
     title, inside = name(data, at + 1, end)
+    if Strict.on and data[inside : inside + 1] not in (b":", b")"):
+        raise Bad("no colon")
     for parts, stop in ways(data, inside, end, z, depth, True):
         if stop < end and data[stop] == ord(")"):
             yield ["field", at, stop + 1, title, parts], stop + 1

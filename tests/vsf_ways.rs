@@ -56,7 +56,14 @@ fn a_time_without_a_width_is_read_before_names_of_every_length() {
             let what = format!("{count:?} before a name of {len}");
             for (promised, z, odd) in [(2, 2, &[][..]), (2, 3, &[]), (5, 2, &["vsf-item-count"])] {
                 let body = [b"[d3\x01s", &field(b"when", &time)[..], &next, b"]"].concat();
-                let (_, section, found) = open(&file(z, promised, &body));
+                let (_, section, mut found) = open(&file(z, promised, &body));
+                // Four bytes and a flag, whose name is all of the next field, are as good.
+                if time.ends_with(b"ABCD)(d3") && len == 32 {
+                    assert_eq!(
+                        found.iter().position(|code| *code == "vsf-ambiguous").map(|at| found.remove(at)),
+                        Some("vsf-ambiguous")
+                    );
+                }
                 assert_eq!(found, odd, "{what}");
                 assert!(section.rest.is_none() && section.fields.len() == 2, "{what}: {section:?}");
                 assert!(is_time(&section.fields[0].values[0].value, count), "{what}: {section:?}");

@@ -7,8 +7,9 @@
 //! rest reads. The end of a value of unknown type is found in the same way, and so is which of several values it is
 //! that stands there.
 //!
-//! A reading that keeps the promises counts for more than one that breaks them, and one without blanks, unknown values
-//! and separators that separate nothing for more than one that needs them: most of what is misread is one of these.
+//! A reading that keeps the promises counts for more than one that breaks them, and one without blanks, unknown values,
+//! separators that separate nothing and fields without a colon for more than one that needs them: most of what is
+//! misread is one of these.
 //! Whether there is a second reading of the same kind is looked for as well: then nothing decides, and whoever asked is
 //! told. Where nothing reads to the end, because it is damaged, the reading counts that goes furthest.
 //!
@@ -69,7 +70,8 @@ impl From<Fork> for Unsure {
 struct Mode {
     /// What is kept of what is promised.
     kept: Promises,
-    /// Without blanks, unknown values and separators that separate nothing.
+    /// Without what no writer writes: blanks, separators that separate nothing, fields without a colon; and without
+    /// unknown values.
     strict: bool,
 }
 
@@ -378,6 +380,10 @@ impl Walk<'_> {
                 self.cursor.skip(1)?;
                 self.skip_name()?;
                 state.in_field = true;
+                // In labels it may be missing.
+                if mode.strict && !in_header && !matches!(self.cursor.next()?, Some(b':' | b')')) {
+                    return Ok(Some(Step::Dead(at)));
+                }
             }
             (false, Some(b'>')) if in_header => {
                 self.cursor.skip(1)?;
