@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::element::Element;
-use super::input::Fault;
+use super::input::{Fault, Wrong};
 use super::kept::{Kept, What};
 use super::pack;
 use super::value::{Data, Tensor, Wrapped};
+use super::wrapped::{UNWRAP, not_unwrapped};
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings};
+use crate::finding::Findings;
 use crate::store::Source;
 use crate::tree::Coded;
 
@@ -244,22 +245,19 @@ pub struct Unwrapped {
 impl Unwrapped {
     fn make(&self) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(self.size as usize);
-        let made =
-            self.wrapped.pour(&self.source.as_ref(), self.size, &mut |piece| out.extend_from_slice(piece));
-        let short = || {
-            let text = format!("{} bytes are promised to be inside, and {} are", self.size, out.len());
-            Fault::wrong(self.start, "vsf-wrapped", text)
+        let limit = UNWRAP.max(self.size);
+        let made = self.wrapped.pour(&self.source.as_ref(), limit, &mut |piece| out.extend_from_slice(piece));
+        let wrong = match made {
+            Ok(Some(all)) if all == self.size => return Ok(out),
+            Ok(_) => {
+                let what = format!("{} bytes are promised to be inside, and {} are", self.size, out.len());
+                Wrong { at: self.start, code: "vsf-wrapped", what: what.into() }
+            }
+            Err(Fault::Wrong(wrong)) => wrong,
+            Err(Fault::Input(error)) => return Err(error),
         };
-        let made = match made {
-            Ok(Some(all)) if all == self.size => Ok(()),
-            Ok(_) => Err(short()),
-            Err(fault) => Err(fault),
-        };
-        made.map(|()| out).map_err(|fault| {
-            let error = fault.about(&self.path);
-            Finding::of_damage(&error).into_iter().for_each(|finding| self.findings.add(finding));
-            error
-        })
+        self.findings.add(not_unwrapped(&wrong, &self.path));
+        Err(wrong.about(&self.path))
     }
 }
 

@@ -235,12 +235,17 @@ impl File {
 
     fn check_claims(&mut self) {
         let (version, backward) = (self.header.version(), self.header.backward());
-        if backward.is_some_and(|y| y > NEWEST) {
-            let text = format!(
-                "readers before version {} cannot read it, and this one knows {NEWEST}",
-                backward.unwrap()
-            );
-            self.find(Severity::Warning, "vsf-newer", "", text);
+        if let Some(newer) = backward.max(version).filter(|newest| *newest > NEWEST) {
+            let needed = backward.is_some_and(|y| y > NEWEST);
+            let text = match needed {
+                true => format!("readers before version {newer} cannot read it, and this one knows {NEWEST}"),
+                false => format!(
+                    "it is of version {newer}, and this reader knows {NEWEST}: what is new is not read"
+                ),
+            };
+            let severity = if needed { Severity::Warning } else { Severity::Notice };
+            let remedy = "update vaso to read all of it; what is shown is right as far as it goes";
+            self.findings.push(Finding::new(severity, "vsf-newer", "", text, remedy));
         } else if version.is_none() {
             self.find(Severity::Warning, "vsf-version", "", "the header names no version");
         }

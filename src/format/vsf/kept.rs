@@ -10,7 +10,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use super::input::{Parsed, Wrong};
+use crate::error::Result as Made;
 
 /// What is kept: how it was made, and from which byte of the file on.
 pub type Key = (What, u64);
@@ -24,10 +25,15 @@ pub enum What {
     Unwrapped,
 }
 
+/// How many bytes a value unwraps to, and how many it took to find out.
+pub type Counted = (Result<Option<u64>, Wrong>, u64);
+
 /// Bytes that may be needed again.
 #[derive(Debug, Default)]
 pub struct Kept {
     inner: Mutex<Inner>,
+    /// How many bytes are inside of what had to be unwrapped to know it, or why it does not unwrap.
+    counted: Mutex<HashMap<(u64, u64), Counted>>,
     /// Held while something large is made.
     making: Mutex<()>,
 }
@@ -70,7 +76,7 @@ impl Kept {
     pub const MOST: usize = 32 << 20;
 
     /// Those of `key`, made if they are not there.
-    pub fn get(&self, key: Key, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+    pub fn get(&self, key: Key, make: impl FnOnce() -> Made<Vec<u8>>) -> Made<Arc<Vec<u8>>> {
         if let Some(there) = self.inner.lock().get(key) {
             return Ok(there);
         }
@@ -84,6 +90,22 @@ impl Kept {
         Ok(made)
     }
 
+    /// How many bytes are inside of the value at byte `start`, of which at most `limit` are unwrapped: once for a
+    /// file, from however many places it is referred to.
+    pub fn counted(
+        &self,
+        start: u64,
+        limit: u64,
+        count: impl FnOnce() -> Parsed<Counted>,
+    ) -> Parsed<Counted> {
+        if let Some(there) = self.counted.lock().get(&(start, limit)) {
+            return Ok(there.clone());
+        }
+        let counted = count()?;
+        self.counted.lock().insert((start, limit), counted.clone());
+        Ok(counted)
+    }
+
     /// Whether those of `key` are there.
     pub fn has(&self, key: Key) -> bool {
         self.inner.lock().held.contains_key(&key)
@@ -92,6 +114,7 @@ impl Kept {
     /// Lets go of everything.
     pub fn forget(&self) {
         *self.inner.lock() = Inner::default();
+        self.counted.lock().clear();
     }
 }
 

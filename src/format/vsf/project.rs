@@ -15,7 +15,8 @@ use super::input::Fault;
 use super::kept::Kept;
 use super::names::{Names, is_cut, path_of};
 use super::value::{Item, Section, Value, Wrapped};
-use super::view::{Attributes, Entry, Place, Shown, UNWRAP, View, leaf, not_unwrapped};
+use super::view::{Attributes, Entry, Place, Shown, View, leaf};
+use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{show, verify};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
@@ -83,8 +84,10 @@ fn place_of(source: &Source, file: &File) -> Result<Place> {
         _ => None,
     });
     let own = i128::from(stamp.mtime.0) * 1_000_000_000 + i128::from(stamp.mtime.1);
-    // Times that no file system knows are those of a writer without a clock.
-    let nanos = written.filter(|n| (0..=253_402_300_799_000_000_000).contains(n)).unwrap_or(own);
+    // The landing itself is the time of a writer without a clock, and no file system knows times of other millennia.
+    let landing = i128::from(super::EPOCH) * 1_000_000_000;
+    let known = -62_135_596_800_000_000_000..=253_402_300_799_000_000_000;
+    let nanos = written.filter(|n| known.contains(n) && *n != landing).unwrap_or(own);
     let time = Time {
         seconds: nanos.div_euclid(1_000_000_000) as i64,
         nanos: nanos.rem_euclid(1_000_000_000) as u32,
@@ -245,7 +248,7 @@ impl<'a> Layout<'a> {
                 };
                 self.inner(|shown, file| match &label.values[..] {
                     [] => {
-                        shown.empty(folder, name);
+                        shown.empty(folder, name, label.span.start);
                         Ok(())
                     }
                     values => shown.values(folder, name, values, file),
@@ -317,7 +320,7 @@ impl Project {
         match done {
             Ok(_) => Ok(()),
             Err(Fault::Wrong(wrong)) => {
-                self.findings.add(not_unwrapped(&wrong, path.to_string()));
+                self.findings.add(not_unwrapped(&wrong, path));
                 Ok(())
             }
             Err(Fault::Input(error)) => Err(error),
@@ -379,7 +382,9 @@ impl Branch for Project {
             return own.map(|entry| entry.attributes.clone()).unwrap_or_default();
         };
         let Some(reference) = &label.reference else { return Vec::new() };
-        let mut list = vec![("user.vsf.offset", reference.offset.to_string())];
+        let kind = if label.kind() == Kind::Section { "section" } else { "unboxed" };
+        let mut list =
+            vec![("user.vsf.offset", reference.offset.to_string()), ("user.vsf.type", kind.into())];
         list.extend(reference.count.map(|n| ("user.vsf.count", n.to_string())));
         list.sort();
         list

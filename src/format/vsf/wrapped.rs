@@ -8,9 +8,13 @@ use std::io::{self, BufRead, BufReader, Read};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::input::{Fault, Input, Parsed};
+use super::input::{Fault, Input, Parsed, Wrong};
 use super::value::{Data, Wrapped};
 use crate::error::Error;
+use crate::finding::{Finding, Severity};
+
+/// Wrapped bytes are shown unwrapped up to here.
+pub const UNWRAP: u64 = 16 << 20;
 
 /// Bytes that are read or unwrapped at once.
 const PIECE: usize = 64 << 10;
@@ -57,6 +61,15 @@ impl Wrapped {
             _ => Ok(None),
         }
     }
+}
+
+/// What is told of a value that is not shown unwrapped. Nothing of the file is lost: it is shown as it is stored.
+pub fn not_unwrapped(wrong: &Wrong, path: &str) -> Finding {
+    let remedy = match wrong.code {
+        "vsf-too-large" => "unwrap the .wrapped file with a program for it, such as zstd",
+        _ => "restore this value from a backup; its bytes are shown as they are stored",
+    };
+    Finding::new(Severity::Warning, wrong.code, path, wrong.what.to_string(), remedy)
 }
 
 fn too_much(limit: u64) -> Fault {
