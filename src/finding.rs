@@ -3,7 +3,7 @@
 //! A finding never stops anything by itself. It is logged once, when it is first made, and is listed by
 //! `vaso info` and `vaso verify`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -69,7 +69,8 @@ pub struct Findings {
 
 #[derive(Debug, Default)]
 struct Inner {
-    list: BTreeSet<Finding>,
+    /// Each with the place at which it came.
+    list: BTreeMap<Finding, usize>,
     more: u64,
 }
 
@@ -80,7 +81,7 @@ impl Findings {
     /// Keeps a finding, and logs it if it is new.
     pub fn add(&self, finding: Finding) {
         let mut inner = self.inner.lock();
-        if inner.list.contains(&finding) {
+        if inner.list.contains_key(&finding) {
             return;
         }
         if inner.list.len() >= Self::LIMIT {
@@ -99,13 +100,14 @@ impl Findings {
         } else if inner.list.len() == 100 {
             log::warn!(target: LOG, "more findings follow; `vaso verify` lists them all");
         }
-        inner.list.insert(finding);
+        let place = inner.list.len();
+        inner.list.insert(finding, place);
     }
 
     /// All that are kept, the gravest first, each with a stable place.
     pub fn list(&self) -> Vec<Finding> {
         let inner = self.inner.lock();
-        let mut list: Vec<Finding> = inner.list.iter().cloned().collect();
+        let mut list: Vec<Finding> = inner.list.keys().cloned().collect();
         if inner.more > 0 {
             list.push(Finding::new(
                 Severity::Notice,
@@ -116,5 +118,22 @@ impl Findings {
             ));
         }
         list
+    }
+
+    /// Those that are kept in the order in which they came: what was told once keeps its place.
+    pub fn as_they_came(&self) -> Vec<Finding> {
+        let inner = self.inner.lock();
+        let mut list: Vec<(usize, &Finding)> =
+            inner.list.iter().map(|(finding, place)| (*place, finding)).collect();
+        list.sort_unstable_by_key(|(place, _)| *place);
+        list.into_iter().map(|(_, finding)| finding.clone()).collect()
+    }
+
+    /// How many there are of each kind: errors, warnings and notices.
+    pub fn counts(&self) -> [u64; 3] {
+        let inner = self.inner.lock();
+        let mut counts = [0; 3];
+        inner.list.keys().for_each(|finding| counts[finding.severity as usize] += 1);
+        counts
     }
 }

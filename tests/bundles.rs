@@ -376,13 +376,10 @@ fn r5_a_snapshot_that_arrives_is_seen_and_open_files_keep_theirs() {
 #[test]
 fn a_moment_can_be_asked_for() {
     let made = Made::new();
-    let touch = |name: &str, time: &str| {
-        succeed(Command::new("touch").args(["-d", time]).arg(made.snapshot(name)));
-    };
     made.add("000003.sqlite");
-    touch("000001.sqlite", "2026-03-01T10:00:00Z");
-    touch("000002.sqlite", "2026-03-01T11:00:00Z");
-    touch("000003.sqlite", "2026-03-01T12:00:00Z");
+    touch(&made.snapshot("000001.sqlite"), "2026-03-01T10:00:00Z");
+    touch(&made.snapshot("000002.sqlite"), "2026-03-01T11:00:00Z");
+    touch(&made.snapshot("000003.sqlite"), "2026-03-01T12:00:00Z");
     for (option, name) in [
         ("at=2026-03-01T12:00Z", "000003.sqlite"),
         ("at=2026-03-01T11:59:59Z", "000002.sqlite"),
@@ -557,7 +554,8 @@ fn verbs_of_the_history_tell_and_take_and_prune() {
     assert_eq!(extract("2"), Some(1), "nothing is overwritten");
     assert_eq!(extract("77"), Some(1));
 
-    // Old ones, of days that are long gone.
+    // Old ones, of days that are long gone, which no HEAD names.
+    made.head(br#"{"current": "000003.sqlite"}"#);
     for (i, name) in ["000001.sqlite", "000002.sqlite"].iter().enumerate() {
         let time = format!("2020-01-0{}T00:00:00Z", i + 1);
         succeed(Command::new("touch").args(["-d", &time]).arg(made.snapshot(name)));
@@ -653,4 +651,485 @@ fn nothing_in_a_bundle_does_harm_and_the_newest_valid_snapshot_is_shown() {
         assert_eq!(now.collect::<Vec<_>>(), paths);
     }
     assert!(shown > 45 && hidden >= 3, "{shown} {hidden}");
+}
+
+/// Runs a script of Python with arguments.
+fn python(script: &str, args: &[&std::ffi::OsStr]) -> String {
+    succeed(Command::new("/usr/bin/python3").args(["-c", script]).args(args))
+}
+
+/// The codes of findings that `vaso verify` prints, without notices, and its exit code.
+fn verified(path: &Path) -> (Option<i32>, Vec<String>) {
+    let output = run(vaso(As::Me).args(["verify", "--json"]).arg(path));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let findings = report["findings"].as_array().cloned().unwrap_or_default();
+    let grave = findings.iter().filter(|finding| finding["severity"] != "notice");
+    (output.status.code(), grave.map(|finding| finding["code"].as_str().unwrap().to_string()).collect())
+}
+
+/// Embeds a file of three pieces in the first dataset, and spoils it in one way.
+const EMBED: &str = r#"
+import hashlib, random, sqlite3, sys, zlib
+path, fault = sys.argv[1:]
+plain = random.Random(7).randbytes(5000)
+packed = zlib.compress(plain)
+db = sqlite3.connect(path)
+db.execute("insert into asset(id, kind, sha256, size_bytes, compressed, chunk_size, original_name, mime) "
+           "values(900, 'tiff', ?, ?, 1, 2000, 'cell.tiff', 'image/tiff')",
+           (hashlib.sha256(plain).hexdigest(), len(plain)))
+dataset = db.execute("select min(id) from dataset").fetchone()[0]
+db.execute("insert into ref(asset_id, dataset_id, role) values(900, ?, 'attachment:7')", (dataset,))
+for seq in range(0, len(packed), 2000):
+    db.execute("insert into blob_chunk values(900, ?, ?)", (seq // 2000, packed[seq:seq + 2000]))
+other = zlib.compress(bytes(5000))
+db.execute({
+    "right": "select 1",
+    "digest": "update asset set sha256 = lower(hex(zeroblob(32))) where id = 900",
+    "piece": "delete from blob_chunk where asset_id = 900 and seq = 1",
+    "last": "delete from blob_chunk where asset_id = 900 and seq = 2",
+    "size": "update asset set size_bytes = 5001 where id = 900",
+    "gone": "delete from asset where id = 900",
+    "bytes": "update blob_chunk set data = zeroblob(2000) where asset_id = 900 and seq = 1",
+}[fault])
+db.commit()
+"#;
+
+#[test]
+fn verify_holds_every_embedded_file_against_its_size_and_digest() {
+    for (fault, code) in [
+        ("right", None),
+        ("digest", Some("asset-digest")),
+        ("piece", Some("asset-missing-piece")),
+        ("last", Some("asset-missing-piece")),
+        ("size", Some("asset-size")),
+        ("bytes", Some("asset-digest")),
+        ("gone", Some("asset-missing")),
+    ] {
+        let made = Made::new();
+        python(EMBED, &[made.snapshot("000002.sqlite").as_ref(), fault.as_ref()]);
+        let expected: Vec<String> = code.into_iter().map(str::to_string).collect();
+        assert_eq!(verified(&made.path), (Some(i32::from(code.is_some())), expected), "{fault}");
+        // The same where the database lies by itself.
+        let alone = made.folder.path().join("Study.vaso");
+        fs::copy(made.snapshot("000002.sqlite"), &alone).unwrap();
+        let expected: Vec<String> = code.into_iter().map(str::to_string).collect();
+        assert_eq!(verified(&alone), (Some(i32::from(code.is_some())), expected), "{fault}, alone");
+    }
+}
+
+/// Swaps two leaf pages of the table `trace`, and prints what SQLite's two checks say of it.
+const SWAP: &str = r#"
+import sqlite3, sys
+path = sys.argv[1]
+db = sqlite3.connect(path)
+size = db.execute("pragma page_size").fetchone()[0]
+leaves = [row[0] for row in db.execute("select pageno from dbstat where name = 'trace' and pagetype = 'leaf' order by path")]
+db.close()
+a, b = [(page - 1) * size for page in leaves[1:3]]
+data = bytearray(open(path, "rb").read())
+data[a:a + size], data[b:b + size] = data[b:b + size], data[a:a + size]
+open(path, "wb").write(data)
+db = sqlite3.connect(path)
+print(db.execute("pragma quick_check").fetchone()[0], "|", db.execute("pragma integrity_check(1)").fetchone()[0])
+"#;
+
+#[test]
+fn verify_sees_rows_that_stand_in_the_wrong_order() {
+    let made = Made::new();
+    let said = python(SWAP, &[made.snapshot("000002.sqlite").as_ref()]);
+    assert!(said.starts_with("ok | row not in PRIMARY KEY order"), "{said}");
+    let (code, codes) = verified(&made.path);
+    assert_eq!((code, codes), (Some(1), vec!["integrity-check-failed".to_string()]));
+    // For a mount it is as valid as it was.
+    assert_eq!(made.current().0, "000002.sqlite");
+}
+
+/// Spoils the last page of a database, so that its header and its schema are as good as before.
+fn spoil(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let last = bytes.len() - 4096;
+    bytes[last] = 0xee;
+    fs::write(path, bytes).unwrap();
+}
+
+fn touch(path: &Path, time: &str) {
+    succeed(Command::new("touch").args(["-d", time]).arg(path));
+}
+
+#[test]
+fn a_moment_falls_back_to_the_newest_that_is_valid_inside_and_a_number_is_what_was_asked_for() {
+    let made = Made::new();
+    made.add("000003.sqlite");
+    spoil(&made.snapshot("000003.sqlite"));
+    for (i, name) in ["000001.sqlite", "000002.sqlite", "000003.sqlite"].into_iter().enumerate() {
+        touch(&made.snapshot(name), &format!("2026-03-01T1{i}:00:00Z"));
+    }
+    let mount = Mount::new(As::Me, &made.path, &["-o", "at=2026-03-01T13:00Z"]);
+    assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000002.sqlite")).unwrap());
+    assert!(mount.path("browse/ExpA/s1/trace.csv").exists());
+    let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
+    assert_eq!(status["current"], "000002.sqlite");
+    let because = status["chosen_because"].as_str().unwrap();
+    assert!(because.contains("the newer 000003.sqlite is not valid"), "{because}");
+    // Whoever names a snapshot gets that one, whatever it is worth.
+    let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=3"]);
+    assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000003.sqlite")).unwrap());
+    mount.sh("ls -l $M >/dev/null");
+    // A good file of the same number goes before.
+    made.add("000003 (1).sqlite");
+    let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=3"]);
+    assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000003 (1).sqlite")).unwrap());
+}
+
+/// Makes a path that no ordinary user can read.
+fn lock_away(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_the_system_does_not_read_is_not_called_invalid() {
+    let who = As::User;
+    if !common::is_root() {
+        return;
+    }
+    let made = Made::new();
+    lock_away(&made.snapshot("000002.sqlite"));
+    let output = run(vaso(who).args(["info", "--json"]).arg(&made.path));
+    assert_eq!(output.status.code(), Some(1));
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let because = info["chosen_because"].as_str().unwrap();
+    assert!(because.contains("the newer 000002.sqlite cannot be read (Permission denied"), "{because}");
+    let finding =
+        info["findings"].as_array().unwrap().iter().find(|f| f["code"] == "snapshot-unreadable").unwrap();
+    assert_eq!(
+        (finding["severity"].as_str(), finding["path"].as_str()),
+        (Some("error"), Some("snapshots/000002.sqlite"))
+    );
+    // A mount says so, too.
+    let dir = made.folder.path().join("mnt");
+    fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).unwrap();
+    let output = run(vaso(who).args(["mount", "--json"]).arg(&made.path).arg(&dir));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    succeed(vaso(who).arg("umount").arg(&dir));
+    assert!(said.contains("000002.sqlite") && said.contains("Permission denied"), "{said}");
+    assert!(report["findings"].as_array().unwrap().iter().any(|f| f["code"] == "snapshot-unreadable"));
+    let (code, codes) = {
+        let output = run(vaso(who).args(["verify", "--json"]).arg(&made.path));
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert!(code == Some(1) && codes.contains("snapshot-unreadable") && !codes.contains("snapshot-invalid"));
+}
+
+#[test]
+fn of_several_files_of_one_number_the_first_valid_one_stands_for_it() {
+    let made = Made::new();
+    fs::write(made.snapshot("000003.sqlite"), b"").unwrap();
+    made.add("000003 (1).sqlite");
+    // Other bytes than those of the second.
+    succeed(
+        Command::new("sqlite3").arg(made.snapshot("000003 (1).sqlite")).arg("delete from event where id = 1"),
+    );
+    let good = fs::read(made.snapshot("000003 (1).sqlite")).unwrap();
+    let path = made.path.to_str().unwrap();
+    let json = |args: &[&str]| -> Value {
+        serde_json::from_str(&succeed(vaso(As::Me).args(args).arg("--json"))).unwrap()
+    };
+    let log = json(&["log", path]);
+    let third = &log.as_array().unwrap()[2];
+    assert_eq!((&third["number"], &third["name"]), (&3.into(), &"000003 (1).sqlite".into()));
+    assert_eq!((&third["valid"], &third["current"]), (&true.into(), &true.into()));
+    assert_eq!(json(&["diff", path, "2", "3"])["edited"][0]["events"]["removed"], 1);
+    let out = made.folder.path().join("out.sqlite");
+    let extract = |n: &str| run(vaso(As::Me).args(["extract", path, n, "-o"]).arg(&out));
+    assert_eq!(extract("3").status.code(), Some(0));
+    assert!(fs::read(&out).unwrap() == good);
+    let mount = Mount::new(As::Me, &made.path, &[]);
+    assert!(mount.read(".vaso/history/000003/current.sqlite") == good);
+    assert!(mount.path(".vaso/history/000003/browse/ExpA/s1/trace.csv").exists());
+    // What is not valid is taken out as it is, and that is told.
+    fs::remove_file(&out).unwrap();
+    fs::write(made.snapshot("000004.sqlite"), b"nothing of the kind").unwrap();
+    let output = extract("4");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("000004.sqlite is not valid"));
+    assert_eq!(fs::read(&out).unwrap(), b"nothing of the kind");
+    assert_eq!(run(vaso(As::Me).args(["diff", path, "3", "4"])).status.code(), Some(1));
+}
+
+#[test]
+fn only_what_keeps_a_history_can_be_asked_for_a_state() {
+    let made = Made::new();
+    let legacy = made.folder.path().join("alone.vaso");
+    fs::copy(made.snapshot("000002.sqlite"), &legacy).unwrap();
+    let package = made.folder.path().join("package.vaso");
+    common::Pack::new().write(&package);
+    let dir = made.folder.path().join("mnt");
+    fs::create_dir(&dir).unwrap();
+    let mount = |path: &Path, option: &str| {
+        let output = run(vaso(As::Me).args(["mount", "-o", option]).arg(path).arg(&dir));
+        if output.status.success() {
+            succeed(vaso(As::Me).arg("umount").arg(&dir));
+        }
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for path in [&legacy, &package] {
+        for option in ["snapshot=1", "at=2026-03-01"] {
+            let (code, said) = mount(path, option);
+            assert_eq!(code, Some(1), "{path:?} {option}: {said}");
+            assert!(said.contains("keeps no history"), "{said}");
+        }
+    }
+    for option in ["snapshot=2,at=2026-03-01", "at=2026-02-30", "at=2026-03-01T24:10Z"] {
+        assert_eq!(mount(&made.path, option).0, Some(64), "{option}");
+    }
+}
+
+#[test]
+fn a_pinned_snapshot_stays_readable_whatever_is_removed() {
+    let made = Made::new();
+    made.add("000003.sqlite");
+    for (i, name) in ["000001.sqlite", "000002.sqlite"].into_iter().enumerate() {
+        touch(&made.snapshot(name), &format!("2020-01-0{}T00:00:00Z", i + 1));
+    }
+    let second = fs::read(made.snapshot("000002.sqlite")).unwrap();
+    // Nothing of it has been read yet.
+    let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=2"]);
+    let prune = |who: As, more: &[&str]| -> Value {
+        let mut command = vaso(who);
+        let said = succeed(command.args(["prune", "--keep", "1", "--json"]).args(more).arg(&made.path));
+        serde_json::from_str(&said).unwrap()
+    };
+    let pruned = prune(As::Me, &[]);
+    assert_eq!(pruned["removed"], serde_json::json!([1]));
+    assert_eq!(pruned["spared"][0]["because"], "a HEAD names it");
+    made.head(br#"{"current": "000003.sqlite"}"#);
+    let pruned = prune(As::Me, &[]);
+    assert_eq!(pruned["spared"][0]["because"], "a program has it open");
+    if common::is_root() {
+        // Somebody who cannot look at the daemon is told that there are such.
+        let pruned = prune(As::User, &["--dry-run"]);
+        assert!(pruned["unseen_processes"].as_u64().unwrap() > 0, "{pruned}");
+    }
+    fs::remove_file(made.snapshot("000002.sqlite")).unwrap();
+    assert!(mount.read("current.sqlite") == second);
+    assert!(mount.path("browse/ExpA/s1/trace.csv").exists());
+    assert!(mount.read("snapshots/000002.sqlite") == second);
+}
+
+#[test]
+fn a_head_that_names_nothing_is_told() {
+    let made = Made::new();
+    made.head(br#"{"current": "000009.sqlite"}"#);
+    assert_eq!(verified(&made.path), (Some(1), vec!["head-dangling".to_string()]));
+    made.head(br#"{"current": "000001.sqlite"}"#);
+    assert_eq!(verified(&made.path), (Some(0), vec![]));
+}
+
+#[test]
+fn folders_that_cannot_be_looked_into_are_told_and_hide_nothing_else() {
+    let made = Made::new();
+    let deep = vec!["deep"; 20].join("/");
+    fs::create_dir_all(made.path.join(&deep)).unwrap();
+    fs::write(made.path.join(deep).join("file"), b"x").unwrap();
+    let (code, codes) = verified(&made.path);
+    assert_eq!((code, codes), (Some(1), vec!["too-deep".to_string()]));
+    fs::remove_dir_all(made.path.join("deep")).unwrap();
+    if common::is_root() {
+        let secret = made.path.join("secret");
+        fs::create_dir(&secret).unwrap();
+        lock_away(&secret);
+        let output = run(vaso(As::User).args(["info", "--json"]).arg(&made.path));
+        let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(info["current"], "000002.sqlite");
+        let found = |code: &str| info["findings"].as_array().unwrap().iter().any(|f| f["code"] == code);
+        assert!(found("folder-unreadable"));
+        let mount = Mount::new(As::User, &made.path, &[]);
+        assert_eq!(
+            mount.sh("ls $M"),
+            "HEAD.json\nbrowse\ncurrent.sqlite\nproject.meta.json\nsecret\nsnapshots\n"
+        );
+    }
+}
+
+/// Puts a text wherever a project has JSON.
+const PLANT: &str = r#"
+import sqlite3, sys
+path, source = sys.argv[1:]
+text = open(source, "rb").read()
+db = sqlite3.connect(path)
+for key in ("experiments_meta", "experiment_order", "project_tags", "project_ui_state"):
+    db.execute("insert or replace into meta values(?, cast(? as text))", (key, text))
+first = db.execute("select min(id) from dataset").fetchone()[0]
+db.execute("update dataset set extra_json = cast(? as text) where id = ?", (text, first))
+db.execute("update event set extra_json = cast(? as text)", (text,))
+db.execute("insert into result(dataset_id, kind, version, created_utc, payload_json) "
+           "values(?, 'planted', '1', '2026', cast(? as text))", (first, text))
+db.commit()
+"#;
+
+/// Reads everything that a mount shows, within a minute.
+fn walk(mount: &Mount, what: &str) {
+    mount.sh(
+        "timeout 60 find $M -type f -exec cat {} + >/dev/null; timeout 60 ls -lR $M/.vaso/history >/dev/null",
+    );
+    assert!(mount.is_alive(), "{what}");
+}
+
+#[test]
+fn no_json_does_harm_wherever_it_stands() {
+    let data = common::data("hostile_json.tar.xz");
+    let mut planted = 0;
+    for entry in fs::read_dir(data.path().join("json")).unwrap() {
+        let file = entry.unwrap().path();
+        let text = fs::read(&file).unwrap();
+        let made = Made::new();
+        python(PLANT, &[made.snapshot("000002.sqlite").as_ref(), file.as_ref()]);
+        made.head(&text);
+        fs::write(made.path.join("project.meta.json"), &text).unwrap();
+        let mut info = vaso(As::Me);
+        let output = run(info.args(["info", "--json"]).arg(&made.path));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["current"], "000002.sqlite", "{file:?}");
+        assert_eq!(told["counts"]["samples"], 2, "{file:?}");
+        let mount = Mount::new(As::Me, &made.path, &[]);
+        walk(&mount, file.to_str().unwrap());
+        assert!(mount.read("current.sqlite") == fs::read(made.snapshot("000002.sqlite")).unwrap());
+        assert_eq!(mount.read("HEAD.json"), text);
+        // The payload is shown as it is stored, bytes that are no text too.
+        let shown = mount.sh("cat \"$(find $M/browse -name planted.json)\" | sha256sum");
+        let stored = succeed(Command::new("sha256sum").arg(&file));
+        assert_eq!(shown.split(' ').next(), stored.split(' ').next(), "{file:?}");
+        mount.unmount();
+        for verb in ["verify", "log"] {
+            let code = run(vaso(As::Me).arg(verb).arg(&made.path)).status.code();
+            assert!(matches!(code, Some(0 | 1)), "{file:?} {verb}: {code:?}");
+        }
+        planted += 1;
+    }
+    assert_eq!(planted, 14);
+}
+
+/// Grafts the schema of one database onto another, as far as SQLite lets that be done; prints how much of it.
+const GRAFT: &str = r#"
+import sqlite3, sys
+path, source = sys.argv[1:]
+statements = [source]
+if source.endswith(".sqlite"):
+    try:
+        statements = [row[0] for row in sqlite3.connect(f"file:{source}?mode=ro", uri=True).execute(
+            "select sql from sqlite_schema where sql is not null")]
+    except sqlite3.Error:
+        statements = []
+db = sqlite3.connect(path)
+done = 0
+for sql in statements[:50]:
+    try:
+        db.execute(sql)
+        done += 1
+    except sqlite3.Error:
+        pass
+db.commit()
+print(done)
+"#;
+
+/// What a stranger could add to the tables of a project.
+const EVIL: [&str; 6] = [
+    "alter table event add column evil text generated always as (hex(zeroblob(900000000))) virtual",
+    "alter table dataset add column evil text generated always as (hex(zeroblob(900000000))) virtual",
+    "alter table trace add column evil real generated always as (abs(t_seconds) * 2) virtual",
+    "create index evil on event(hex(label))",
+    "create trigger evil after insert on event begin delete from trace; end",
+    "create view evil as with recursive r(x) as (select 1 union all select x + 1 from r) select x from r",
+];
+
+#[test]
+fn no_schema_does_harm_on_a_real_project() {
+    let data = common::data("databases.tar.xz");
+    let mut sources: Vec<String> = fs::read_dir(data.path().join("databases/hostile"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_string())
+        .filter(|path| path.contains("schema_"))
+        .collect();
+    sources.extend(EVIL.map(str::to_string));
+    let clean = Made::new();
+    let mount = Mount::new(As::Me, &clean.path, &[]);
+    let trace = mount.read("browse/ExpA/s1/trace.npy");
+    mount.unmount();
+    let mut grafted = 0;
+    for source in sources {
+        let made = Made::new();
+        let done = python(GRAFT, &[made.snapshot("000002.sqlite").as_ref(), source.as_ref()]);
+        if done.trim() == "0" {
+            continue;
+        }
+        grafted += 1;
+        let output = run(vaso(As::Me).args(["info", "--json"]).arg(&made.path));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["current"], "000002.sqlite", "{source}");
+        assert_eq!(told["counts"]["samples"], 2, "{source}: {told}");
+        assert_eq!(told["counts"]["trace_rows"], 150, "{source}");
+        let mount = Mount::new(As::Me, &made.path, &[]);
+        walk(&mount, &source);
+        assert!(mount.read("current.sqlite") == fs::read(made.snapshot("000002.sqlite")).unwrap());
+        assert!(mount.read("browse/ExpA/s1/trace.npy") == trace, "{source}");
+        mount.unmount();
+        for verb in ["verify", "log"] {
+            let code = run(vaso(As::Me).arg(verb).arg(&made.path)).status.code();
+            assert!(matches!(code, Some(0 | 1)), "{source} {verb}: {code:?}");
+        }
+    }
+    assert!(grafted > 10, "{grafted}");
+}
+
+#[test]
+fn a_listing_goes_on_past_what_cannot_be_looked_at() {
+    let made = Made::new();
+    // The trace of the first sample is not in order, so its CSV has no size.
+    python(SWAP, &[made.snapshot("000002.sqlite").as_ref()]);
+    let output = run(vaso(As::Me).args(["ls", "-lR"]).arg(&made.path));
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}{told}");
+    let unknown: Vec<&str> = said.lines().filter(|line| line.contains(" ? ")).collect();
+    assert!(!unknown.is_empty() && unknown.iter().all(|line| line.ends_with("trace.csv")), "{said}");
+    assert!(told.contains("trace.csv"), "{told}");
+    // All else is there, what comes after it too.
+    for name in ["events.csv", "metadata.json", "snapshots:", "000001.sqlite"] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    let output = run(vaso(As::Me).args(["ls", "-R", "--json"]).arg(&made.path));
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(rows.as_array().unwrap().iter().any(|row| row["size"].is_null()));
+}
+
+#[test]
+fn log_and_diff_see_every_change() {
+    for (sql, table) in [
+        ("update trace set outer_diam = 7 where t_seconds = (select max(t_seconds) from trace)", "trace"),
+        ("update event set deleted_utc = '2026-01-01' where id = (select min(id) from event)", "event"),
+        ("insert into event(dataset_id, t_seconds, label) values(777, 1, 'stray')", "event"),
+        ("create table unknown(x); insert into unknown values(1)", "unknown"),
+    ] {
+        let made = Made::new();
+        made.add("000003.sqlite");
+        succeed(Command::new("sqlite3").arg(made.snapshot("000003.sqlite")).arg(sql));
+        let json = |verb: &str| -> Value {
+            serde_json::from_str(&succeed(vaso(As::Me).args([verb, "--json"]).arg(&made.path))).unwrap()
+        };
+        let log = json("log");
+        let changed: Vec<String> = log[2]["changed"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(changed, [table], "{sql}");
+        let said = succeed(vaso(As::Me).arg("diff").arg(&made.path));
+        assert!(!said.contains("nothing has changed"), "{sql}: {said}");
+    }
+    // What came with a sample is told with it.
+    let made = Made::new();
+    let diff = succeed(vaso(As::Me).args(["diff", "--json"]).arg(&made.path).args(["1", "2"]));
+    let diff: Value = serde_json::from_str(&diff).unwrap();
+    let added = diff["added"].as_array().unwrap();
+    let rows: u64 = added.iter().map(|sample| sample["trace_rows"].as_u64().unwrap()).sum();
+    let events: u64 = added.iter().map(|sample| sample["events"].as_u64().unwrap()).sum();
+    assert_eq!((rows, events), (150, 4));
 }

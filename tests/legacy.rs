@@ -102,7 +102,7 @@ fn layouts_that_no_collection_has_show_their_samples_traces_and_events() {
 /// The codes of what `vaso info` finds.
 fn codes(path: &Path) -> Vec<String> {
     let info: Value =
-        serde_json::from_str(&succeed(vaso(As::Me).args(["info", "--json"]).arg(path))).unwrap();
+        serde_json::from_slice(&run(vaso(As::Me).args(["info", "--json"]).arg(path)).stdout).unwrap();
     let findings = info["findings"].as_array().unwrap();
     findings.iter().map(|f| f["code"].as_str().unwrap().to_string()).collect()
 }
@@ -194,4 +194,74 @@ fn what_lies_in_a_zip_file_is_shown_the_same_packed_or_not_and_without_a_head() 
     let headless = kind(&pack(&basic, "headless.vaso", "bundle/HEAD.json"));
     assert_eq!(headless[..2], kind(&basic)[..2]);
     assert!(headless[2].contains("HEAD.json is missing"), "{headless:?}");
+}
+
+/// Makes `log.vaso` with a log that has the newest first page, and clears the first page of the database; and
+/// `plain.vaso`, the same without a log.
+const HEADLESS: &str = r#"
+import shutil, sqlite3, sys
+base, out = sys.argv[1:]
+shutil.copyfile(base, out + "/work.db")
+db = sqlite3.connect(out + "/work.db")
+db.execute("pragma journal_mode=wal")
+db.execute("create table later(x)")
+db.execute("insert into meta values('later', 'in the log')")
+db.commit()
+for name in ("log.vaso", "plain.vaso"):
+    shutil.copyfile(out + "/work.db", out + "/" + name)
+shutil.copyfile(out + "/work.db-wal", out + "/log.vaso-wal")
+db.close()
+for name in ("log.vaso", "plain.vaso"):
+    with open(out + "/" + name, "r+b") as f:
+        f.write(bytes(4096))
+"#;
+
+#[test]
+fn a_first_page_that_is_gone_is_taken_from_the_log_or_recovery_is_named() {
+    let databases = data("databases.tar.xz");
+    let work = folder();
+    let base = databases.path().join("databases/v7.vaso");
+    succeed(Command::new(PYTHON).args(["-c", HEADLESS]).arg(&base).arg(work.path()));
+    let (log, plain) = (work.path().join("log.vaso"), work.path().join("plain.vaso"));
+    for who in everybody() {
+        let mount = Mount::new(who, &log, &[]);
+        let shown = String::from_utf8(mount.read("browse/project.json")).unwrap();
+        assert!(shown.contains("in the log"), "{shown}");
+    }
+    assert!(codes(&log).contains(&"first-page-damaged".to_string()));
+    let output = run(vaso(As::Me).arg("info").arg(&plain));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("vaso recover"));
+    // The log says nothing of a page that was not written after it was begun.
+    fs::write(work.path().join("plain.vaso-wal"), b"no log").unwrap();
+    let output = run(vaso(As::Me).arg("info").arg(&plain));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("vaso recover"));
+}
+
+#[test]
+fn damage_in_a_single_database_is_told_once() {
+    let databases = data("databases.tar.xz");
+    let work = folder();
+    let path = work.path().join("flipped.vaso");
+    let mut bytes = fs::read(databases.path().join("databases/v7.vaso")).unwrap();
+    let last = bytes.len() - 4096;
+    bytes[last] = 0xee;
+    fs::write(&path, &bytes).unwrap();
+    for verb in ["info", "verify"] {
+        let output = run(vaso(As::Me).args([verb, "--json"]).arg(&path));
+        assert_eq!(output.status.code(), Some(1), "{verb}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let of_damage: Vec<_> = findings.iter().filter(|f| f["severity"] == "error").collect();
+        assert_eq!(of_damage.len(), 1, "{verb}: {findings:?}");
+        assert_eq!(of_damage[0]["code"], "database-damaged");
+        let message = of_damage[0]["message"].as_str().unwrap();
+        assert!(!message.contains("flipped.vaso") && !message.contains("older snapshot"), "{message}");
+    }
+    // Cut off: still one sentence, which does not say the name twice.
+    fs::write(&path, &bytes[..40_960]).unwrap();
+    let output = run(vaso(As::Me).args(["verify", "--json"]).arg(&path));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let errors = report["findings"].as_array().unwrap().iter().filter(|f| f["severity"] == "error").count();
+    assert_eq!((output.status.code(), errors), (Some(1), 1), "{report}");
 }

@@ -687,19 +687,41 @@ except OSError as e:
 }
 
 #[test]
-fn noxattr_gives_no_attributes() {
+fn noxattr_gives_no_attributes_and_is_not_asked_again() {
     const ASK: &str = "import errno, os, sys, json
 try:
     print(json.dumps(os.listxattr(sys.argv[1])))
 except OSError as e:
     print(json.dumps(errno.errorcode[e.errno]))";
+    // How often the daemon was asked while somebody asks for attributes a hundred times.
+    const ASK_OFTEN: &str = "import os, sys, json
+path, pid = sys.argv[1].split(':')
+asked = lambda: int(next(l for l in open(f'/proc/{pid}/io') if l.startswith('syscr')).split()[1])
+os.stat(path)
+before = asked()
+for _ in range(100):
+    for ask in (lambda: os.listxattr(path), lambda: os.getxattr(path, 'user.vaso.sha256')):
+        try:
+            ask()
+        except OSError:
+            pass
+print(json.dumps(asked() - before))";
+    let help = succeed(common::vaso(As::Me).args(["mount", "--help"]));
+    let told = help.lines().skip_while(|line| !line.contains("noxattr")).take(3).collect::<String>();
+    assert!(told.contains("several times faster"), "{told}");
     for who in everybody() {
         let scene = Scene::new(who);
         let pid = scene.mount(&["-o", "noxattr", "Study.vaso", "mnt"]);
         assert_eq!(scene.python(ASK, "mnt/raw.bin"), "ENOTSUP");
         assert_eq!(scene.read("mnt/notes.txt"), b"hello\n");
+        let asked = |pid: u32| scene.python(ASK_OFTEN, &format!("mnt/raw.bin:{pid}")).as_u64().unwrap();
+        let without = asked(pid);
+        assert!(without < 20, "the daemon was asked {without} times");
         scene.unmount("mnt");
         assert!(!alive(pid));
+        let pid = scene.mount(&["Study.vaso", "mnt"]);
+        assert!(asked(pid) >= 100, "counting requests counts nothing");
+        scene.unmount("mnt");
     }
 }
 
@@ -712,6 +734,35 @@ fn the_status_is_reachable_and_not_listed() {
         let status: Value = serde_json::from_slice(&scene.read("mnt/.vaso/status.json")).unwrap();
         assert_eq!(status["source"], scene.path("Study.vaso").to_str().unwrap());
         assert_eq!(status["pid"], pid);
+        assert_eq!(scene.sh("ls -A mnt/.vaso; ls -l mnt/.vaso >/dev/null"), "findings.jsonl\nstatus.json\n");
+        let missing = run(&mut scene.command("cat", &["mnt/.vaso/nothing"]));
+        assert!(String::from_utf8_lossy(&missing.stderr).contains("No such file"), "{missing:?}");
+        scene.unmount("mnt");
+    }
+}
+
+#[test]
+fn who_is_refused_can_look_up_why() {
+    for who in everybody() {
+        let scene = Scene::new(who);
+        spoil(&scene.path("Study.vaso"), &raw());
+        scene.mount(&["-o", "check", "Study.vaso", "mnt"]);
+        // Read before there is anything: what is cached of the empty file must not show afterwards.
+        assert_eq!(scene.read("mnt/.vaso/findings.jsonl"), b"");
+        let [before, after] = [0, 1].map(|_| {
+            let status: Value = serde_json::from_slice(&scene.read("mnt/.vaso/status.json")).unwrap();
+            assert!(!run(&mut scene.command("cat", &["mnt/raw.bin"])).status.success());
+            status["findings"].clone()
+        });
+        assert_eq!(before, serde_json::json!({ "error": 0, "warning": 0, "notice": 0 }));
+        assert_eq!(after["error"], 1);
+        let told = String::from_utf8(scene.read("mnt/.vaso/findings.jsonl")).unwrap();
+        let finding: Value = serde_json::from_str(told.trim_end()).expect(&told);
+        assert_eq!(
+            (&finding["code"], &finding["path"]),
+            (&"crc-mismatch".into(), &"raw.bin".into()),
+            "{told}"
+        );
         scene.unmount("mnt");
     }
 }

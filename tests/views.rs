@@ -106,7 +106,15 @@ fn a_package_is_shown_with_its_events_assets_and_documents() {
     let dataset = "datasets/00000000-0000-4410-8000-000000000028";
     let blob = "d5ba162a3a6f57b6321e632b90db1d9aaed40a2e4e87cc63eeb2a9ff3eeed52a";
     assert_eq!(files["D1/assets/p1.tiff"], stored(&format!("{dataset}/blobs/{blob}")));
-    assert_eq!(files["D1/channels.csv"], stored(&format!("{dataset}/channels.csv")));
+    // The names of the columns have their units, as the dataset's document says; all else is as it is stored.
+    let csv = String::from_utf8(stored(&format!("{dataset}/channels.csv"))).unwrap();
+    let (line, rest) = csv.split_once('\n').unwrap();
+    assert_eq!(line.trim_end(), "t_seconds,inner_diam,outer_diam,p_avg,p1,p2");
+    let line = line.replace(
+        "inner_diam,outer_diam,p_avg,p1,p2",
+        "inner_diam_um,outer_diam_um,p_avg_mmhg,p1_mmhg,p2_mmhg",
+    );
+    assert_eq!(String::from_utf8(files["D1/channels.csv"].clone()).unwrap(), format!("{line}\n{rest}"));
     let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
     let metadata = json(&files["D1/metadata.json"]);
     assert_eq!(metadata["dataset"], json(&stored(&format!("{dataset}/dataset.json"))));

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value as Json, json};
-use vaso::format::vsf::{self, Builder, Data, Element, Fields, Packed, RECORD, Tensor, Value, Width};
+use vaso::format::vsf::{
+    self, Algorithm, Builder, Data, EagleTime, Element, Fields, Packed, RECORD, Sealed, Spirix, Tensor,
+    Value, Width,
+};
 
 fn bytes(data: impl Into<Vec<u8>>) -> Data {
     Data::Bytes(data.into())
@@ -30,6 +33,14 @@ fn original() -> Vec<u8> {
         ("pixels", tensor(u4, None)),
         ("columns", tensor(u4, Some(vec![1, 3]))),
         ("raw", Value::Packed(Packed { bits: 12, shape: vec![2, 3], design: true, data: bytes(packed) })),
+        ("when", Value::Time(EagleTime::of_unix_nanos(1_500_000_000).unwrap())),
+        ("on", Value::Bool(true)),
+        ("wave", Value::J5([1.0, 2.0])),
+        ("digest", Value::Hash(Sealed { algorithm: Algorithm::Letter(b'b'), data: bytes([7; 32]) })),
+        (
+            "scalar",
+            Value::Spirix(Spirix { fraction: Width::W4, exponent: Width::W4, re: 1 << 14, im: None, exp: 0 }),
+        ),
         ("note", Value::Text(5, bytes(*b"\x12\x34\x56"))),
     ] {
         fields.add(name, &value).unwrap();
@@ -37,6 +48,8 @@ fn original() -> Vec<u8> {
     let mut nested = Fields::new();
     nested.add("deep", &Value::Bool(true)).unwrap();
     fields.add_section("more", nested).unwrap();
+    let pair = [Value::Unsigned(Width::W3, 7), Value::Ascii(b'l', bytes(*b"right"))];
+    fields.add_all("pair", &pair, None).unwrap();
     fields.add_reference("dark", "frames.dark").unwrap();
     let mut builder = Builder::new();
     builder.section("cam.left", fields).unwrap();
@@ -46,6 +59,10 @@ fn original() -> Vec<u8> {
 
 fn vsf_verb(args: &[&Path]) -> std::process::Output {
     common::command(common::As::Me, common::program()).arg("vsf").args(args).output().unwrap()
+}
+
+fn done(output: &std::process::Output) {
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Whether two directories say the same: names, text, arrays with their types, all other bytes. What is made from the
@@ -160,20 +177,49 @@ fn edited_text_is_the_value_that_it_says() {
     assert_eq!(edited("gain", "2.25\n"), Some(Value::F6(2.25)));
     assert_eq!(edited("gain", "2.25"), Some(Value::F6(2.25)));
     assert_eq!(edited("gain", "inf\n"), Some(Value::F6(f64::INFINITY)));
-    assert_eq!(edited("gain", "1e400\n"), text("1e400"));
-    assert_eq!(edited("gain", "1e-400\n"), text("1e-400"));
-    assert_eq!(edited("gain", "fast\n"), text("fast"));
     assert_eq!(edited("offset", "0.1\n"), Some(Value::F5(0.1)));
-    assert_eq!(edited("offset", "0.123456789\n"), Some(Value::F6(0.123456789)));
-    assert_eq!(edited("offset", "1e+39\n"), Some(Value::F6(1e39)));
+    assert_eq!(edited("offset", "0.15\n"), Some(Value::F5(0.15)));
+    assert_eq!(edited("offset", "-inf\n"), Some(Value::F5(f32::NEG_INFINITY)));
     assert_eq!(edited("count", "8\n"), Some(Value::Unsigned(Width::W3, 8)));
-    assert_eq!(edited("count", "300\n"), Some(Value::Unsigned(Width::W4, 300)));
-    assert_eq!(edited("count", "-1\n"), Some(Value::Signed(Width::W3, -1)));
-    assert_eq!(edited("count", "7\n8\n"), text("7\n8"));
     assert_eq!(edited("side", "right\n\n"), text("right\n"));
     assert_eq!(edited("side", "7\n"), text("7"));
-    // A name without a value.
-    assert_eq!(edited("gain", ""), None);
+    assert_eq!(edited("side", ""), text(""));
+    assert_eq!(edited("wave", "0.5-2.0j\n"), Some(Value::J5([0.5, -2.0])));
+    let when = edited("when", "2050-01-01T00:00:00.5Z\n");
+    assert!(matches!(when, Some(Value::Time(time)) if time.unix_nanos() == Some(2_524_608_000_500_000_000)));
+    assert_eq!(edited("pair", "8\nleft\n"), Some(Value::Unsigned(Width::W3, 8)));
+}
+
+/// What the type cannot hold does not become another one.
+#[test]
+fn a_value_keeps_its_type_or_is_refused() {
+    let file = |name: &str| format!("cam/left/{name}");
+    for (name, kind, lines) in [
+        ("gain", "f6", &["1e400", "1e-400", "fast", "", "1\n2", "1.5 dB"][..]),
+        ("offset", "f5", &["0.123456789", "1e+39", "x"]),
+        ("count", "u3", &["256", "-1", "7\n8", "7.0", "true", ""]),
+        ("when", "e", &["yesterday", "2050-01-01T00:00:00.1234567891Z", "7"]),
+        ("on", "u0", &["1", "yes", ""]),
+        ("wave", "j5", &["1+2", "0.123456789+0.0j"]),
+        ("digest", "hb", &["00", "xyz", ""]),
+        ("scalar", "s44", &["1.5"]),
+    ] {
+        for line in lines {
+            Tree::new()
+                .put(&file(name), format!("{line}\n"))
+                .refused(&file(name), &format!("type is {kind}"));
+        }
+    }
+    Tree::new().put(&file("gain"), "").refused(&file("gain"), "type is f6");
+    Tree::new().put(&file("pair"), "1\n2\n3\n").refused(&file("pair"), "it had 2 lines");
+    Tree::new().put(&file("pair"), "256\nleft\n").refused(&file("pair"), "type is u3");
+    // Arrays say themselves of what they are; that it is something else now is told.
+    let tree = Tree::new();
+    tree.save("cam/left/pixels.npy", "np.array([1.5], 'f4')");
+    let output = vsf_verb(&[Path::new("pack"), &tree.dir(), &tree.0.path().join("New.vsf")]);
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("cam/left/pixels.npy: its elements were u4 and are f5 now"), "{told}");
 }
 
 #[test]
@@ -244,11 +290,15 @@ fn files_come_and_go() {
         .drop("cam/left/raw.npy")
         .drop("cam/left/raw.packed");
     assert_eq!([tree.value("gain"), tree.value("pixels"), tree.value("raw")], [None, None, None]);
-    tree.put("cam/left/iso", "100\n").put("cam/right/gain", "2\n").put("new.bin", [1, 2, 3]);
+    tree.put("cam/left/iso", "100\n")
+        .put("cam/left/Gain", "7\n")
+        .put("cam/right/gain", "2\n")
+        .put("new.bin", [1, 2, 3]);
     tree.put("deep/er/and/deeper", "x\n")
         .put("cam/left/twice", "1\n")
         .save("cam/left/twice.npy", "np.arange(3)");
     assert_eq!(tree.value("iso"), Some(Value::Unsigned(Width::W3, 100)));
+    assert_eq!(tree.value("Gain"), Some(Value::Unsigned(Width::W3, 7)));
     // The bytes that a field refers to, and the field.
     tree.put("frames/dark.bin", [8; 1000]).refused("cam/left/dark.bin", "frames.dark");
     tree.drop("cam/left/dark.bin");
@@ -270,7 +320,7 @@ fn what_no_file_can_show_is_refused_by_name() {
             tree.put(name, bytes);
         });
     };
-    put("cam/left/Gain", b"1\n", "names are words");
+    put("cam/left/gäin", b"1\n", "names are words");
     put("cam/left/.DS_Store", b"1\n", "names are words");
     put("cam/left/gain~2", b"1\n", "names are words");
     put("gain", b"1\n", "move it into a directory");
@@ -306,6 +356,42 @@ fn what_no_file_can_show_is_refused_by_name() {
     });
     let empty = common::folder();
     assert!(pack(empty.path()).unwrap_err().contains("no files"));
+}
+
+/// A name that means the same everywhere has its type, and section.json says what it means.
+#[test]
+fn known_names_have_their_types() {
+    let tree = Tree::new();
+    tree.put("cam/left/iso_speed", "800\n").put("cam/left/flash_fired", "true\n");
+    tree.put("cam/left/focal_length_mm", "28.3\n").put("cam/left/shutter_time_s", "0.01\n");
+    assert_eq!(tree.value("iso_speed"), Some(Value::Unsigned(Width::W5, 800)));
+    assert_eq!(tree.value("flash_fired"), Some(Value::Bool(true)));
+    assert_eq!(tree.value("focal_length_mm"), Some(Value::F5(28.3)));
+    for (name, line) in
+        [("iso_speed", "12.5"), ("iso_speed", "fast"), ("flash_fired", "1"), ("iso_speed", "")]
+    {
+        let file = format!("cam/left/{name}");
+        Tree::new().put(&file, format!("{line}\n")).refused(&file, "type is u");
+    }
+    Tree::new()
+        .save("cam/left/iso_speed.npy", "np.arange(3)")
+        .refused("cam/left/iso_speed.npy", "is of type u5");
+    Tree::new().put("cam/left/iso_speed", "").refused("cam/left/iso_speed", "is of type u5");
+
+    let file = pack(&tree.dir()).unwrap();
+    let read = vsf::open(&file).unwrap();
+    let label = read.labels.iter().find(|label| label.name == b"cam.left").unwrap();
+    let section = read.section(&file, label).unwrap().section;
+    let normal = section.normals().find(|normal| normal.original == "shutter_time_s").unwrap();
+    assert_eq!((normal.key, normal.value), ("shutter_time_ns", Value::Unsigned(Width::W6, 10_000_000)));
+    let (home, json) = (common::folder(), "cam/left/section.json");
+    fs::write(home.path().join("a.vsf"), &file).unwrap();
+    done(&vsf_verb(&[Path::new("unpack"), &home.path().join("a.vsf"), &home.path().join("out")]));
+    let json: Json = serde_json::from_slice(&fs::read(home.path().join("out").join(json)).unwrap()).unwrap();
+    let field = json["fields"].as_array().unwrap().iter().find(|f| f["name"] == "shutter_time_s").unwrap();
+    assert_eq!(field["values"][0]["value"], json!(0.01));
+    assert_eq!(field["normal"], json!({ "key": "shutter_time_ns", "type": "u6", "value": 10_000_000 }));
+    assert!(field.get("key").is_none());
 }
 
 /// All that a directory without its record loses are widths and forms that nothing shows.
@@ -358,9 +444,9 @@ fn a_record_that_lies_changes_nothing_in_silence() {
         (at("/files"), json!([])),
         (at("/refers"), json!([])),
         (at("/refers/0"), json!("frames.dark")),
-        (at("/refers/10"), json!(null)),
-        (at("/refers/10"), json!("no.such.section")),
-        (at("/refers/10"), json!("cam.left")),
+        (at("/refers/16"), json!(null)),
+        (at("/refers/16"), json!("no.such.section")),
+        (at("/refers/16"), json!("cam.left")),
         (at("/stored"), json!(["zz"])),
         (at("/stored"), json!(["5b", u64::MAX, "5d"])),
         (at("/stored"), json!(["5b", 1u64 << 61, 1u64 << 61, "5d"])),
@@ -378,6 +464,10 @@ fn a_record_that_lies_changes_nothing_in_silence() {
         ("/version".into(), json!(u64::MAX)),
         ("/version".into(), json!(-1)),
         ("/in_bytes".into(), json!("yes")),
+        ("/time".into(), json!("zz")),
+        ("/time".into(), json!("753307")),
+        ("/time".into(), json!("54350000000100")),
+        ("/seals".into(), json!(7)),
         ("/record".into(), json!(99)),
         ("/cannot".into(), json!(["because"])),
         ("/header".into(), json!(7)),

@@ -5,7 +5,7 @@
 //!   package    views of a package          shelf      a tree while it is made        names      safe, and apart
 //!   rendered   a table as bytes            form       how: csv, npy                  marks, sizes   what is kept of it
 //!   files      those that are open         frame, lines, parquet   tables in JSON, in lines, in Parquet
-//!   asset      embedded files              json       words passed on as they are
+//!   asset      embedded files              json       words passed on as they are       units     names with units
 //! ```
 //!
 //! Nothing is rendered before somebody asks for the size or the bytes of that very file, and the folder of a sample is
@@ -43,6 +43,7 @@ mod shelf;
 mod sizes;
 #[cfg(test)]
 mod testing;
+mod units;
 
 pub use npy::head_of as npy_head;
 pub use package::package_view;

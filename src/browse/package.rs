@@ -1,7 +1,7 @@
 //! The views of a package.
 //!
 //! ```text
-//!   <dataset>/channels.csv     as it is stored; from the Parquet, where there is no CSV
+//!   <dataset>/channels.csv     as it is stored, but for its first line; from the Parquet, where there is no CSV
 //!   <dataset>/channels.npy     from the Parquet
 //!   <dataset>/events.csv       the dataset's own out of events/events.jsonl
 //!   <dataset>/metadata.json    the dataset's documents, word for word
@@ -9,6 +9,8 @@
 //!   project.json               the manifest and the project's document
 //!   CACHEDIR.TAG
 //! ```
+//!
+//! Channels are called by their keys and their units, as the dataset's document has them (`inner_diam_um`).
 //!
 //! An asset is called what `rel_hint` says, else what its role is. Files that are only referenced lie outside of the
 //! project, where they differ from machine to machine; `metadata.json` names them. A file bears the newest time
@@ -26,6 +28,7 @@ use super::lines::Lines;
 use super::names::{Names, last_component};
 use super::rendered::Shared;
 use super::shelf::{Shelf, Shelved, below};
+use super::units::Units;
 use super::{NEWER, TAG, TAG_NAME};
 use crate::error::{Error, Result};
 use crate::finding::Findings;
@@ -165,6 +168,8 @@ struct View {
 enum What {
     Bytes(Arc<[u8]>),
     Stored(NodeId),
+    /// Stored, with another beginning in the place of so many bytes.
+    Begun(NodeId, Arc<[u8]>, u64),
     Channels(NodeId, As),
     Events,
 }
@@ -175,6 +180,7 @@ struct Folder {
     stored: Stored,
     files: Arc<Files>,
     id: String,
+    units: Units,
     shelved: Shelved<What>,
 }
 
@@ -184,11 +190,29 @@ impl Folder {
         let own = stored.state(&[&format!("datasets/{folder}")])?;
         let mut shelf = Shelf::new(files.clone(), path, own.0, ino);
         shelf.made_of(own);
+        let mut documents = Vec::new();
+        for name in DOCUMENTS {
+            let path = format!("datasets/{folder}/{name}.json");
+            documents.extend(shelf.part(&path, stored.document(&path))?.flatten().map(|text| (name, text)));
+        }
+        let about =
+            |name: &str| documents.iter().find(|(key, _)| *key == name).map(|(_, text)| text.as_str());
+        let units = Units::of(about("dataset").unwrap_or("{}"));
         let file = |name: &str| stored.file(&format!("datasets/{folder}/{name}"));
         let (csv, parquet) = (file("channels.csv")?, file("channels.parquet")?);
         let parquet = parquet.filter(|_| cfg!(feature = "parquet"));
         match (csv, parquet) {
-            (Some((node, size)), _) => shelf.file("channels.csv", size, What::Stored(node))?,
+            (Some((node, size)), _) => {
+                let begun =
+                    shelf.part("channels.csv", stored.open(node).and_then(|csv| units.on_csv(&csv)))?;
+                match begun.flatten() {
+                    Some((line, end)) => {
+                        let size = size - end + line.len() as u64;
+                        shelf.file("channels.csv", size, What::Begun(node, line.into(), end))?;
+                    }
+                    None => shelf.file("channels.csv", size, What::Stored(node))?,
+                }
+            }
             (None, Some((node, _))) => {
                 shelf.file("channels.csv", Leaf::LATE, What::Channels(node, As::Csv))?
             }
@@ -202,19 +226,12 @@ impl Folder {
             shelf.file("events.csv", Leaf::LATE, What::Events)?;
             shelf.made_of(own);
         }
-        let mut documents = Vec::new();
-        for name in DOCUMENTS {
-            let path = format!("datasets/{folder}/{name}.json");
-            documents.extend(shelf.part(&path, stored.document(&path))?.flatten().map(|text| (name, text)));
-        }
-        let about =
-            |name: &str| documents.iter().find(|(key, _)| *key == name).map(|(_, text)| text.as_str());
         let id =
             about("dataset").and_then(|text| self::text(text, "id")).unwrap_or_else(|| folder.to_string());
         let assets = add_assets(&mut shelf, &stored, folder, about("refs").unwrap_or("[]"))?;
         let metadata = of_dataset(&documents, &assets);
         shelf.file("metadata.json", metadata.len() as u64, What::Bytes(metadata.into()))?;
-        Ok(Folder { stored, files, id, shelved: shelf.finish() })
+        Ok(Folder { stored, files, id, units, shelved: shelf.finish() })
     }
 
     /// The events of this dataset.
@@ -344,8 +361,14 @@ impl Branch for Folder {
         match self.shelved.what(node)? {
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
             What::Stored(node) => self.stored.open(*node),
+            What::Begun(node, line, end) => {
+                Ok(Content::Headed(line.clone(), Arc::new(self.stored.open(*node)?), *end))
+            }
             What::Channels(node, how) => {
-                let table = || channels(self.stored.open(*node)?, &path, self.files.findings());
+                let table = || {
+                    let table = channels(self.stored.open(*node)?, &path, self.files.findings())?;
+                    Ok(self.units.on_table(table))
+                };
                 Ok(Content::Coded(self.files.open(&path, *how, table)?))
             }
             What::Events => Ok(Content::Coded(self.files.open(&path, As::Csv, || self.events())?)),

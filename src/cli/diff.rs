@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::{output, project};
 use crate::error::Result;
 
-/// Tell what changed between two snapshots: samples, events, traces.
+/// Tell what changed between two snapshots: samples, events, traces, and every other table.
 ///
 /// Without B it is the current snapshot; without A as well, A is the valid one before that.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub fn run(args: Args) -> Result<Exit> {
     output::print(|out| {
         writeln!(out, "from snapshot {} to {}:", changes.from, changes.to)?;
         if changes.lines.is_empty() {
-            writeln!(out, "nothing that people have entered or measured has changed")?;
+            writeln!(out, "nothing has changed, but for numbers that every save gives anew")?;
         }
         changes.lines.iter().try_for_each(|line| writeln!(out, "{}", output::plain(line)))
     })?;

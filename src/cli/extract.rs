@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use super::exit::Exit;
 use super::{output, project};
 use crate::error::{Error, Result};
+use crate::format::history::Extract;
 use crate::store::Target;
 
 /// Copy one snapshot out of a project, byte for byte.
+///
+/// Where the number has several files, the first valid one. One that is not valid is copied too, with exit code 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project
@@ -22,7 +25,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Exit> {
     let project = project::open(&args.source)?;
-    let (content, time) = project::versions(project.as_ref())?.extract(args.number)?;
+    let Extract { name, content, time, problem } =
+        project::versions(project.as_ref())?.extract(args.number)?;
     let cannot = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Error::Refused(format!("{} exists already; choose another name", args.output.display()))
@@ -43,5 +47,10 @@ pub fn run(args: Args) -> Result<Exit> {
         progress.at(at, content.size());
     }
     target.finish(0o644, time).map_err(cannot)?;
-    Ok(Exit::Done)
+    let Some(problem) = problem else { return Ok(Exit::Done) };
+    output::complain(&format!(
+        "{name} is not valid ({problem}); {} has its bytes as they are, and `vaso recover` sees what is left in them",
+        args.output.display()
+    ));
+    Ok(Exit::Findings)
 }

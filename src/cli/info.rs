@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::format::Description;
 
 /// Tell what a project is and what it holds.
+///
+/// Exit code 1 where that cannot be told: a database that is damaged, a snapshot that cannot be read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project
@@ -24,8 +26,13 @@ pub fn run(args: Args) -> Result<Exit> {
         true => output::json(&description)?,
         false => output::print(|out| print(out, &description))?,
     }
-    Ok(Exit::Done)
+    let is_amiss = description.findings.iter().any(|finding| AMISS.contains(&finding.code));
+    Ok(if is_amiss { Exit::Findings } else { Exit::Done })
 }
+
+/// Findings after which what is told may not be what the project holds.
+const AMISS: [&str; 4] =
+    ["snapshot-unreadable", "database-damaged", "database-unreadable", "database-partly-unreadable"];
 
 fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<18}{}", output::plain(value));
@@ -48,8 +55,9 @@ fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     for dataset in &d.datasets {
         let name = dataset.name.as_deref().unwrap_or("(no name)");
         let modality = dataset.modality.as_deref().map(|m| format!(", {m}")).unwrap_or_default();
+        let files = if dataset.files == 1 { "file" } else { "files" };
         let text =
-            format!("{name} ({}{modality}; {} files, {} bytes)", dataset.id, dataset.files, dataset.bytes);
+            format!("{name} ({}{modality}; {} {files}, {} bytes)", dataset.id, dataset.files, dataset.bytes);
         line("dataset", &text)?;
     }
     super::verify::print_findings(out, &d.findings)

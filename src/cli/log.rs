@@ -41,7 +41,7 @@ fn line(state: &State) -> String {
     let what = match (&state.problem, &state.changed) {
         (Some(problem), _) => format!("not valid: {problem}"),
         (None, None) => "the first".into(),
-        (None, Some(changed)) if changed.is_empty() => "as many rows as before".into(),
+        (None, Some(changed)) if changed.is_empty() => "nothing has changed".into(),
         (None, Some(changed)) => {
             let of = |(table, rows): (&String, &crate::format::history::Rows)| match rows.after as i128
                 - rows.before as i128

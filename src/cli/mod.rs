@@ -11,6 +11,7 @@ mod extract;
 mod helper;
 mod info;
 mod log;
+mod logging;
 mod ls;
 mod mount;
 mod output;
@@ -94,7 +95,7 @@ pub fn main() -> ExitCode {
     };
     // What these verbs print is the findings; logging them too would say everything twice.
     let reports = matches!(cli.verb, Verb::Info(_) | Verb::Verify(_));
-    start_log(cli.verbose, cli.quiet, reports);
+    logging::start(cli.verbose, cli.quiet, reports);
     match run(cli.verb) {
         Ok(exit) => exit.into(),
         Err(e) => {
@@ -121,26 +122,4 @@ fn run(verb: Verb) -> Result<Exit> {
         Verb::Vsf(args) => vsf::run(args),
         Verb::Demo(args) => demo::run(args),
     }
-}
-
-fn start_log(verbose: u8, quiet: bool, reports: bool) {
-    use std::io::Write;
-    let level = match (quiet, verbose) {
-        (true, _) => "off",
-        // The library that speaks to the kernel is told apart: its own words are for those who debug it.
-        (_, 0) => "warn,fuser=off",
-        (_, 1) => "info,fuser=warn",
-        (_, _) => "debug,fuser=info",
-    };
-    let env = env_logger::Env::new().filter_or("VASO_LOG", level);
-    let mut builder = env_logger::Builder::from_env(env);
-    if reports {
-        builder.filter_module(crate::finding::LOG, ::log::LevelFilter::Off);
-    }
-    builder
-        .format(|f, record| {
-            let level = record.level().as_str().to_ascii_lowercase();
-            writeln!(f, "vaso: {level}: {}", output::plain(&record.args().to_string()))
-        })
-        .init();
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::exit::Exit;
-use super::{output, project};
+use super::{logging, output, project};
 use crate::error::{Error, Result};
 use crate::mount::{self, MountOptions, Mounting, Ready};
 use crate::tree::Kind;
@@ -109,6 +109,7 @@ fn answer(args: &Args, volume: &Volume) -> Result<()> {
         "findings": container.findings().list(),
     });
     if args.child {
+        logging::to_the_system();
         return mount::announce(&report.to_string());
     }
     if args.json {

@@ -81,6 +81,6 @@ pub fn read(spot: &Spot, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> 
 pub fn versions(project: &dyn Container) -> Result<&dyn Versions> {
     project.versions().ok_or_else(|| {
         let path = project.source().path().display();
-        Error::Refused(format!("{path}: a {} keeps no history", project.kind()))
+        Error::Refused(format!("{path}: {} keeps no history", format::in_words(project.kind())))
     })
 }

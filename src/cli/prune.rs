@@ -9,7 +9,7 @@ use crate::error::Result;
 /// Remove old snapshots from a bundle.
 ///
 /// The newest that are valid stay, as many as --keep says. So do the current one, the newest of each of the last 30
-/// days, any that a program has open, and all that are damaged or copies of sync tools.
+/// days, any that a program has open or a HEAD names, and all that are damaged or copies of sync tools.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project
@@ -28,6 +28,13 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Exit> {
     let project = project::open_confirmed(&args.source)?;
     let pruned = project::versions(project.as_ref())?.prune(args.keep, args.dry_run)?;
+    if pruned.unseen_processes > 0 {
+        output::complain(&format!(
+            "{} processes of other users could not be looked at; what they have open is not known, and keeps its \
+             bytes until they close it",
+            pruned.unseen_processes
+        ));
+    }
     if args.json {
         output::json(&pruned)?;
         return Ok(Exit::Done);

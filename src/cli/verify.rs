@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::{output, project};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
-use crate::format::Around;
+use crate::format::{Around, vsf};
 
 /// Read everything in a project, and check it.
 ///
@@ -19,6 +19,9 @@ use crate::format::Around;
 pub struct Args {
     /// The project
     source: PathBuf,
+    /// The public key of whoever has to have signed it, as `vaso vsf keygen` prints it; several: one of them
+    #[arg(long, value_name = "PUB")]
+    key: Vec<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -30,26 +33,42 @@ struct Report {
     kind: &'static str,
     ok: bool,
     findings: Vec<Finding>,
+    /// Whose signatures fit the bytes, where files can be signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signatures: Option<Vec<vsf::Signature>>,
     #[serde(flatten)]
     around: Around,
 }
 
 pub fn run(args: Args) -> Result<Exit> {
+    let keys = args.key.iter().map(|key| vsf::public_from(key)).collect::<Result<Vec<_>>>()?;
     let project = project::open(&args.source)?;
+    let signed = project.as_any().downcast_ref::<vsf::Project>();
+    if signed.is_none() && !keys.is_empty() {
+        return Err(Error::Usage(format!("a {} bears no signature: --key is for VSF files", project.kind())));
+    }
     let mut progress = output::Progress::new("verifying");
-    let outcome = project.verify(&mut |done, all| progress.at(done, all));
+    let outcome = match signed {
+        Some(file) => file.verify_with(&keys, &mut |done, all| progress.at(done, all)),
+        None => project.verify(&mut |done, all| progress.at(done, all)),
+    };
     drop(progress);
     outcome?;
+    let signatures = signed.map(vsf::Project::signatures);
     let findings = project.findings().list();
     let ok = findings.iter().all(|f| f.severity == Severity::Notice);
     let around = project.around().clone();
     let source = project.source().path().display().to_string();
-    let report = Report { source, kind: project.kind(), ok, findings, around };
+    let report = Report { source, kind: project.kind(), ok, findings, signatures, around };
     if args.json {
         output::json(&report)?;
     } else {
         output::print(|out| {
             print_findings(out, &report.findings)?;
+            for signature in report.signatures.iter().flatten() {
+                let what = signature.section.as_deref().unwrap_or("the file");
+                writeln!(out, "signed: {} by {}", output::plain(what), signature.key)?;
+            }
             let bytes = project.tree().bytes();
             match ok {
                 true => writeln!(out, "clean: every checksum and digest is right ({bytes} bytes)"),

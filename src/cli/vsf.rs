@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::exit::Exit;
 use super::{cp, output, project};
@@ -34,6 +35,9 @@ enum Verb {
         file: PathBuf,
         /// The new directory
         dir: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Make a VSF file from a directory
     ///
@@ -43,6 +47,12 @@ enum Verb {
         dir: PathBuf,
         /// The new VSF file
         file: PathBuf,
+        /// Put the BLAKE3 hash of the file into it
+        #[arg(long)]
+        hash: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Sign a VSF file (Ed25519)
     ///
@@ -56,40 +66,64 @@ enum Verb {
         /// Write the signed file here, and leave FILE as it is
         #[arg(short, long, value_name = "OUT")]
         output: Option<PathBuf>,
+        /// Sign every section by itself too; those of a file whose sections were signed are
+        #[arg(long)]
+        sections: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Make a private key; the public key is printed
     Keygen {
         /// The new file of the private key
         #[arg(short, long, value_name = "KEY", default_value = "vaso.key")]
         output: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
 }
 
 pub fn run(args: Args) -> Result<Exit> {
     match args.verb {
-        Verb::Unpack { file, dir } => unpack(&file, &dir),
-        Verb::Pack { dir, file } => pack(&dir, &file),
-        Verb::Sign { file, key, output } => sign(&file, &key, output.as_deref()),
-        Verb::Keygen { output } => {
+        Verb::Unpack { file, dir, json } => unpack(&file, &dir, json),
+        Verb::Pack { dir, file, hash, json } => pack(&dir, &file, hash, json),
+        Verb::Sign { file, key, output, sections, json } => {
+            sign(&file, &key, output.as_deref(), sections, json)
+        }
+        Verb::Keygen { output, json } => {
             let public = vsf::generate(&output)?;
-            output::print(|out| writeln!(out, "{public}"))?;
+            match json {
+                true => output::json(&json!({ "file": output.to_string_lossy(), "public": public }))?,
+                false => output::print(|out| writeln!(out, "{public}"))?,
+            }
             Ok(Exit::Done)
         }
     }
 }
 
-fn unpack(file: &Path, dir: &Path) -> Result<Exit> {
+fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
     let project = project::open(file)?;
     if project.kind() != "vsf" {
         return Err(Error::not_a_project(file, "this is no VSF file"));
     }
     let record = Record::of(project.source())?;
+    for why in &record.cannot {
+        output::complain(&format!("what is unpacked cannot be packed again: {why}"));
+    }
+    for seal in &record.seals {
+        output::complain(&format!("fits this file alone, and will not be in one that is packed: {seal}"));
+    }
     let failed = cp::copy(Spot::top(project.clone()), dir)?;
     let to = dir.join(RECORD);
     let cannot = |e| cp::cannot_write(&to, e);
     let mut target = Target::create(&to).map_err(cannot)?;
     target.write_all(&record.to_bytes()).map_err(cannot)?;
     target.finish(0o644, SystemTime::now()).map_err(cannot)?;
+    if json {
+        let (dir, Record { cannot, seals, .. }) = (dir.to_string_lossy(), &record);
+        output::json(&json!({ "dir": dir, "failed": failed, "cannot": cannot, "seals": seals }))?;
+    }
     // Sections of which only a part could be read: the rest of each is there as bytes.
     let findings = project.findings().list();
     let lost: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
@@ -99,53 +133,71 @@ fn unpack(file: &Path, dir: &Path) -> Result<Exit> {
     Ok(if failed == 0 && lost.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
-fn pack(dir: &Path, file: &Path) -> Result<Exit> {
+fn pack(dir: &Path, file: &Path, hash: bool, json: bool) -> Result<Exit> {
     // Before minutes of work for nothing.
     if file.symlink_metadata().is_ok() {
         return Err(cp::cannot_write(file, io::ErrorKind::AlreadyExists.into()));
     }
     let mut progress = output::Progress::new("comparing");
-    let builder = vsf::assemble(dir, &mut |done, all| progress.at(done, all))?;
+    let mut made = vsf::assemble(dir, &mut |done, all| progress.at(done, all))?;
     drop(progress);
-    write(&builder, file, 0o644, None, |packed| vsf::compare(dir, packed))?;
+    if hash {
+        made.builder.hashed();
+    }
+    let size = write(&made.builder, file, 0o644, None, |packed| vsf::compare_names(dir, packed))?;
+    made.notes.iter().for_each(|note| output::complain(note));
+    if json {
+        let (hashed, notes) = (made.builder.is_hashed(), made.notes);
+        let file = file.to_string_lossy();
+        output::json(&json!({ "file": file, "size": size, "hashed": hashed, "notes": notes }))?;
+    }
     Ok(Exit::Done)
 }
 
-fn sign(file: &Path, key: &Path, output: Option<&Path>) -> Result<Exit> {
+fn sign(file: &Path, key: &Path, output: Option<&Path>, sections: bool, json: bool) -> Result<Exit> {
     let key = vsf::key_from(key)?;
+    let public = key.verifying_key();
     let source = Source::open(Arc::new(Location::find(file)?))?;
-    let builder = vsf::signed(&source, key)?;
-    if let Some(output) = output {
-        write(&builder, output, 0o644, None, |_| Ok(()))?;
-        return Ok(Exit::Done);
+    let (builder, sections) = vsf::signed(&source, key, sections)?;
+    let path = output.unwrap_or(source.path());
+    match output {
+        Some(output) => write(&builder, output, 0o644, None, |_| Ok(()))?,
+        None => {
+            let meta = File::open(path).and_then(|file| file.metadata());
+            let mode = meta.map_err(|e| Error::io("open", path, e))?.permissions().mode() & 0o777;
+            write(&builder, path, mode, Some(&source), |_| Ok(()))?
+        }
+    };
+    if json {
+        let (file, key) = (path.to_string_lossy(), vsf::public_text(&public));
+        output::json(&json!({ "file": file, "key": key, "sections": sections }))?;
     }
-    let path = source.path();
-    let mode = File::open(path).and_then(|file| file.metadata()).map_err(|e| Error::io("open", path, e))?;
-    write(&builder, path, mode.permissions().mode() & 0o777, Some(&source), |_| Ok(()))?;
     Ok(Exit::Done)
 }
 
 /// Writes a file under its name, which nobody has, or the file of `old`, which stays under another. `check` looks at it
-/// before it gets its name.
+/// before it gets its name. How long it is.
 fn write(
     builder: &Builder,
     path: &Path,
     mode: u32,
     old: Option<&Source>,
     check: impl FnOnce(&Path) -> Result<()>,
-) -> Result<()> {
+) -> Result<u64> {
     let cannot = |e: io::Error| from_io(e, |e| cp::cannot_write(path, e));
+    builder.check().map_err(|why| Error::Refused(format!("cannot write {}: {why}", path.display())))?;
     let target = match old {
         None => Target::create(path),
         Some(_) => Target::replacing(path),
     };
     let mut target = target.map_err(cannot)?;
     let mut progress = output::Progress::new("writing");
-    builder.write_telling(&mut target, &mut |done, all| progress.at(done, all)).map_err(cannot)?;
+    let size = builder.write_telling(&mut target, &mut |done, all| progress.at(done, all)).map_err(cannot)?;
     drop(progress);
     check(target.written())?;
     if let Some(old) = old {
         old.check()?;
     }
-    target.finish(mode, SystemTime::now()).map_err(cannot)
+    target.finish(mode, SystemTime::now()).map_err(cannot)?;
+    Ok(size)
 }

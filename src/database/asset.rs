@@ -56,6 +56,17 @@ pub struct Asset {
     pub stored: Option<Content>,
 }
 
+/// One piece as it is stored.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    /// The asset it belongs to.
+    pub asset: i64,
+    /// Which of its pieces, from zero; `None` if that is no whole number.
+    pub seq: Option<i64>,
+    /// The bytes; `None` if they are no blob.
+    pub bytes: Option<&'a [u8]>,
+}
+
 impl Database {
     /// All assets, in the order of their numbers.
     pub fn assets(&self) -> Result<Vec<AssetInfo>> {
@@ -93,6 +104,34 @@ impl Database {
             }
             Ok(assets)
         })
+    }
+
+    /// Calls `each` with every piece of every asset, from front to back, in one pass.
+    pub fn stored_pieces(&self, each: &mut dyn FnMut(Stored<'_>) -> Result<()>) -> Result<()> {
+        if self.layout.with("blob_chunk", &["asset_id", "seq", "data"]).is_none() {
+            return Ok(());
+        }
+        let sql = format!("SELECT asset_id, seq, data {FROM_FRONT}");
+        self.with(|link| {
+            link.set_patience(self.patience_for_all());
+            let mut statement = link.connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            let mut last = None;
+            while let Some(row) = rows.next()? {
+                link.watch.renew();
+                let Some(asset) = value::some_integer(row.get_ref(0)?) else { break };
+                if last.replace(asset).is_some_and(|last| last > asset) {
+                    return Err(self.out_of_order().into());
+                }
+                let bytes = if let ValueRef::Blob(bytes) = row.get_ref(2)? { Some(bytes) } else { None };
+                each(Stored { asset, seq: value::some_integer(row.get_ref(1)?), bytes })?;
+            }
+            Ok(())
+        })
+    }
+
+    fn out_of_order(&self) -> Error {
+        self.damaged("rows-out-of-order", "the pieces of assets are not in order")
     }
 
     fn pieces(self: &Arc<Self>, asset: i64) -> Result<Pieces> {
@@ -134,9 +173,7 @@ impl Database {
                 let len = value::some_integer(row.get_ref(3)?).unwrap_or(0).max(0) as u64;
                 let seq = value::some_integer(row.get_ref(1)?).filter(|_| is_blob);
                 if listed.last().is_some_and(|last| last.asset > asset) {
-                    return Err(self
-                        .damaged("rows-out-of-order", "the pieces of assets are not in order")
-                        .into());
+                    return Err(self.out_of_order().into());
                 }
                 listed.push(Piece { asset, seq: seq.unwrap_or(-1), len });
                 if listed.len() > MOST {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::compare::{named, rows};
-use super::{Counts, Database, EventChange, SampleChange, SampleName, compare};
+use super::{Counts, Database, EventChange, SampleChange, SampleName, SampleTold, compare_work};
 use crate::error::Result;
 
 /// Keys of `meta` that programs change without anybody's doing.
@@ -29,17 +29,17 @@ pub struct Beyond {
 impl Beyond {
     /// What `database` holds beyond `saved`; all of it where nothing was saved.
     pub fn of(database: &Arc<Database>, saved: Option<&Arc<Database>>) -> Result<Beyond> {
-        let samples = named(database)?;
         let Some(saved) = saved else {
+            let samples = named(database)?;
             let added = samples.iter().map(|(name, sample)| new(database, name, sample.id));
             return Ok(Beyond { added: added.collect::<Result<_>>()?, ..Beyond::default() });
         };
-        let difference = compare(saved, database)?;
-        let added = difference.added.iter().map(|name| new(database, name, samples[name].id));
+        let difference = compare_work(saved, database)?;
+        let added = difference.added.iter().map(of);
         Ok(Beyond {
-            added: added.collect::<Result<_>>()?,
+            added: added.collect(),
             edited: difference.edited,
-            removed: difference.removed,
+            removed: difference.removed.into_iter().map(|told| told.sample).collect(),
             meta: difference.meta.into_iter().filter(|key| !NO_WORK.contains(&key.as_str())).collect(),
         })
     }
@@ -113,9 +113,14 @@ fn edits(change: &SampleChange) -> String {
 
 /// A sample with all that is in it.
 fn new(database: &Arc<Database>, name: &SampleName, id: i64) -> Result<SampleChange> {
-    let trace_rows = Counts { before: 0, after: rows(&database.trace(id)?)? };
-    let events = EventChange { added: rows(&database.events(id)?)?, ..EventChange::default() };
-    Ok(SampleChange { sample: name.clone(), trace_rows, events, ..SampleChange::default() })
+    let (trace_rows, events) = (rows(&database.trace(id)?)?, rows(&database.events(id)?)?);
+    Ok(of(&SampleTold { sample: name.clone(), trace_rows, events }))
+}
+
+fn of(told: &SampleTold) -> SampleChange {
+    let trace_rows = Counts { before: 0, after: told.trace_rows };
+    let events = EventChange { added: told.events, ..EventChange::default() };
+    SampleChange { sample: told.sample.clone(), trace_rows, events, ..SampleChange::default() }
 }
 
 #[cfg(test)]

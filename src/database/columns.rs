@@ -55,6 +55,11 @@ pub const EVENT: [Known; 20] = [
     ("deleted_by", "deleted_by", Text),
 ];
 
+/// What a column of a trace is called for people.
+pub fn title(column: &str) -> &str {
+    TRACE.iter().find(|(name, ..)| name.eq_ignore_ascii_case(column)).map_or(column, |(_, title, _)| title)
+}
+
 /// The columns of `shape` that are shown, as they are called in the file and for people; `without` are left out.
 pub fn shown(shape: &Shape, known: &[Known], without: &[&str]) -> (Vec<String>, Vec<Column>) {
     let mut stored = Vec::new();

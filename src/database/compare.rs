@@ -38,11 +38,25 @@ pub struct Difference {
     /// Keys of `meta` that were added, removed or changed.
     pub meta: Vec<String>,
     /// Samples that only the second one has.
-    pub added: Vec<SampleName>,
+    pub added: Vec<SampleTold>,
     /// Samples that only the first one has.
-    pub removed: Vec<SampleName>,
+    pub removed: Vec<SampleTold>,
     /// Samples that both have, and that differ.
     pub edited: Vec<SampleChange>,
+    /// Tables whose rows differ, where nothing above says so already.
+    pub tables: BTreeMap<String, Counts>,
+}
+
+/// A sample that only one database has, and what is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SampleTold {
+    /// The sample.
+    #[serde(flatten)]
+    pub sample: SampleName,
+    /// Rows of its trace.
+    pub trace_rows: u64,
+    /// Events that are not deleted.
+    pub events: u64,
 }
 
 /// What a sample is known by from save to save.
@@ -83,24 +97,33 @@ pub struct EventChange {
     pub edited: u64,
 }
 
-/// The tables whose row counts differ, and those whose rows are few and differ though they are as many.
+/// The tables whose rows differ, whatever numbers a save has given to datasets, events and assets.
 pub fn changed_tables(before: &Arc<Database>, after: &Arc<Database>) -> Result<BTreeMap<String, Counts>> {
     let (first, second) = (before.row_counts()?, after.row_counts()?);
     let count = |counts: &BTreeMap<String, u64>, table: &str| counts.get(table).copied().unwrap_or(0);
     let mut changed = BTreeMap::new();
     for table in first.keys().chain(second.keys()) {
         let counts = Counts { before: count(&first, table), after: count(&second, table) };
-        let differs = counts.before != counts.after
-            || match table.as_str() {
-                "meta" => before.meta()? != after.meta()?,
-                "dataset" => samples_differ(before, after)?,
-                _ => false,
-            };
-        if differs {
+        if !changed.contains_key(table)
+            && (counts.before != counts.after || rows_differ(before, after, table)?)
+        {
             changed.insert(table.clone(), counts);
         }
     }
     Ok(changed)
+}
+
+/// Whether tables with as many rows differ in what both have.
+fn rows_differ(before: &Arc<Database>, after: &Arc<Database>, table: &str) -> Result<bool> {
+    match table {
+        "meta" => Ok(before.meta()? != after.meta()?),
+        "dataset" => samples_differ(before, after),
+        _ => {
+            let (first, second) = (before.telling_columns(table)?, after.telling_columns(table)?);
+            let common: Vec<String> = first.into_iter().filter(|column| second.contains(column)).collect();
+            Ok(before.sum_of(table, &common)? != after.sum_of(table, &common)?)
+        }
+    }
 }
 
 fn samples_differ(before: &Database, after: &Database) -> Result<bool> {
@@ -109,14 +132,63 @@ fn samples_differ(before: &Database, after: &Database) -> Result<bool> {
     Ok(!same_names || first.iter().any(|(name, sample)| !fields(sample, &second[name]).is_empty()))
 }
 
-/// All that changed.
+/// All that changed, down to the bytes of embedded files, rows of datasets that do not exist, and tables that nothing
+/// is known of.
 pub fn compare(before: &Arc<Database>, after: &Arc<Database>) -> Result<Difference> {
-    let (first, second) = (named(before)?, named(after)?);
-    let mut difference =
-        Difference { meta: changed_keys(&before.meta()?, &after.meta()?), ..Default::default() };
-    difference.removed = first.keys().filter(|name| !second.contains_key(name)).cloned().collect();
-    difference.added = second.keys().filter(|name| !first.contains_key(name)).cloned().collect();
-    for (name, one) in &first {
+    let mut difference = compare_samples(before, after, &all_of(before)?, &all_of(after)?)?;
+    difference.tables = changed_tables(before, after)?;
+    let told: Vec<&str> = TOLD.iter().filter(|(_, is)| is(&difference)).map(|(table, _)| *table).collect();
+    difference.tables.retain(|table, _| !told.contains(&table.as_str()));
+    Ok(difference)
+}
+
+/// That a difference says already that a table has changed.
+type IsTold = fn(&Difference) -> bool;
+
+/// Of the tables that samples are made of, when a difference of samples tells of them.
+const TOLD: [(&str, IsTold); 6] = [
+    ("meta", |d| !d.meta.is_empty()),
+    ("dataset", |d| {
+        !d.added.is_empty()
+            || !d.removed.is_empty()
+            || d.edited.iter().any(|change| !change.fields.is_empty())
+    }),
+    ("trace", |d| {
+        let alone = d.added.iter().chain(&d.removed).any(|sample| sample.trace_rows > 0);
+        alone || d.edited.iter().any(|change| change.trace_differs)
+    }),
+    ("event", |d| {
+        let alone = d.added.iter().chain(&d.removed).any(|sample| sample.events > 0);
+        alone || d.edited.iter().any(|change| change.events != EventChange::default())
+    }),
+    ("result", |d| has_field(d, "result ")),
+    ("ref", |d| has_field(d, "asset ")),
+];
+
+fn has_field(difference: &Difference, begin: &str) -> bool {
+    difference.edited.iter().flat_map(|change| &change.fields).any(|field| field.starts_with(begin))
+}
+
+/// What changed of what people have entered or measured. Bytes of embedded files are taken for what their digests say.
+pub fn compare_work(before: &Arc<Database>, after: &Arc<Database>) -> Result<Difference> {
+    compare_samples(before, after, &named(before)?, &named(after)?)
+}
+
+fn compare_samples(
+    before: &Arc<Database>,
+    after: &Arc<Database>,
+    first: &BTreeMap<SampleName, Sample>,
+    second: &BTreeMap<SampleName, Sample>,
+) -> Result<Difference> {
+    let meta = changed_keys(&before.meta()?, &after.meta()?);
+    let mut difference = Difference { meta, ..Default::default() };
+    for (name, sample) in first.iter().filter(|(name, _)| !second.contains_key(name)) {
+        difference.removed.push(told_of(before, name, sample.id)?);
+    }
+    for (name, sample) in second.iter().filter(|(name, _)| !first.contains_key(name)) {
+        difference.added.push(told_of(after, name, sample.id)?);
+    }
+    for (name, one) in first {
         let Some(other) = second.get(name) else { continue };
         let change = sample_change(before, after, name, one, other)?;
         let same = SampleChange { sample: name.clone(), trace_rows: change.trace_rows, ..Default::default() };
@@ -125,6 +197,21 @@ pub fn compare(before: &Arc<Database>, after: &Arc<Database>) -> Result<Differen
         }
     }
     Ok(difference)
+}
+
+fn told_of(database: &Arc<Database>, name: &SampleName, id: i64) -> Result<SampleTold> {
+    let (trace_rows, events) = (rows(&database.trace(id)?)?, rows(&database.events(id)?)?);
+    Ok(SampleTold { sample: name.clone(), trace_rows, events })
+}
+
+/// Samples by the names that last, and after them what belongs to datasets that do not exist.
+fn all_of(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
+    let mut all = named(database)?;
+    for id in database.orphans()?.into_keys() {
+        let (experiment, name) = ("(no dataset)".to_string(), format!("dataset {id}"));
+        all.insert(SampleName { experiment, name, twin: 1 }, Sample { id, ..Sample::default() });
+    }
+    Ok(all)
 }
 
 /// Samples by the names that last.
@@ -167,7 +254,7 @@ fn sample_change(
         || match &traces {
             (Some(first), Some(second)) => {
                 let common = common(&**first, &**second);
-                digest(&**first, &common)? != digest(&**second, &common)?
+                digest_of_rows(&**first, &common)? != digest_of_rows(&**second, &common)?
             }
             _ => false,
         };
@@ -210,10 +297,14 @@ fn fields(one: &Sample, other: &Sample) -> Vec<String> {
 /// What belongs to a sample, by a name that lasts, each with a digest.
 fn parts(database: &Arc<Database>, id: i64) -> Result<BTreeMap<String, String>> {
     let mut parts = BTreeMap::new();
+    let mut roles: BTreeMap<String, u32> = BTreeMap::new();
     for reference in database.references(id)? {
+        let twin = roles.entry(reference.role.clone()).or_default();
+        *twin += 1;
+        let suffix = if *twin > 1 { format!(" ({twin})") } else { String::new() };
         let info = database.asset_info(reference.asset)?;
-        let digest = info.and_then(|info| info.sha256.or(info.external)).unwrap_or_default();
-        parts.insert(format!("asset {}", reference.role), digest);
+        let told = info.map(|info| (info.sha256.or(info.external), info.original_name, info.size_bytes));
+        parts.insert(format!("asset {}{suffix}", reference.role), format!("{told:?} {:?}", reference.note));
     }
     let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     for result in database.results(id)? {
@@ -221,7 +312,8 @@ fn parts(database: &Arc<Database>, id: i64) -> Result<BTreeMap<String, String>> 
         *twin += 1;
         let payload = database.payload(result.id)?.unwrap_or_default();
         let suffix = if *twin > 1 { format!(" ({twin})") } else { String::new() };
-        parts.insert(format!("result {}{suffix}", result.kind), blake3::hash(&payload).to_string());
+        let told = format!("{:?} {}", result.version, blake3::hash(&payload));
+        parts.insert(format!("result {}{suffix}", result.kind), told);
     }
     if let Some(picture) = database.thumbnail(id)? {
         parts.insert("thumbnail".into(), blake3::hash(&picture).to_string());
@@ -256,7 +348,7 @@ fn all_rows(table: &dyn Table, mut each: impl FnMut(&[Cell<'_>])) -> Result<()> 
 }
 
 /// Writes a cell so that different ones are written differently.
-fn write(out: &mut Vec<u8>, cell: Cell<'_>) {
+pub(super) fn write(out: &mut Vec<u8>, cell: Cell<'_>) {
     let (tag, number, bytes): (u8, [u8; 8], &[u8]) = match cell {
         Cell::Null => (0, [0; 8], &[]),
         Cell::Integer(i) => (1, i.to_le_bytes(), &[]),
@@ -269,7 +361,7 @@ fn write(out: &mut Vec<u8>, cell: Cell<'_>) {
     out.extend_from_slice(bytes);
 }
 
-fn digest(table: &dyn Table, columns: &[String]) -> Result<blake3::Hash> {
+pub(super) fn digest_of_rows(table: &dyn Table, columns: &[String]) -> Result<blake3::Hash> {
     let places = places(table, columns);
     let (mut hasher, mut row) = (blake3::Hasher::new(), Vec::new());
     all_rows(table, |cells| {
@@ -388,10 +480,12 @@ mod tests {
             name: name.into(),
             twin,
         };
+        let told = |sample| SampleTold { sample, trace_rows: 0, events: 0 };
         let expected = Difference {
             meta: vec!["modified_utc".into(), "new".into()],
-            added: vec![name("KO", "come", 1), name("WT", "V", 3)],
-            removed: vec![name("Default", "gone", 1)],
+            added: vec![told(name("KO", "come", 1)), told(name("WT", "V", 3))],
+            removed: vec![told(name("Default", "gone", 1))],
+            tables: [("asset".to_string(), Counts { before: 1, after: 1 })].into(),
             edited: vec![
                 SampleChange {
                     sample: name("WT", "V", 1),
@@ -411,8 +505,57 @@ mod tests {
         assert_eq!(compare(&a, &b).unwrap(), expected);
         let tables = changed_tables(&a, &b).unwrap();
         let told: Vec<_> = tables.iter().map(|(t, c)| (t.as_str(), c.before, c.after)).collect();
-        assert_eq!(told, [("dataset", 4, 5), ("event", 6, 8), ("meta", 2, 3), ("trace", 4, 5)]);
+        let expected = [
+            ("asset", 1, 1),
+            ("dataset", 4, 5),
+            ("event", 6, 8),
+            ("meta", 2, 3),
+            ("ref", 1, 1),
+            ("result", 1, 1),
+            ("trace", 4, 5),
+        ];
+        assert_eq!(told, expected);
     }
+
+    /// What each change is told as: by tables, and in words for samples.
+    #[test]
+    fn no_change_goes_unseen() {
+        let base = format!(
+            "{BASE} create table notes(id integer primary key, text); insert into notes values(1, 'a');
+             insert into blob_chunk values(1, 0, x'00'); insert into event values(70, 9, 1, 'stray', null);"
+        );
+        let before = project(&base);
+        for (change, table) in [
+            ("update trace set temp = 38 where dataset_id = 101 and t_seconds = 1", "trace"),
+            ("update result set payload_json = '{ }'", "result"),
+            ("update event set deleted_utc = 'now' where label = 'a'", "event"),
+            ("update event set label = 'other' where label = 'stray'", "event"),
+            ("update ref set note = 'x'", "ref"),
+            ("update asset set original_name = 'x'", "asset"),
+            ("update blob_chunk set data = x'01'", "blob_chunk"),
+            ("update notes set text = 'b'", "notes"),
+            ("insert into thumbnail values(101, x'89')", "thumbnail"),
+            ("delete from event where label = 'stray'", "event"),
+        ] {
+            let after = project(&format!("{base}{SAVED}{STRAY} {change}"));
+            let tables = changed_tables(&before, &after).unwrap();
+            assert_eq!(tables.keys().collect::<Vec<_>>(), [table], "{change}");
+            assert_ne!(compare(&before, &after).unwrap(), Difference::default(), "{change}");
+        }
+        let same = project(&format!("{base}{SAVED}{STRAY}"));
+        assert!(changed_tables(&before, &same).unwrap().is_empty());
+        assert_eq!(compare(&before, &same).unwrap(), Difference::default());
+        let grown = project(&format!(
+            "{base}{SAVED}{STRAY} insert into dataset values(300, 'n', null);
+            insert into trace values(300, 0, 0, 1, 1), (300, 1, 1, 1, 1);
+            insert into event(dataset_id, t_seconds, label) values (300, 1, 'x');"
+        ));
+        let added = compare(&before, &grown).unwrap().added;
+        assert_eq!((added[0].trace_rows, added[0].events), (2, 1));
+    }
+
+    /// What belongs to no dataset keeps its number.
+    const STRAY: &str = "update event set dataset_id = 9 where label = 'stray';";
 
     #[test]
     fn a_newer_layout_is_no_difference() {

@@ -146,7 +146,8 @@ fn opens(connection: &Connection, table: &str, column: &str) -> rusqlite::Result
     }
 }
 
-fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Shape>> {
+/// The shape of any table; `None` if there is no ordinary one of that name.
+pub fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Shape>> {
     if !opens(connection, table, "1")? {
         return Ok(None);
     }

@@ -32,7 +32,15 @@ const CACHE: i32 = 1024;
 
 const FUNCTIONS: [&str; 7] = ["count", "length", "max", "min", "octet_length", "substr", "typeof"];
 
-const PRAGMAS: [&str; 5] = ["index_list", "page_count", "quick_check", "table_xinfo", "user_version"];
+const PRAGMAS: [&str; 7] = [
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "page_count",
+    "quick_check",
+    "table_xinfo",
+    "user_version",
+];
 
 /// Looks at the clock while a statement runs.
 #[derive(Debug)]

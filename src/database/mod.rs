@@ -12,6 +12,7 @@
 //!   pages     pages, records and trees as bytes, for rows and for salvage
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
 //!   count     how many rows, and whose              compare   what changed between two databases
+//!   digest    what the rows of a table amount to    check     whether SQLite finds it sound
 //!   beyond    what one holds that another has not
 //!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
@@ -21,9 +22,11 @@
 
 mod asset;
 mod beyond;
+mod check;
 mod columns;
 mod compare;
 mod count;
+mod digest;
 mod file;
 mod glance;
 mod journal;
@@ -45,18 +48,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::types::ValueRef;
 
 use crate::error::{Error, Result};
 use crate::tree::Content;
 
-pub use asset::{Asset, AssetInfo};
+pub use asset::{Asset, AssetInfo, Stored};
 pub use beyond::Beyond;
-pub use compare::{Counts, Difference, EventChange, SampleChange, SampleName, changed_tables, compare};
+pub use compare::{
+    Counts, Difference, EventChange, SampleChange, SampleName, SampleTold, changed_tables, compare,
+    compare_work,
+};
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
 pub use logs::{Joint, joint, with_logs};
-pub use part::{Outcome, Reference};
+pub use part::{Counted, Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample, lenient_json};
 
 pub use wal::with_wal;
@@ -80,6 +85,9 @@ pub struct Database {
     stopped: Arc<AtomicBool>,
     idle: Mutex<Vec<Link>>,
     pieces: OnceLock<asset::Listed>,
+    outcomes: part::ByDataset<Outcome>,
+    references: part::ByDataset<Reference>,
+    sums: Mutex<BTreeMap<(String, Vec<String>), digest::Sum>>,
 }
 
 /// What ends a statement early: SQLite, or whoever takes the rows.
@@ -115,7 +123,18 @@ impl Database {
         layout.require(name)?;
         let idle = Mutex::new(vec![link]);
         let pieces = OnceLock::new();
-        Ok(Arc::new(Database { content, name: name.into(), layout, user_version, stopped, idle, pieces }))
+        Ok(Arc::new(Database {
+            content,
+            name: name.into(),
+            layout,
+            user_version,
+            stopped,
+            idle,
+            pieces,
+            outcomes: Default::default(),
+            references: Default::default(),
+            sums: Mutex::default(),
+        }))
     }
 
     /// What errors call it.
@@ -155,32 +174,6 @@ impl Database {
                 meta.insert(key, value);
             }
             Ok(meta)
-        })
-    }
-
-    /// Lets SQLite look at every page. The time it may take grows with the size.
-    pub fn quick_check(&self) -> Result<()> {
-        self.with(|link| {
-            link.set_patience(self.patience_for_all());
-            let found = link.connection.query_row("PRAGMA quick_check(1)", [], |row| {
-                Ok(match row.get_ref(0)? {
-                    ValueRef::Text(b"ok") => None,
-                    other => Some(value::text(other)),
-                })
-            });
-            let found = found?;
-            if let Some(fault) = link.take_fault() {
-                return Err(fault.into());
-            }
-            match found {
-                None => Ok(()),
-                Some(what) => {
-                    // The first line of several only names the database.
-                    let what =
-                        what.lines().rfind(|line| !line.is_empty()).unwrap_or("SQLite finds it damaged");
-                    Err(self.damaged("quick-check-failed", what).into())
-                }
-            }
         })
     }
 

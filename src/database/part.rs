@@ -1,8 +1,13 @@
 //! What belongs to a dataset beside its rows: results, a thumbnail, references to assets.
 
-use rusqlite::{OptionalExtension, types::ValueRef};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use rusqlite::{OptionalExtension, Row, types::ValueRef};
 use serde::Serialize;
 
+use super::layout::quoted;
+use super::rows::plan;
 use super::{Database, value};
 use crate::error::Result;
 
@@ -32,35 +37,76 @@ pub struct Reference {
     pub note: Option<String>,
 }
 
+/// The embedded files of a dataset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many.
+    pub files: u64,
+    /// What they take, as the database says.
+    pub bytes: u64,
+}
+
+/// What belongs to each dataset, for tables in which it cannot be searched for.
+#[derive(Debug)]
+pub(super) struct ByDataset<T> {
+    /// Whether an index helps, so that nothing is kept here.
+    is_searched: OnceLock<bool>,
+    all: OnceLock<BTreeMap<i64, Vec<T>>>,
+}
+
+impl<T> Default for ByDataset<T> {
+    fn default() -> ByDataset<T> {
+        ByDataset { is_searched: OnceLock::new(), all: OnceLock::new() }
+    }
+}
+
+impl<T: Clone> ByDataset<T> {
+    /// What belongs to one dataset; `list` reads the whole table, once.
+    fn of(&self, dataset: i64, list: impl FnOnce() -> Result<Vec<(i64, T)>>) -> Result<Vec<T>> {
+        if self.all.get().is_none() {
+            let mut all: BTreeMap<i64, Vec<T>> = BTreeMap::new();
+            for (dataset, one) in list()? {
+                all.entry(dataset).or_default().push(one);
+            }
+            // Another thread may have been faster, with the same.
+            let _ = self.all.set(all);
+        }
+        Ok(self.all.get().and_then(|all| all.get(&dataset)).cloned().unwrap_or_default())
+    }
+}
+
+/// The reference in a row of dataset, asset, role and note, and the bytes that it takes.
+fn reference(row: &Row<'_>) -> rusqlite::Result<Option<(Reference, usize)>> {
+    let Some(asset) = value::some_integer(row.get_ref(1)?) else { return Ok(None) };
+    let (role, note) = (value::text(row.get_ref(2)?), value::some_text(row.get_ref(3)?));
+    let bytes = role.len() + note.as_ref().map_or(0, String::len);
+    Ok(Some((Reference { asset, role, note }, bytes)))
+}
+
 impl Database {
     /// The results of a dataset, in the order of their numbers.
     pub fn results(&self, dataset: i64) -> Result<Vec<Outcome>> {
         let Some(shape) = self.layout.with("result", &["id", "dataset_id", "kind", "payload_json"]) else {
             return Ok(Vec::new());
         };
-        let sql = format!(
-            "SELECT id, kind, {}, {}, octet_length(payload_json) FROM result WHERE dataset_id = ?1 ORDER BY id",
+        let columns = format!(
+            "dataset_id, id, kind, {}, {}, octet_length(payload_json)",
             shape.or_null("version"),
             shape.or_null("created_utc")
         );
-        self.with(|link| {
-            let mut statement = link.connection.prepare(&sql)?;
-            let mut rows = statement.query([dataset])?;
-            let (mut results, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = rows.next()? {
-                let Some(id) = value::some_integer(row.get_ref(0)?) else { continue };
-                let result = Outcome {
-                    id,
-                    kind: value::text(row.get_ref(1)?),
-                    version: value::some_text(row.get_ref(2)?),
-                    created_utc: value::some_text(row.get_ref(3)?),
-                    payload_bytes: value::some_integer(row.get_ref(4)?).unwrap_or(0).max(0) as u64,
-                };
-                self.budget(&mut bytes, result.kind.len() + result.version.as_ref().map_or(0, String::len))?;
-                results.push(result);
-            }
-            Ok(results)
-        })
+        let row = |row: &Row<'_>| -> rusqlite::Result<Option<(Outcome, usize)>> {
+            let Some(id) = value::some_integer(row.get_ref(1)?) else { return Ok(None) };
+            let result = Outcome {
+                id,
+                kind: value::text(row.get_ref(2)?),
+                version: value::some_text(row.get_ref(3)?),
+                created_utc: value::some_text(row.get_ref(4)?),
+                payload_bytes: value::some_integer(row.get_ref(5)?).unwrap_or(0).max(0) as u64,
+            };
+            let bytes = result.kind.len() + result.version.as_ref().map_or(0, String::len);
+            Ok(Some((result, bytes)))
+        };
+        self.listed(&self.outcomes, dataset, &columns, "result", "id", row)
     }
 
     /// What a result found, as it is stored; usually JSON, which may hold a bare `NaN`.
@@ -81,25 +127,118 @@ impl Database {
 
     /// The assets that a dataset uses, in the order of their roles.
     pub fn references(&self, dataset: i64) -> Result<Vec<Reference>> {
-        let sql = if let Some(shape) = self.layout.with("ref", &["asset_id", "dataset_id", "role"]) {
+        let Some((columns, table, order)) = self.of_references() else { return Ok(Vec::new()) };
+        self.listed(&self.references, dataset, &columns, table, order, reference)
+    }
+
+    /// The columns that tell references, their table, and their order.
+    fn of_references(&self) -> Option<(String, &'static str, &'static str)> {
+        if let Some(shape) = self.layout.with("ref", &["asset_id", "dataset_id", "role"]) {
             let note = shape.or_null("note");
-            format!("SELECT asset_id, role, {note} FROM ref WHERE dataset_id = ?1 ORDER BY role, asset_id")
-        } else if self.layout.with("asset", &["id", "dataset_id", "role"]).is_some() {
-            "SELECT id, role, NULL FROM asset WHERE dataset_id = ?1 ORDER BY role, id".into()
-        } else {
-            return Ok(Vec::new());
-        };
-        self.with(|link| {
-            let mut statement = link.connection.prepare(&sql)?;
-            let mut rows = statement.query([dataset])?;
-            let (mut references, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = rows.next()? {
-                let Some(asset) = value::some_integer(row.get_ref(0)?) else { continue };
-                let (role, note) = (value::text(row.get_ref(1)?), value::some_text(row.get_ref(2)?));
-                self.budget(&mut bytes, role.len() + note.as_ref().map_or(0, String::len))?;
-                references.push(Reference { asset, role, note });
+            return Some((format!("dataset_id, asset_id, role, {note}"), "ref", "role, asset_id"));
+        }
+        self.layout.with("asset", &["id", "dataset_id", "role"])?;
+        Some(("dataset_id, id, role, NULL".into(), "asset", "role, id"))
+    }
+
+    /// How many embedded files each dataset has, and how large they are: one pass over each table.
+    pub fn file_counts(&self) -> Result<BTreeMap<i64, Counted>> {
+        let Some((columns, table, _)) = self.of_references() else { return Ok(BTreeMap::new()) };
+        let sizes: BTreeMap<i64, u64> =
+            self.assets()?.into_iter().map(|info| (info.id, info.size_bytes.unwrap_or(0))).collect();
+        let mut counts: BTreeMap<i64, Counted> = BTreeMap::new();
+        self.each_of(&format!("SELECT {columns} FROM {}", quoted(table)), None, |row| {
+            if let (Some(dataset), Some((reference, _))) =
+                (value::some_integer(row.get_ref(0)?), reference(row)?)
+            {
+                let counted = counts.entry(dataset).or_default();
+                counted.files += 1;
+                let size = sizes.get(&reference.asset).copied().unwrap_or(0);
+                counted.bytes = counted.bytes.saturating_add(size);
             }
-            Ok(references)
+            Ok(0)
+        })?;
+        Ok(counts)
+    }
+
+    /// References to assets that are not there, each with its dataset.
+    pub fn dangling_references(&self) -> Result<Vec<(i64, Reference)>> {
+        let Some((columns, table, order)) = self.of_references() else { return Ok(Vec::new()) };
+        let assets: BTreeSet<i64> = self.assets()?.into_iter().map(|info| info.id).collect();
+        let mut dangling = Vec::new();
+        self.each_of(&format!("SELECT {columns} FROM {} ORDER BY {order}", quoted(table)), None, |row| {
+            let dataset = value::some_integer(row.get_ref(0)?);
+            let (Some(dataset), Some((reference, bytes))) = (dataset, reference(row)?) else { return Ok(0) };
+            if assets.contains(&reference.asset) {
+                return Ok(0);
+            }
+            dangling.push((dataset, reference));
+            Ok(bytes)
+        })?;
+        Ok(dangling)
+    }
+
+    /// The rows of a table that belong to a dataset: searched for where an index helps, else from a list of all, which
+    /// is made once, so that asking for each dataset in turn takes no longer than the rows are many.
+    fn listed<T: Clone>(
+        &self,
+        known: &ByDataset<T>,
+        dataset: i64,
+        columns: &str,
+        table: &str,
+        order: &str,
+        make: impl Fn(&Row<'_>) -> rusqlite::Result<Option<(T, usize)>>,
+    ) -> Result<Vec<T>> {
+        let select = format!("SELECT {columns} FROM {}", quoted(table));
+        let search = format!("{select} WHERE dataset_id = ?1 ORDER BY {order}");
+        let is_searched = match known.is_searched.get() {
+            Some(known) => *known,
+            None => {
+                let steps = self.with(|link| Ok(plan(&link.connection, &search)?))?;
+                *known.is_searched.get_or_init(|| steps.iter().any(|step| step.starts_with("SEARCH")))
+            }
+        };
+        if is_searched {
+            let mut found = Vec::new();
+            self.each_of(&search, Some(dataset), |row| {
+                let made = make(row)?;
+                let bytes = made.as_ref().map_or(0, |(_, bytes)| *bytes);
+                found.extend(made.map(|(one, _)| one));
+                Ok(bytes)
+            })?;
+            return Ok(found);
+        }
+        known.of(dataset, || {
+            let mut all = Vec::new();
+            self.each_of(&format!("{select} ORDER BY {order}"), None, |row| {
+                let dataset = value::some_integer(row.get_ref(0)?);
+                let (Some(dataset), Some((one, bytes))) = (dataset, make(row)?) else { return Ok(0) };
+                all.push((dataset, one));
+                Ok(bytes)
+            })?;
+            Ok(all)
+        })
+    }
+
+    /// Calls `each` with every row; it says how many bytes of it are kept.
+    fn each_of(
+        &self,
+        sql: &str,
+        dataset: Option<i64>,
+        mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<usize>,
+    ) -> Result<()> {
+        self.with(|link| {
+            if dataset.is_none() {
+                link.set_patience(self.patience_for_all());
+            }
+            let mut statement = link.connection.prepare(sql)?;
+            let mut rows = statement.query(rusqlite::params_from_iter(dataset))?;
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                let more = each(row)?;
+                self.budget(&mut bytes, more)?;
+            }
+            Ok(())
         })
     }
 

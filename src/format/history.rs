@@ -52,6 +52,19 @@ pub struct Changes {
     pub lines: Vec<String>,
 }
 
+/// A state that is taken out.
+#[derive(Debug)]
+pub struct Extract {
+    /// Its name in the project.
+    pub name: String,
+    /// Its stored bytes.
+    pub content: Content,
+    /// When it was written.
+    pub time: std::time::SystemTime,
+    /// What is wrong with it, if it is not valid.
+    pub problem: Option<String>,
+}
+
 /// What pruning has done, or would do.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Pruned {
@@ -63,6 +76,8 @@ pub struct Pruned {
     pub spared: Vec<Spared>,
     /// How many stay in all.
     pub kept: usize,
+    /// Processes of other users whose open files could not be looked at.
+    pub unseen_processes: usize,
 }
 
 /// A state that is older than those that were to be kept, and stays.
@@ -83,8 +98,8 @@ pub trait Versions {
     /// one before that.
     fn diff(&self, from: Option<u64>, to: Option<u64>) -> Result<Changes>;
 
-    /// The stored bytes of a state, and when it was written.
-    fn extract(&self, number: u64) -> Result<(Content, std::time::SystemTime)>;
+    /// The stored bytes of a state.
+    fn extract(&self, number: u64) -> Result<Extract>;
 
     /// Removes old states, and keeps the newest `keep` that are valid, the current one, and whatever may hold what no
     /// other has. With `dry_run` nothing is removed.

@@ -233,13 +233,48 @@ fn open_zip(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Contain
 
 /// Opens a project, whatever it is; its content decides, never its suffix.
 pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
+    let pin = options.pin;
+    let project = open_any(source, options)?;
+    match pin {
+        Some(pin) if project.versions().is_none() => Err(Error::Refused(format!(
+            "{}: {} keeps no history that {} could choose from; leave that out",
+            project.source().path().display(),
+            in_words(project.kind()),
+            pin.for_people()
+        ))),
+        _ => Ok(project),
+    }
+}
+
+fn open_any(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
     if source.is_folder() {
         return bundle::open_folder(source, options);
     }
     let head = source.read_range(0..source.size().min(16))?;
     let of = |f: &&Format| f.magic.is_none_or(|magic| head.starts_with(magic));
-    match FORMATS.iter().find(of) {
-        Some(format) => (format.open)(source, options),
-        None => Err(Error::not_a_project(source.path(), "no format in the table takes it")),
+    let Some(format) = FORMATS.iter().find(of) else {
+        return Err(Error::not_a_project(source.path(), "no format in the table takes it"));
+    };
+    match (format.open)(source.clone(), options.clone()) {
+        // Its first bytes say nothing. It may be a database whose first page is gone.
+        Err(Error::NotAProject { why, .. }) if format.magic.is_none() && !head.starts_with(b"PK") => {
+            bundle::open_headless(source, options, why)
+        }
+        other => other,
+    }
+}
+
+/// A kind of project, as a sentence names it.
+pub fn in_words(kind: &str) -> &str {
+    match kind {
+        "bundle" => "a bundle",
+        "container" => "a container",
+        "package" => "a package",
+        "legacy" => "a project that is one database",
+        "share-zip" => "a shared project",
+        "vasods" => "a dataset for import",
+        "old-zip-a" | "old-zip-b" => "an old project in a ZIP file",
+        "vsf" => "a VSF file",
+        other => other,
     }
 }

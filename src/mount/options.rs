@@ -154,13 +154,14 @@ impl MountOptions {
                 let number = digits.parse().map_err(|_| {
                     Error::Usage(format!("option {option}: a snapshot has a number, as snapshot=42"))
                 })?;
-                self.open.pin = Some(Pin::Number(number));
+                self.pin(Pin::Number(number))?;
             }
             ("at", Some(v)) => {
                 let time = Time::parse(v).ok_or_else(|| {
-                    Error::Usage(format!("option {option}: a time is written as at=2026-03-01T12:00Z"))
+                    let how = "a time is a date that there is, written as at=2026-03-01T12:00Z";
+                    Error::Usage(format!("option {option}: {how}"))
                 })?;
-                self.open.pin = Some(Pin::At(time));
+                self.pin(Pin::At(time))?;
             }
             ("nopassthrough", None) => self.nopassthrough = true,
             ("nofail", None) => self.nofail = true,
@@ -172,6 +173,20 @@ impl MountOptions {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+}
+
+impl MountOptions {
+    /// One state is shown, so one may be asked for.
+    fn pin(&mut self, pin: Pin) -> Result<()> {
+        match self.open.pin.replace(pin) {
+            Some(before) if before != pin => Err(Error::Usage(format!(
+                "{} and {} ask for two states; give one",
+                before.for_people(),
+                pin.for_people()
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -233,7 +248,18 @@ mod tests {
 
     #[test]
     fn values_are_checked() {
-        for wrong in ["uid=me", "umask=8", "umask=1777", "uid", "allow_other,allow_root", "ro=1"] {
+        for wrong in [
+            "uid=me",
+            "umask=8",
+            "umask=1777",
+            "uid",
+            "allow_other,allow_root",
+            "ro=1",
+            "at=2026-02-30",
+            "snapshot=2,at=2026-03-01",
+            "at=2026-03-01,snapshot=2",
+            "snapshot=2,snapshot=3",
+        ] {
             assert!(matches!(MountOptions::parse([wrong]), Err(Error::Usage(_))), "{wrong}");
         }
     }

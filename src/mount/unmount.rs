@@ -110,7 +110,7 @@ fn daemon(point: &Path) -> Result<Option<Daemon>> {
         let folder = if n == 1 { ".vaso".to_string() } else { format!(".vaso~{n}") };
         let path = point.join(folder).join("status.json");
         match std::fs::metadata(&path) {
-            Ok(meta) if meta.ino() == crate::volume::STATUS => return status(&path).map(Some),
+            Ok(meta) if meta.ino() < crate::tree::RESERVED => return status(&path).map(Some),
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => return Ok(None),

@@ -139,13 +139,38 @@ fn open_quietly(above: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
     }
 }
 
-/// Whether any process that we may look at has a file open, told by device and inode number.
-pub fn is_open_somewhere(file: (u64, u64)) -> bool {
+/// Who has a file open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Users {
+    /// Another process that we may look at has it open.
+    pub open: bool,
+    /// Processes that we may not look at.
+    pub hidden: usize,
+}
+
+/// Looks whether another process has a file open, told by device and inode number.
+pub fn look_for_users(file: (u64, u64)) -> Users {
     use std::os::unix::fs::MetadataExt;
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut users = Users { open: false, hidden: 0 };
     let own = std::process::id().to_string();
-    let others = processes.filter(|entry| entry.file_name().to_str().is_some_and(|name| name != own));
-    let open =
-        others.flat_map(|entry| std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten());
-    open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|meta| (meta.dev(), meta.ino()) == file)
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name();
+        let is_other =
+            name.to_str().is_some_and(|name| name != own && name.bytes().all(|b| b.is_ascii_digit()));
+        if !is_other {
+            continue;
+        }
+        match std::fs::read_dir(process.path().join("fd")) {
+            Ok(open) => {
+                let mut open = open.flatten().filter_map(|fd| std::fs::metadata(fd.path()).ok());
+                users.open |= open.any(|meta| (meta.dev(), meta.ino()) == file);
+            }
+            // The kernel's own threads have no command line, and no files. What has ended meanwhile has none either.
+            Err(_) => {
+                let line = std::fs::read(process.path().join("cmdline"));
+                users.hidden += usize::from(line.is_ok_and(|line| !line.is_empty()));
+            }
+        }
+    }
+    users
 }

@@ -14,7 +14,7 @@ mod source;
 mod stamp;
 mod target;
 
-pub use folder::{Folder, Item, ItemKind, is_open_somewhere};
+pub use folder::{Folder, Item, ItemKind, look_for_users};
 pub use location::{Location, SESSION};
 pub use publish::{Draft, replace};
 pub use record_file::{CacheFolder, RecordFile};

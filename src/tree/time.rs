@@ -53,9 +53,10 @@ impl Time {
     /// Reads RFC 3339, a date with or without a time; without a zone it is UTC.
     pub fn parse(text: &str) -> Option<Time> {
         let (date, rest) = text.split_at_checked(10)?;
-        let mut parts = date.split('-').map(|part| part.parse::<i64>().ok());
-        let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !date.is_ascii() {
+        let mut parts = date.split('-');
+        let mut part = |width| parts.next().and_then(|part| whole(part, width));
+        let (year, month, day) = (part(4)?, part(2)?, part(2)?);
+        if !(1..=12).contains(&month) || !(1..=days_of(year, month)).contains(&day) {
             return None;
         }
         let clock = rest.strip_prefix(['T', 't', ' ']).unwrap_or(rest);
@@ -67,16 +68,21 @@ impl Time {
             "Z" | "z" => 0,
             zone => {
                 let (hours, minutes) = zone[1..].split_once(':').unwrap_or((&zone[1..], "0"));
-                let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+                let below = |text, most| whole(text, 0).filter(|n| *n < most);
+                let seconds = below(hours, 24)? * 3600 + below(minutes, 60)? * 60;
                 if zone.starts_with('-') { -seconds } else { seconds }
             }
         };
-        let mut of_clock = clock.split(':');
-        let mut number = || match of_clock.next() {
-            None | Some("") => Some(0.0),
-            Some(text) => text.parse::<f64>().ok().filter(|n| (0.0..61.0).contains(n)),
-        };
-        let (hours, minutes, seconds) = (number()?, number()?, number()?);
+        let mut of_clock = clock.split(':').filter(|text| !text.is_empty());
+        let mut number = |most| of_clock.next().map_or(Some(0), |text| whole(text, 2).filter(|n| *n < most));
+        let (hours, minutes) = (number(24)?, number(60)?);
+        let seconds = of_clock.next().map_or(Some(0.0), |text| {
+            let digits = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+            text.parse::<f64>().ok().filter(|n| digits && *n < 61.0)
+        })?;
+        if of_clock.next().is_some() {
+            return None;
+        }
         // The reverse of what `utc` does: years from March on, in eras of 400 years.
         let years = if month <= 2 { year - 1 } else { year };
         let era = years.div_euclid(400);
@@ -85,8 +91,25 @@ impl Time {
         let day_of_year = (153 * from_march + 2) / 5 + day - 1;
         let days =
             era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-        let whole = days * 86_400 + hours as i64 * 3600 + minutes as i64 * 60 + seconds as i64 - offset;
+        let whole = days * 86_400 + hours * 3600 + minutes * 60 + seconds as i64 - offset;
         Some(Time { seconds: whole, nanos: (seconds.fract() * 1e9).round() as u32 % 1_000_000_000 })
+    }
+}
+
+/// Digits and nothing else, `width` of them unless that is 0.
+fn whole(text: &str, width: usize) -> Option<i64> {
+    let fits = width == 0 || text.len() == width;
+    let digits = !text.is_empty() && text.len() < 10 && text.bytes().all(|b| b.is_ascii_digit());
+    (fits && digits).then(|| text.parse().ok()).flatten()
+}
+
+/// How many days a month has.
+fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     }
 }
 
@@ -123,8 +146,30 @@ mod tests {
             assert_eq!(Time::parse(text).map(|time| time.seconds), Some(seconds), "{text}");
         }
         assert_eq!(Time::parse("2026-03-01T12:00:00.25Z").unwrap().nanos, 250_000_000);
-        for wrong in ["", "yesterday", "2026-13-01", "2026-03", "2026-03-01T25:99:99x", "12:00"] {
+        for wrong in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-03",
+            "2026-03-01T25:99:99x",
+            "12:00",
+            "2026-02-30",
+            "2025-02-29",
+            "1900-02-29",
+            "2026-04-31",
+            "2026-00-10",
+            "2026-01-00",
+            "2026-01-01T24:00Z",
+            "2026-01-01T10:60Z",
+            "2026-01-01T10:00:61Z",
+            "2026-01-01T10:00:00:00Z",
+            "2026-01-01T10:00+24:00",
+            "2026-01-01T10:00+",
+            "+202-01-01",
+            "2026-1-001",
+        ] {
             assert_eq!(Time::parse(wrong), None, "{wrong}");
         }
+        assert!(Time::parse("2000-02-29").is_some());
     }
 }

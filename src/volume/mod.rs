@@ -13,6 +13,7 @@
 
 mod control;
 mod known;
+mod listing;
 mod part;
 mod refresh;
 
@@ -22,7 +23,7 @@ use std::sync::mpsc::Sender;
 
 use parking_lot::{Mutex, RwLock};
 
-use self::control::Control;
+use self::control::{Control, Texts};
 use self::known::{Known, Place};
 use self::refresh::Refresh;
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ use crate::format::{Confirmed, Container, OpenOptions, UNLISTED_ATTRIBUTES};
 use crate::store::Source;
 use crate::tree::{Cache, Content, Kind, NodeId, Then, Time, Tree};
 
-pub use self::control::STATUS;
+pub use self::listing::Listing;
 pub use self::part::{Part, Revision};
 pub use self::refresh::Outcome;
 
@@ -96,13 +97,6 @@ impl Statfs {
     pub const BLOCK: u32 = 4096;
 }
 
-/// An open directory: its listing is that of one revision from beginning to end.
-#[derive(Debug)]
-pub struct Listing {
-    part: Arc<Part>,
-    node: NodeId,
-}
-
 /// Something that the kernel has to forget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invalidation {
@@ -130,6 +124,7 @@ pub struct Volume {
     known: Known,
     /// By epoch, number of the part's root, and node.
     contents: Cache<(u32, u64, NodeId), Content>,
+    texts: Texts,
     refreshing: Mutex<Refresh>,
     invalidations: Mutex<Option<Sender<Invalidation>>>,
 }
@@ -143,6 +138,7 @@ impl Volume {
             revisions: RwLock::new(vec![first]),
             known: Known::default(),
             contents: Cache::new(CONTENTS),
+            texts: Texts::default(),
             refreshing: Mutex::default(),
             invalidations: Mutex::new(None),
         }
@@ -249,7 +245,8 @@ impl Volume {
             let current = self.current();
             match Control::find(parent, name, &current) {
                 Some(Control::History) => return self.history(current).map(Some),
-                Some(control) => return Ok(Some(control.attr(&current, &self.options))),
+                Some(control) => return Ok(Some(self.control(control, &current))),
+                None if parent == control::FOLDER => return Err(Error::NotFound(String::new())),
                 None => {}
             }
         }
@@ -285,6 +282,15 @@ impl Volume {
         self.attr(&part, child, ino).inspect_err(|_| self.forget(ino, 1)).map(Some)
     }
 
+    /// What stands in the control folder, as it is now.
+    fn control(&self, control: Control, revision: &Revision) -> Attr {
+        let (ino, text, again) = self.texts.now(control, revision);
+        if again {
+            self.send(vec![Invalidation::Inode(ino)]);
+        }
+        control.attr(ino, text.len(), &self.options)
+    }
+
     /// The folder of earlier states; the kernel holds one more reference to it.
     fn history(&self, revision: Arc<Revision>) -> Result<Attr> {
         let history = revision.container.history().ok_or(Error::NotFound(String::new()))?;
@@ -302,7 +308,8 @@ impl Volume {
     /// `stat` of a number.
     pub fn getattr(&self, ino: u64) -> Result<Attr> {
         if let Some(control) = Control::of(ino) {
-            return Ok(control.attr(&self.current(), &self.options));
+            let text = self.texts.of(ino).unwrap_or_default();
+            return Ok(control.attr(ino, text.len(), &self.options));
         }
         let (part, node) = self.resolve(ino)?;
         self.attr(&part, node, ino)
@@ -440,9 +447,9 @@ impl Volume {
     }
 
     fn read_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        if let Some(control) = Control::of(ino) {
-            let bytes = control.content(&self.current());
-            return Content::Bytes(bytes.into()).read_at(offset, buf);
+        if Control::of(ino).is_some() {
+            let text = self.texts.of(ino).ok_or(Error::Stale(ino))?;
+            return Content::Bytes(text).read_at(offset, buf);
         }
         let (part, node) = self.resolve(ino)?;
         part.revision.still_there()?;
@@ -461,78 +468,6 @@ impl Volume {
         let n = self.read(ino, 0, &mut target)?;
         target.truncate(n);
         Ok(target)
-    }
-
-    /// Opens a directory.
-    pub fn opendir(&self, ino: u64) -> Result<Listing> {
-        if Control::of(ino).is_some() {
-            return Err(Error::Refused("the control folder is not listed".into()));
-        }
-        let (part, node) = self.resolve(ino)?;
-        match part.tree().node(node).kind {
-            Kind::Directory => {
-                let (part, node) = self.enter(part, node)?;
-                Ok(Listing { part, node })
-            }
-            _ => Err(part.not_a_directory(node)),
-        }
-    }
-
-    /// The end of a listing. What the kernel has kept of one that was overtaken by a change is dropped again.
-    pub fn closedir(&self, ino: u64, listing: &Listing) {
-        if listing.part.revision.replaced.load(Ordering::Acquire) {
-            self.send(vec![Invalidation::Inode(ino)]);
-        }
-    }
-
-    /// Calls `each` with number, next offset, kind and name of the entries from `offset` on, `.` and `..`
-    /// first, until it says that it is full.
-    pub fn readdir(
-        &self,
-        listing: &Listing,
-        offset: u64,
-        mut each: impl FnMut(u64, u64, Kind, &[u8]) -> bool,
-    ) {
-        let part = &listing.part;
-        let tree = part.tree();
-        let above = part.parent_number(listing.node).unwrap_or(ROOT);
-        let dots = [(&b"."[..], part.number(listing.node)), (b"..", above)];
-        for (i, (name, ino)) in dots.into_iter().enumerate().skip(offset.min(2) as usize) {
-            if each(ino, i as u64 + 1, Kind::Directory, name) {
-                return;
-            }
-        }
-        for index in offset.saturating_sub(2).. {
-            let Some(id) = tree.child_at(listing.node, index) else { return };
-            if each(part.number(id), index + 3, tree.node(id).kind, tree.name(id)) {
-                return;
-            }
-        }
-    }
-
-    /// Like [`Volume::readdir`], with attributes. `each` says whether it is full, and then the entry was not
-    /// taken. The kernel holds a reference to what was taken, except `.` and `..`.
-    pub fn readdir_plus(
-        &self,
-        listing: &Listing,
-        offset: u64,
-        mut each: impl FnMut(&Attr, u64, &[u8]) -> bool,
-    ) {
-        let Listing { part, node } = listing;
-        let tree = part.tree();
-        self.readdir(listing, offset, |ino, next, _, name| {
-            if next <= 2 {
-                // The kernel takes nothing but the number of these two.
-                return each(&self.attr_as_listed(part, *node, ino), next, name);
-            }
-            let id = tree.child_at(*node, next - 3).expect("the entry that readdir is at");
-            let ino = self.remember(part, id);
-            let full = each(&self.attr_as_listed(part, id, ino), next, name);
-            if full {
-                self.forget(ino, 1);
-            }
-            full
-        });
     }
 
     /// The extended attributes of a number, in the order of names. A link has none: the kernel lets nobody read

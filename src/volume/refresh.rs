@@ -214,7 +214,7 @@ impl Volume {
 
     /// Moves the numbers that mean the same in the new revision, and has the kernel look the others up again.
     fn hand_over(&self, new: &Arc<Part>) {
-        let mut forget = vec![Invalidation::Inode(super::ROOT), Invalidation::Inode(super::control::STATUS)];
+        let mut forget = vec![Invalidation::Inode(super::ROOT)];
         let mut parts = HashMap::new();
         for (ino, place) in self.known.list() {
             let old = &place.part;

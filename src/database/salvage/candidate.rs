@@ -1,19 +1,7 @@
-//! What a project could be recovered from, what each holds, and which is taken unasked.
+//! What a project could be recovered from, and what each file holds.
 //!
-//! What a scientist wants is the newest work, as whole as it can be had; an older file that happens to be sound is no
-//! substitute for a newer one that lost a few rows. The rule:
-//!
-//! 1. If the project's own file (of a bundle: its current snapshot) is sound, there is nothing to recover. The exception is
-//!    unsaved work (staging, autosave) that is not older, has everything that the project has, and something more.
-//! 2. If it is damaged, a sound file that is not older and holds at least as much as can be salvaged comes first: no
-//!    salvage can vouch for the values on a damaged page.
-//! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about;
-//!    unless nobody can tell what is lost, and the newest sound file has more samples, or more than one row in a hundred
-//!    more.
-//! 4. Else the newest sound file is taken, if it has as many samples as the salvage and no more than one trace row in a
-//!    hundred less; otherwise the salvage is.
-//!
-//! Whatever is taken, what the others hold beyond it is told, and any can be taken by its number.
+//! A candidate is sound if SQLite finds nothing wrong with it, thoroughly, and nobody else has a doubt about its bytes.
+//! What a damaged one holds is found by salvaging it, away from the project.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +10,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::report::{Certainty, Report, grouped};
+use super::report::{Report, grouped};
+use super::unsaved::Unsaved;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
@@ -58,6 +47,8 @@ pub struct Candidate {
     pub time: Option<SystemTime>,
     /// Its bytes, with log or journal applied; or why they cannot be had.
     pub content: Result<Content>,
+    /// Why the bytes may not be those that were written, whatever SQLite finds.
+    pub doubt: Option<String>,
 }
 
 /// What a database holds.
@@ -89,7 +80,7 @@ pub struct Judged {
     pub path: PathBuf,
     /// The number of a snapshot.
     pub snapshot: Option<u64>,
-    /// Whether SQLite finds nothing wrong with it.
+    /// Whether nothing is wrong with it.
     pub sound: bool,
     /// What is wrong with it.
     pub damage: Option<String>,
@@ -99,6 +90,8 @@ pub struct Judged {
     pub holds: Option<Holds>,
     /// What salvage recovers of a damaged one.
     pub salvage: Option<Report>,
+    /// What no saved state has, of a session's database or an autosave.
+    pub unsaved: Option<Unsaved>,
     #[serde(skip)]
     time: Option<SystemTime>,
     #[serde(skip)]
@@ -123,19 +116,20 @@ impl Holds {
         Ok(holds)
     }
 
-    fn counts(&self) -> [u64; 5] {
+    /// How many of each.
+    pub fn counts(&self) -> [u64; 5] {
         [self.samples, self.trace_rows, self.events, self.results, self.assets]
     }
 
     /// Whether it has as much of everything.
-    fn covers(&self, other: &Holds) -> bool {
+    pub fn covers(&self, other: &Holds) -> bool {
         let counts = self.counts().iter().zip(other.counts()).all(|(a, b)| *a >= b);
         counts
             && other.by_sample.iter().all(|(name, rows)| self.by_sample.get(name).is_some_and(|n| n >= rows))
     }
 
     /// Whether it has as many samples, and no more than one trace row in a hundred less.
-    fn is_nearly(&self, other: &Holds) -> bool {
+    pub fn is_nearly(&self, other: &Holds) -> bool {
         self.samples >= other.samples
             && self.trace_rows.saturating_mul(100) >= other.trace_rows.saturating_mul(99)
     }
@@ -161,7 +155,7 @@ impl Holds {
 impl Judged {
     /// Looks at a candidate.
     pub fn of(candidate: Candidate) -> Judged {
-        let Candidate { role, path, snapshot, time, content } = candidate;
+        let Candidate { role, path, snapshot, time, content, doubt } = candidate;
         let mut judged = Judged {
             number: 0,
             role,
@@ -172,50 +166,73 @@ impl Judged {
             modified_utc: None,
             holds: None,
             salvage: None,
+            unsaved: None,
             time,
             content: None,
         };
         match content {
             Ok(content) => {
                 judged.content = Some(content.clone());
-                judged.look(content);
+                judged.look(&content, doubt);
             }
             Err(e) => judged.damage = Some(e.to_string()),
         }
         judged
     }
 
-    fn look(&mut self, content: Content) {
-        let name = self.path.display().to_string();
-        let sound = Database::open(content.clone(), &name).and_then(|db| db.quick_check().map(|()| db));
-        let looked = sound.and_then(|db| {
+    fn look(&mut self, content: &Content, doubt: Option<String>) {
+        let checked = self.open(content.clone()).and_then(|db| db.integrity_check().map(|()| db));
+        let looked = checked.and_then(|db| {
             self.modified_utc = db.meta()?.remove("modified_utc");
             Holds::of(&db)
         });
+        let mut damage: Vec<String> = doubt.iter().cloned().collect();
         match looked {
-            Ok(holds) => {
+            Ok(holds) if doubt.is_none() => {
                 self.sound = true;
                 self.holds = Some(holds);
+                return;
             }
-            Err(e) => {
-                self.damage = Some(e.to_string());
-                if let Err(e) = self.salvage(&content) {
-                    self.damage = Some(format!("{}; {e}", self.damage.take().unwrap_or_default()));
-                }
-            }
+            Ok(_) => {}
+            Err(e) => damage.push(e.to_string()),
         }
+        damage.extend(self.salvage(content).err().map(|e| e.to_string()));
+        if let Some(report) = &mut self.salvage {
+            report.doubt = doubt;
+        }
+        self.damage = Some(damage.join("; "));
     }
 
-    /// What can be salvaged is found by doing it, away from the project.
-    fn salvage(&mut self, content: &Content) -> Result<()> {
+    fn open(&self, content: Content) -> Result<Arc<Database>> {
+        Database::open(content, &self.path.display().to_string())
+    }
+
+    /// What can be salvaged, as a file away from the project that lasts as long as the draft.
+    fn salvaged(&self, content: &Content) -> Result<Option<(Draft, Report)>> {
         let folder = std::env::temp_dir();
         let draft = Draft::begin(&folder).map_err(|e| Error::io("write into", &folder, e))?;
-        let Some(report) = super::recover(content, draft.path())? else { return Ok(()) };
-        let db = Database::open(content_of(draft.path())?, &self.path.display().to_string())?;
+        Ok(super::recover(content, draft.path())?.map(|report| (draft, report)))
+    }
+
+    /// What can be salvaged is found by doing it.
+    fn salvage(&mut self, content: &Content) -> Result<()> {
+        let Some((draft, report)) = self.salvaged(content)? else { return Ok(()) };
+        let db = self.open(content_of(draft.path())?)?;
         self.modified_utc = db.meta()?.remove("modified_utc");
         self.holds = Some(Holds::of(&db)?);
         self.salvage = Some(report);
         Ok(())
+    }
+
+    /// Its database, as it is or as it can be salvaged; the draft is what that lies in.
+    pub fn database(&self) -> Result<(Arc<Database>, Option<Draft>)> {
+        let cannot = || Error::Refused(self.damage.clone().unwrap_or_default());
+        let content = self.content.as_ref().ok_or_else(cannot)?;
+        if self.sound {
+            return Ok((self.open(content.clone())?, None));
+        }
+        let (draft, _) = self.salvaged(content)?.ok_or_else(cannot)?;
+        Ok((self.open(content_of(draft.path())?)?, Some(draft)))
     }
 
     /// Whether anything can be had of it.
@@ -223,25 +240,35 @@ impl Judged {
         self.holds.is_some()
     }
 
+    /// Whether it is known to be a file without a byte, in which nothing was ever written.
+    pub fn has_no_bytes(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.size() == 0)
+    }
+
+    /// Whether there is anything in it that somebody has recorded, and not only the frame of a project.
+    pub fn has_work(&self) -> bool {
+        let other_rows = |report: &Report| report.tables.iter().any(|t| t.name != "meta" && t.recovered > 0);
+        self.holds.as_ref().is_some_and(|h| h.counts() != [0; 5])
+            || self.salvage.as_ref().is_some_and(other_rows)
+    }
+
     /// Writes what can be had of it to `path`, an empty file.
     pub fn write(&self, path: &std::path::Path) -> Result<Option<Report>> {
         let Some(content) = &self.content else {
             return Err(Error::Refused(self.damage.clone().unwrap_or_default()));
         };
-        let report = match self.sound {
-            true => {
-                copy(content, path)?;
-                None
-            }
-            false => super::recover(content, path)?,
-        };
+        if self.sound {
+            copy(content, path)?;
+        } else if super::recover(content, path)?.is_none() {
+            return Err(Error::Refused(format!("{}: nothing can be had of it", self.path.display())));
+        }
         // Nobody is told of a success that was not looked at.
-        Database::open(content_of(path)?, &path.display().to_string())?.quick_check()?;
-        Ok(report)
+        self.open(content_of(path)?)?.quick_check()?;
+        Ok(self.salvage.clone())
     }
 
     /// Whether it is as new as `other`, as far as can be told.
-    fn is_as_new_as(&self, other: &Judged) -> bool {
+    pub fn is_as_new_as(&self, other: &Judged) -> bool {
         match (self.snapshot, other.snapshot) {
             (Some(own), Some(others)) => own >= others,
             _ => match (&self.modified_utc, &other.modified_utc) {
@@ -251,17 +278,26 @@ impl Judged {
         }
     }
 
-    /// Whether salvage costs next to nothing.
-    fn loses_little(&self) -> bool {
+    /// Whether it is a newer snapshot than `other`, or of a session.
+    pub fn is_newer_than(&self, other: &Judged) -> bool {
+        self.is_of_session() || self.snapshot.is_some() && self.snapshot > other.snapshot
+    }
+
+    /// Whether it is the database of a session, or an autosave.
+    pub fn is_of_session(&self) -> bool {
+        matches!(self.role, Role::Staging | Role::Autosave)
+    }
+
+    /// Whether salvage costs next to nothing, as far as its losses are known.
+    pub fn seems_to_lose_little(&self) -> bool {
         let Some(report) = &self.salvage else { return false };
         let samples = report.tables.iter().find(|t| t.name == "dataset");
         samples.is_some_and(|t| t.lost == 0) && report.lost * 100 <= report.recovered + report.lost
     }
 
     /// Whether the numbers of its lost rows are known, and not only that there were some.
-    fn knows_its_losses(&self) -> bool {
-        let exact = |report: &Report| report.tables.iter().all(|t| t.certainty == Certainty::Exact);
-        self.salvage.as_ref().is_some_and(exact)
+    pub fn knows_its_losses(&self) -> bool {
+        self.salvage.as_ref().is_some_and(|report| report.lost_is_exact)
     }
 
     /// What it holds beyond `other`, in words.
@@ -295,76 +331,4 @@ pub fn copy(content: &Content, path: &std::path::Path) -> Result<()> {
         file.write_all(&buf[..n]).map_err(cannot)?;
         offset += n as u64;
     }
-}
-
-/// What is to be done unasked.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// Nothing: the project is sound.
-    Sound,
-    /// This one is taken, for this reason.
-    Take(usize, &'static str),
-    /// Nothing can be had of any.
-    Nothing,
-}
-
-/// Puts the candidates into order, by what they hold, and numbers them.
-pub fn rank(all: &mut [Judged]) {
-    let key =
-        |j: &Judged| (j.is_of_use(), j.role == Role::Current, j.sound, j.holds.clone().map(|h| h.counts()));
-    all.sort_by(|a, b| key(b).cmp(&key(a)).then(b.snapshot.cmp(&a.snapshot)).then(a.path.cmp(&b.path)));
-    all.iter_mut().enumerate().for_each(|(i, j)| j.number = i + 1);
-}
-
-/// The rule at the head of this module.
-pub fn choose(all: &[Judged]) -> Choice {
-    let current = all.iter().position(|j| j.role == Role::Current);
-    let is_unsaved = |j: &Judged| matches!(j.role, Role::Staging | Role::Autosave);
-    if let Some(at) = current.filter(|at| all[*at].sound) {
-        let main = &all[at];
-        let more = |j: &&Judged| {
-            let (Some(own), Some(theirs)) = (&j.holds, &main.holds) else { return false };
-            is_unsaved(j)
-                && j.sound
-                && j.is_as_new_as(main)
-                && own.covers(theirs)
-                && !own.beyond(theirs).is_empty()
-        };
-        return match newest(all.iter().filter(more)) {
-            Some(j) => Choice::Take(place(all, j), "unsaved work that the project has not"),
-            None => Choice::Sound,
-        };
-    }
-    let sound = || all.iter().filter(|j| j.sound && j.is_of_use());
-    let Some((main, held)) = current.map(|at| &all[at]).and_then(|j| Some((j, j.holds.as_ref()?))) else {
-        if let Some(j) = newest(sound()) {
-            return Choice::Take(place(all, j), "the newest that is sound");
-        }
-        let most = all.iter().filter(|j| j.is_of_use()).max_by_key(|j| j.holds.clone().map(|h| h.counts()));
-        return most.map_or(Choice::Nothing, |j| Choice::Take(place(all, j), "what holds the most"));
-    };
-    let covers = |j: &&Judged| j.is_as_new_as(main) && j.holds.as_ref().is_some_and(|h| h.covers(held));
-    if let Some(j) = newest(sound().filter(covers)) {
-        return Choice::Take(place(all, j), "sound, not older, and holds at least as much");
-    }
-    let holds_more = |j: &Judged| j.holds.as_ref().is_some_and(|h| !held.is_nearly(h));
-    let falls_short = !main.knows_its_losses() && newest(sound()).is_some_and(holds_more);
-    if main.loses_little() && !falls_short {
-        return Choice::Take(place(all, main), "the newest work, with little or nothing lost");
-    }
-    let stands_in = |j: &&Judged| j.holds.as_ref().is_some_and(|h| h.is_nearly(held));
-    match newest(sound().filter(stands_in)) {
-        Some(j) => {
-            Choice::Take(place(all, j), "the newest that is sound, and holds as much as can be salvaged")
-        }
-        None => Choice::Take(place(all, main), "no other file holds as much"),
-    }
-}
-
-fn place(all: &[Judged], one: &Judged) -> usize {
-    all.iter().position(|j| std::ptr::eq(j, one)).unwrap_or(0)
-}
-
-fn newest<'a>(all: impl Iterator<Item = &'a Judged>) -> Option<&'a Judged> {
-    all.reduce(|best, j| if best.is_as_new_as(j) { best } else { j })
 }

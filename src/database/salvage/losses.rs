@@ -27,7 +27,7 @@ type Lost = (Option<i64>, Option<f64>);
 struct Missing {
     count: u64,
     rows: Vec<Lost>,
-    exact: bool,
+    certainty: Certainty,
 }
 
 /// Makes the numbers of lost rows exact where an index can, and tells the samples of which rows are missing.
@@ -38,28 +38,27 @@ pub fn tell(
 ) -> Result<Vec<SampleReport>> {
     let mut traces = None;
     for (at, report) in tables.iter_mut().enumerate() {
+        let missing = missing(salvage, db, at, report)?;
         let pages = &salvage.tables[at];
-        let damaged = report.lost > 0 || !pages.is_sound() || salvage.catalog.plan.tables[at].root == 0;
-        if !damaged {
-            continue;
-        }
-        let missing = missing(salvage, db, at)?;
         if let Some(missing) = &missing {
-            let fewer = if missing.exact { missing.count } else { missing.count.max(report.lost) };
-            report.lost = fewer;
-            report.certainty = if missing.exact { Certainty::Exact } else { Certainty::AtLeast };
+            let exact = missing.certainty == Certainty::Exact;
+            // What is more than the index has is an estimate.
+            let estimated = !exact && report.lost > missing.count;
+            report.certainty = if estimated { Certainty::About } else { missing.certainty };
+            report.lost = if estimated { report.lost } else { missing.count };
         }
         if report.name == "trace" {
-            traces = Some((missing, pages.broken > 0 || report.lost > 0 || !pages.found.is_empty()));
+            let damaged = pages.broken > 0 || report.lost > 0 || !pages.found.is_empty();
+            traces = Some((missing, damaged, report.certainty));
         }
     }
-    let Some((missing, damaged)) = traces else { return Ok(Vec::new()) };
+    let Some((missing, damaged, certainty)) = traces else { return Ok(Vec::new()) };
     let mut samples = match missing {
         Some(missing) => by_index(db, &missing)?,
         None if damaged => by_sampling(db)?,
         None => Vec::new(),
     };
-    name(db, &mut samples)?;
+    name(db, &mut samples, certainty)?;
     let estimated: u64 = samples.iter().filter(|s| s.certainty == Certainty::About).map(|s| s.lost).sum();
     if let Some(trace) = tables.iter_mut().find(|t| t.name == "trace" && estimated > 0)
         && estimated > trace.lost
@@ -70,8 +69,14 @@ pub fn tell(
     Ok(samples)
 }
 
-/// Asks the soundest index of a table which rows it should have.
-fn missing(salvage: &Salvage<'_>, db: &Connection, at: usize) -> Result<Option<Missing>> {
+/// Asks the soundest index of a table which rows it should have; `None` where there is none, or where the table is
+/// whole and has as many.
+fn missing(
+    salvage: &Salvage<'_>,
+    db: &Connection,
+    at: usize,
+    report: &TableReport,
+) -> Result<Option<Missing>> {
     let table = &salvage.catalog.plan.tables[at];
     let mut best: Option<(bool, usize, usize)> = None;
     for (i, index) in salvage.catalog.plan.indices.iter().enumerate() {
@@ -84,25 +89,53 @@ fn missing(salvage: &Salvage<'_>, db: &Connection, at: usize) -> Result<Option<M
             best = Some(rank);
         }
     }
-    let Some((exact, _, i)) = best else { return Ok(None) };
+    let Some((whole, _, i)) = best else { return Ok(None) };
     let index = &salvage.catalog.plan.indices[i];
-    let mut missing = Missing { count: 0, rows: Vec::new(), exact };
+    let pages = &salvage.indices[i].reached;
+    let is_sound = report.lost == 0 && report.certainty == Certainty::Exact;
+    if is_sound && (!whole || counted(salvage, index, pages)? <= report.recovered) {
+        return Ok(None);
+    }
+    let mut missing = Missing { count: 0, rows: Vec::new(), certainty: Certainty::About };
     let mut query = db.prepare(&lookup(table)).map_err(sql)?;
-    let mut failed = None;
-    let walked = entries(salvage, index, &salvage.indices[i].reached, &mut |identity, row| match query
-        .exists(params_from_iter(identity))
-    {
-        Ok(true) => {}
-        Ok(false) => {
-            missing.count += 1;
-            if missing.rows.len() < MOST {
-                missing.rows.push(row);
+    let (mut failed, mut all) = (None, 0);
+    let walked = entries(salvage, index, pages, &mut |identity, row| {
+        all += 1;
+        match query.exists(params_from_iter(identity)) {
+            Ok(true) => {}
+            Ok(false) => {
+                missing.count += 1;
+                if missing.rows.len() < MOST {
+                    missing.rows.push(row);
+                }
             }
+            Err(e) => failed = Some(e),
         }
-        Err(e) => failed = Some(e),
     });
     walked?;
+    let hits = all - missing.count;
+    if hits.saturating_mul(2) < report.recovered {
+        // It is not that of this table, or next to nothing is left of it.
+        return Ok(None);
+    }
+    missing.certainty = match (whole, hits == report.recovered) {
+        // With no row that both have, nothing vouches for the index itself.
+        (true, true) if hits > 0 => Certainty::Exact,
+        (true, false) => Certainty::About,
+        _ if salvage.indices[i].damaged > 0 => Certainty::About,
+        _ => Certainty::AtLeast,
+    };
     failed.map_or(Ok(Some(missing)), |e| Err(sql(e)))
+}
+
+/// How many entries the pages of an index have.
+fn counted(salvage: &Salvage<'_>, index: &Layout, pages: &[u32]) -> Result<u64> {
+    let mut all = 0;
+    for number in pages {
+        let holding = salvage.survey.reader.assess(*number, index)?;
+        all += holding.map_or(0, |holding| holding.spots.len() as u64);
+    }
+    Ok(all)
 }
 
 /// The question whether a row is there.
@@ -180,7 +213,8 @@ fn by_index(db: &Connection, missing: &Missing) -> Result<Vec<SampleReport>> {
             by_dataset.entry(*dataset).or_default().push(*time);
         }
     }
-    let certainty = if missing.exact { Certainty::Exact } else { Certainty::AtLeast };
+    let all_told = missing.rows.len() as u64 == missing.count;
+    let certainty = if all_told { missing.certainty } else { Certainty::AtLeast };
     let mut between = db
         .prepare("SELECT 1 FROM trace WHERE dataset_id = ?1 AND t_seconds > ?2 AND t_seconds < ?3 LIMIT 1")
         .map_err(sql)?;
@@ -234,13 +268,14 @@ fn by_sampling(db: &Connection) -> Result<Vec<SampleReport>> {
     Ok(samples)
 }
 
-/// Names the samples, and counts what is left of them; adds those whose names are lost.
-fn name(db: &Connection, samples: &mut Vec<SampleReport>) -> Result<()> {
+/// Names the samples, and counts what is left of them; adds those whose names are lost. `certainty` is that of the
+/// whole trace.
+fn name(db: &Connection, samples: &mut Vec<SampleReport>, certainty: Certainty) -> Result<()> {
+    let certainty = if certainty == Certainty::Exact { certainty } else { Certainty::AtLeast };
     let nameless = "SELECT DISTINCT dataset_id FROM trace WHERE dataset_id NOT IN (SELECT id FROM dataset)";
     if let Ok(mut query) = db.prepare(nameless) {
         for dataset in query.query_map([], |r| r.get::<_, i64>(0)).map_err(sql)?.flatten() {
             if !samples.iter().any(|s| s.dataset == dataset) {
-                let certainty = Certainty::Exact;
                 samples.push(SampleReport {
                     dataset,
                     name: None,

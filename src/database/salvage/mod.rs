@@ -13,7 +13,8 @@
 //!   rows      the rows of some pages     rebuild  the new database
 //!   losses    what an index knows to be missing
 //!
-//!   places    the files that a project may be recovered from     candidate   what each holds, and which is taken
+//!   places    the files that a project may be recovered from     candidate   what each holds
+//!   unsaved   what of that was never saved                       choice      which is taken
 //!   recovery  from the choice to the new file                    in_place    the next snapshot of a bundle
 //! ```
 //!
@@ -27,6 +28,7 @@
 mod assess;
 mod candidate;
 mod catalog;
+mod choice;
 mod geometry;
 mod in_place;
 mod known;
@@ -39,6 +41,7 @@ mod recovery;
 mod report;
 mod rows;
 mod survey;
+mod unsaved;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,10 +56,12 @@ use geometry::Geometry;
 use pager::Pager;
 use survey::{Pages, Survey, Use};
 
-pub use candidate::{Candidate, Choice, Holds, Judged, Role, content_of};
+pub use candidate::{Candidate, Holds, Judged, Role, content_of};
+pub use choice::Choice;
 pub use places::{Stored, around, autosaves, beside, head_in, in_bundle, of_snapshots};
-pub use recovery::{Outcome, Recovery, extract};
+pub use recovery::{Elsewhere, Extracted, Outcome, Recovery, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
+pub use unsaved::Unsaved;
 
 /// A damaged file that was looked through.
 #[derive(Debug)]
@@ -141,6 +146,8 @@ impl<'a> Salvage<'a> {
         if recovered == 0 {
             return Ok(None);
         }
+        // Of a schema that is not whole, a table may be gone with all its rows.
+        let is_exact = self.catalog.is_whole && tables.iter().all(|t| t.certainty == Certainty::Exact);
         Ok(Some(Report {
             page_size: self.survey.reader.geometry.page_size,
             pages: self.pages(),
@@ -148,6 +155,8 @@ impl<'a> Salvage<'a> {
             schema_found: self.catalog.is_whole,
             recovered,
             lost: tables.iter().map(|t| t.lost).sum(),
+            lost_is_exact: is_exact,
+            doubt: None,
             tables,
             samples,
             notes: self.notes,

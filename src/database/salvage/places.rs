@@ -48,7 +48,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 /// A database that is no snapshot.
 fn candidate(role: Role, path: PathBuf) -> Candidate {
     let time = modified(&path).max(modified(&with(&path, "-wal")));
-    Candidate { role, snapshot: None, time, content: as_recovered(&path), path }
+    Candidate { role, snapshot: None, time, content: as_recovered(&path), doubt: None, path }
 }
 
 /// The files in a folder, in the order of their names.
@@ -152,6 +152,16 @@ pub struct Stored {
     pub time: Option<SystemTime>,
     /// Its bytes.
     pub content: Result<Content>,
+    /// Why those may not be what was written.
+    pub doubt: Option<String>,
+}
+
+impl Stored {
+    /// As what it is for its project.
+    pub fn as_candidate(self, role: Role, snapshot: Option<u64>) -> Candidate {
+        let Stored { path, time, content, doubt } = self;
+        Candidate { role, path, snapshot, time, content, doubt }
+    }
 }
 
 /// The files among the snapshots of a bundle as candidates, in the order of preference. The current one is what HEAD
@@ -168,20 +178,18 @@ pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
     let first = |number: u64| named.iter().position(|(name, _)| name.number.0 == number && !name.copy);
     let newest = || named.first().and_then(|(name, _)| first(name.number.0));
     let current = head.and_then(|head| first(head.current?)).or_else(newest);
-    let candidate =
-        |role, snapshot, Stored { path, time, content }| Candidate { role, path, snapshot, time, content };
     let mut candidates = Vec::new();
     for (at, (name, stored)) in named.into_iter().enumerate() {
         let role = if Some(at) == current { Role::Current } else { Role::Snapshot };
-        candidates.push(candidate(role, Some(name.number.0), stored));
+        candidates.push(stored.as_candidate(role, Some(name.number.0)));
     }
-    candidates.extend(others.into_iter().map(|stored| candidate(Role::Snapshot, None, stored)));
+    candidates.extend(others.into_iter().map(|stored| stored.as_candidate(Role::Snapshot, None)));
     candidates
 }
 
 /// The candidates of a bundle.
 pub fn in_bundle(bundle: &Path) -> Result<Vec<Candidate>> {
-    let at = |path: PathBuf| Stored { time: modified(&path), content: content_of(&path), path };
+    let at = |path: PathBuf| Stored { time: modified(&path), content: content_of(&path), doubt: None, path };
     let mut all = of_snapshots(stored(bundle).into_iter().map(at).collect(), head(bundle).as_ref());
     all.extend(staging(&bundle.join(".staging")));
     all.extend(around(bundle));

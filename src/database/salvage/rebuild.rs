@@ -251,11 +251,11 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     let leaves = pages.reached.len().max(1) as u64;
     let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
     let by_reference = (pages.broken as u64 * (taken.rows / leaves).max(1)).saturating_sub(found_by_shape);
-    let certainty = match (pages.broken, layout.root) {
-        (1.., _) => Certainty::About,
+    let certainty = match () {
+        () if pages.broken > 0 || pages.damaged > 0 => Certainty::About,
         // Nothing says which pages the table had: those that are gone are missed by nobody.
-        (0, 0) => Certainty::AtLeast,
-        (0, _) => Certainty::Exact,
+        () if layout.root == 0 || !pages.found.is_empty() || !salvage.catalog.is_whole => Certainty::AtLeast,
+        () => Certainty::Exact,
     };
     Ok(TableReport {
         name: layout.name.clone(),

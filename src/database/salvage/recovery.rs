@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::candidate::{Candidate, Choice, Judged, Role, choose, copy, rank};
-use super::in_place;
+use super::candidate::{Candidate, Judged, Role, copy};
+use super::choice::{Choice, choose, follow_readers, rank};
 use super::report::Report;
+use super::{in_place, unsaved};
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::store::Draft;
 
@@ -38,6 +40,8 @@ pub struct Outcome {
     pub because: &'static str,
     /// What salvage recovered and lost; none when the source is sound.
     pub report: Option<Report>,
+    /// Whether it is known that the result has all that its source had.
+    pub complete: bool,
     /// What others hold that the result does not.
     pub elsewhere: Vec<Elsewhere>,
 }
@@ -49,6 +53,8 @@ pub struct Elsewhere {
     pub number: usize,
     /// Where it lies.
     pub path: PathBuf,
+    /// Whether it is damaged, so that this is what salvage gives of it.
+    pub damaged: bool,
     /// In words.
     pub holds: Vec<String>,
 }
@@ -58,6 +64,7 @@ impl Recovery {
     pub fn look(project: &Path, candidates: Vec<Candidate>) -> Recovery {
         let mut all: Vec<Judged> = candidates.into_iter().map(Judged::of).collect();
         follow_readers(&mut all);
+        unsaved::compare(&mut all);
         rank(&mut all);
         let choice = choose(&all);
         Recovery { project: project.to_path_buf(), all, choice }
@@ -78,17 +85,48 @@ impl Recovery {
             true => in_place::publish(&self.project, taken)?,
             false => self.beside(taken)?,
         };
-        let elsewhere = self.all.iter().filter(|j| !std::ptr::eq(*j, taken));
-        let elsewhere =
-            elsewhere.map(|j| Elsewhere { number: j.number, path: j.path.clone(), holds: j.beyond(taken) });
         Ok(Outcome {
             path,
             from: taken.number,
             source: taken.path.clone(),
             because,
+            complete: report.as_ref().is_none_or(Report::is_lossless),
             report,
-            elsewhere: elsewhere.filter(|e| !e.holds.is_empty()).collect(),
+            elsewhere: self.beyond(taken),
         })
+    }
+
+    /// The project's own file, or its current snapshot.
+    pub fn main(&self) -> Option<&Judged> {
+        self.all.iter().find(|j| j.role == Role::Current)
+    }
+
+    /// What all others hold beyond `taken`: more of something, or work that was never saved.
+    pub fn beyond(&self, taken: &Judged) -> Vec<Elsewhere> {
+        let others = self.all.iter().filter(|j| !std::ptr::eq(*j, taken));
+        let beyond = others.map(|j| {
+            let mut holds = j.beyond(taken);
+            if let Some(unsaved) = j.unsaved.as_ref().filter(|unsaved| unsaved.is_some()) {
+                let from = unsaved.compared_with.display();
+                holds.push(format!("unsaved work (compared with {from}): {}", unsaved.words));
+            }
+            Elsewhere { number: j.number, path: j.path.clone(), damaged: !j.sound, holds }
+        });
+        beyond.filter(|e| !e.holds.is_empty()).collect()
+    }
+
+    /// What asks for a decision although the project is sound: unsaved work, and sessions and newer snapshots that are
+    /// damaged.
+    pub fn undecided(&self) -> Vec<&Judged> {
+        let Some(main) = self.main() else { return Vec::new() };
+        let is_open = |j: &&Judged| {
+            let unsaved = j.unsaved.as_ref().is_some_and(super::Unsaved::is_some);
+            unsaved && (j.role == Role::Staging || j.is_as_new_as(main))
+                || !j.sound
+                    && j.is_newer_than(main)
+                    && (j.snapshot.is_some() || !j.is_of_use() && !j.has_no_bytes())
+        };
+        self.all.iter().filter(is_open).collect()
     }
 
     fn beside(&self, taken: &Judged) -> Result<(PathBuf, Option<Report>)> {
@@ -111,28 +149,34 @@ impl Recovery {
     }
 }
 
-/// Readers of a bundle take the newest snapshot that is sound; HEAD may be behind it after a crash, or a sync.
-fn follow_readers(all: &mut [Judged]) {
-    let current = all.iter().position(|j| j.role == Role::Current && j.snapshot.is_some());
-    let newer = |j: &&Judged| j.sound && current.is_some_and(|at| j.snapshot > all[at].snapshot);
-    let newest = all.iter().filter(newer).max_by_key(|j| j.snapshot).map(|j| j.path.clone());
-    if let (Some(at), Some(path)) = (current, newest) {
-        all[at].role = Role::Snapshot;
-        all.iter_mut().filter(|j| j.path == path).for_each(|j| j.role = Role::Current);
-    }
-}
-
 /// The permissions of a new file: those of the one it is made from, and writable for its owner.
 pub fn mode_of(path: &Path) -> u32 {
     std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o666 | 0o600)
 }
 
-/// Writes snapshot `number` to `output`, byte for byte. Of equal numbers the usual name counts.
-pub fn extract(candidates: &[Candidate], number: u64, output: &Path) -> Result<()> {
-    let numbered = || candidates.iter().filter(|c| c.snapshot == Some(number));
-    // They are in the order of preference.
-    let Some(candidate) = numbered().next() else {
-        let there: Vec<String> = candidates.iter().filter_map(|c| Some(c.snapshot?.to_string())).collect();
+/// A snapshot that was written to a file.
+#[derive(Debug)]
+pub struct Extracted {
+    /// Where it was stored.
+    pub source: PathBuf,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// Writes snapshot `number` to `output`, byte for byte. Of equal numbers the first counts that is valid, in the order of
+/// preference; where none is, the first that has any bytes.
+pub fn extract(candidates: Vec<Candidate>, number: u64, output: &Path) -> Result<Extracted> {
+    let there: Vec<String> = candidates.iter().filter_map(|c| Some(c.snapshot?.to_string())).collect();
+    let numbered = candidates.into_iter().filter(|c| c.snapshot == Some(number));
+    let mut numbered: Vec<(Candidate, Option<String>)> = numbered
+        .map(|candidate| {
+            let problem = problem(&candidate);
+            (candidate, problem)
+        })
+        .collect();
+    let has_bytes = |c: &Candidate| c.content.as_ref().is_ok_and(|content| content.size() > 0);
+    numbered.sort_by_key(|(candidate, problem)| (problem.is_some(), !has_bytes(candidate)));
+    let Some((candidate, problem)) = numbered.into_iter().next() else {
         return Err(Error::NotFound(format!("snapshot {number} (there are: {})", there.join(", "))));
     };
     let full = std::path::absolute(output).map_err(|e| Error::io("find", output, e))?;
@@ -151,7 +195,16 @@ pub fn extract(candidates: &[Candidate], number: u64, output: &Path) -> Result<(
     let draft = Draft::begin(folder).map_err(refuse)?;
     copy(candidate.content.as_ref().map_err(Clone::clone)?, draft.path())?;
     draft.publish([name.to_os_string()], mode_of(&candidate.path)).map_err(refuse)?;
-    Ok(())
+    Ok(Extracted { source: candidate.path, problem })
+}
+
+/// Why a candidate is not valid.
+fn problem(candidate: &Candidate) -> Option<String> {
+    let checked = candidate.content.clone().and_then(|content| {
+        let name = candidate.path.file_name().unwrap_or_default().to_string_lossy();
+        Database::open(content, &name)?.integrity_check()
+    });
+    candidate.doubt.clone().or_else(|| checked.err().map(|why| why.to_string()))
 }
 
 impl Role {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 /// How well a number of lost rows is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Certainty {
-    /// An index that is whole says so.
+    /// A tree that is whole says so, of the table or of an index.
+    #[default]
     Exact,
     /// There may be more.
     AtLeast,
@@ -24,10 +25,18 @@ impl Certainty {
             Certainty::About => "about ",
         }
     }
+
+    /// A number of lost rows in words.
+    fn lost(self, rows: u64) -> String {
+        match (self, rows) {
+            (Certainty::AtLeast | Certainty::About, 0) => "how many are lost cannot be told".into(),
+            _ => format!("{}{} lost", self.word(), grouped(rows)),
+        }
+    }
 }
 
 /// One table.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TableReport {
     /// Its name.
     pub name: String,
@@ -96,6 +105,10 @@ pub struct Report {
     pub recovered: u64,
     /// All rows that are known to be lost.
     pub lost: u64,
+    /// Whether those are all that are lost.
+    pub lost_is_exact: bool,
+    /// Why values may be other than they were written, in rows that look whole.
+    pub doubt: Option<String>,
     /// Each table.
     pub tables: Vec<TableReport>,
     /// Each sample of which trace rows are missing, or whose name is.
@@ -105,9 +118,24 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is known to be lost.
+    /// Whether it is known that nothing is lost or changed.
     pub fn is_lossless(&self) -> bool {
-        self.lost == 0 && self.tables.iter().all(|t| t.refused == 0 && t.cut_off == 0)
+        self.lost == 0
+            && self.lost_is_exact
+            && self.doubt.is_none()
+            && self.tables.iter().all(|t| t.refused == 0 && t.cut_off == 0)
+    }
+
+    /// How many rows were recovered and lost, in words.
+    pub fn words(&self) -> String {
+        let about = self.tables.iter().any(|t| t.lost > 0 && t.certainty == Certainty::About);
+        let certainty = match self.lost_is_exact {
+            true => Certainty::Exact,
+            false if about => Certainty::About,
+            false => Certainty::AtLeast,
+        };
+        let separator = if self.lost == 0 && !self.lost_is_exact { "; " } else { ", " };
+        format!("{} rows recovered{separator}{}", grouped(self.recovered), certainty.lost(self.lost))
     }
 
     /// One line a table that has something to say, one a sample, and the notes.
@@ -115,8 +143,8 @@ impl Report {
         let mut lines = Vec::new();
         for t in &self.tables {
             let mut line = format!("{}: {} rows", t.name, grouped(t.recovered));
-            if t.lost > 0 {
-                line += &format!("; lost {}{}", t.certainty.word(), grouped(t.lost));
+            if t.lost > 0 || t.certainty != Certainty::Exact {
+                line += &format!("; {}", t.certainty.lost(t.lost));
             }
             let parts = [
                 (t.found_by_shape, "found on pages that nothing leads to"),
@@ -137,6 +165,8 @@ impl Report {
         }
         lines.extend(self.samples.iter().map(SampleReport::line));
         lines.extend(self.notes.iter().cloned());
+        let doubt = |why| format!("{why}: values in it may have changed, and nobody can tell which");
+        lines.extend(self.doubt.as_ref().map(doubt));
         lines
     }
 }
@@ -147,6 +177,9 @@ impl SampleReport {
             Some(name) => name.clone(),
             None => format!("dataset {} (its name is lost)", self.dataset),
         };
+        if self.lost == 0 && self.certainty != Certainty::Exact {
+            return format!("sample {name}: {} rows; {}", grouped(self.recovered), self.certainty.lost(0));
+        }
         let all = self.recovered + self.lost;
         let mut line = format!(
             "sample {name}: {} of {}{} rows",
@@ -204,5 +237,20 @@ mod tests {
         let line =
             "sample Exp 1 / Vessel 002: 35,880 of 36,000 rows; lost 120 rows between t=12.3 s and t=24.1 s";
         assert_eq!(sample.line(), line);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_no_number() {
+        let words = |lost, lost_is_exact, certainty| {
+            let table = TableReport { lost, certainty, ..TableReport::default() };
+            Report { recovered: 1200, lost, lost_is_exact, tables: vec![table], ..Report::default() }.words()
+        };
+        assert_eq!(words(0, true, Certainty::Exact), "1,200 rows recovered, 0 lost");
+        assert_eq!(
+            words(0, false, Certainty::AtLeast),
+            "1,200 rows recovered; how many are lost cannot be told"
+        );
+        assert_eq!(words(7, false, Certainty::AtLeast), "1,200 rows recovered, at least 7 lost");
+        assert_eq!(words(7, false, Certainty::About), "1,200 rows recovered, about 7 lost");
     }
 }

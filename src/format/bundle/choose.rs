@@ -47,6 +47,8 @@ pub type Judge<'a> = &'a dyn Fn(&Snapshot) -> Result<()>;
 pub struct Candidates {
     /// By number; for each the file first, then copies in the order of names.
     by_number: BTreeMap<u64, Vec<Snapshot>>,
+    /// Of numbers that have several files, which of them stands for it.
+    standing: BTreeMap<u64, usize>,
     heads: Vec<(String, Result<Head, &'static str>)>,
 }
 
@@ -114,7 +116,47 @@ impl Candidates {
             heads.push((shown(&file.path), head));
         }
         heads.sort_by_key(|(name, _)| (name != "HEAD.json", name.clone()));
-        Ok(Candidates { by_number, heads })
+        let candidates = Candidates { by_number, standing: BTreeMap::new(), heads };
+        candidates.tell_of_dangling_heads(findings);
+        Ok(candidates)
+    }
+
+    fn tell_of_dangling_heads(&self, findings: &Findings) {
+        for (path, head) in &self.heads {
+            let Ok(Head { current: Some(number), name: Some(name), .. }) = head else { continue };
+            if !self.by_number.contains_key(number) {
+                findings.add(Finding::new(
+                    Severity::Warning,
+                    "head-dangling",
+                    path.clone(),
+                    format!("it names {name}, which is not there"),
+                    "look for that snapshot on other machines and in backups; the next save writes HEAD anew",
+                ));
+            }
+        }
+    }
+
+    /// Finds out which file stands for a number that has several: the first that is valid. Of all others nothing is
+    /// read.
+    pub fn settle(&mut self, judge: Judge) -> Result<()> {
+        for (number, same) in self.by_number.iter().filter(|(_, same)| same.len() > 1) {
+            for (place, snapshot) in same.iter().enumerate() {
+                match judge(snapshot) {
+                    Ok(()) => {
+                        self.standing.insert(*number, place);
+                        break;
+                    }
+                    Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any HEAD names this number.
+    pub fn is_named(&self, number: u64) -> bool {
+        self.heads.iter().any(|(_, head)| head.as_ref().is_ok_and(|head| head.current == Some(number)))
     }
 
     /// Whether there is no snapshot at all.
@@ -122,9 +164,21 @@ impl Candidates {
         self.by_number.is_empty()
     }
 
-    /// One snapshot for each number, the oldest first; a copy where there is nothing else.
+    /// One snapshot for each number, the oldest first: the one that stands for it.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = &Snapshot> {
-        self.by_number.values().filter_map(|same| same.first())
+        self.by_number
+            .iter()
+            .filter_map(|(number, same)| same.get(self.standing.get(number).copied().unwrap_or(0)))
+    }
+
+    /// All files of one number, in the order in which they count.
+    pub fn of_number(&self, number: u64) -> &[Snapshot] {
+        self.by_number.get(&number).map_or(&[], Vec::as_slice)
+    }
+
+    /// All numbers, the oldest first.
+    pub fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.by_number.keys().copied()
     }
 
     /// Every file that could be a snapshot, the oldest first.
@@ -134,7 +188,7 @@ impl Candidates {
 
     /// The newest valid snapshot, and why it is that one; `None` when there is none.
     pub fn choose(&self, judge: Judge, findings: &Findings) -> Result<Option<(Snapshot, Current)>> {
-        let mut passed = Vec::new();
+        let mut passed = Passed::default();
         for snapshot in self.by_number.values().rev().flatten() {
             match judge(snapshot) {
                 Ok(()) => {
@@ -151,21 +205,13 @@ impl Candidates {
                     return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because })));
                 }
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
-                Err(why) => {
-                    passed.push(snapshot.name());
-                    findings.add(not_valid(snapshot, &why));
-                }
+                Err(why) => passed.over(snapshot, &why, findings),
             }
         }
         Ok(None)
     }
 
-    fn because(&self, chosen: &Snapshot, passed: &[String]) -> String {
-        let newer = match passed {
-            [] => String::new(),
-            [one] => format!("; the newer {one} is not valid"),
-            many => format!("; {} newer ones are not valid", many.len()),
-        };
+    fn because(&self, chosen: &Snapshot, passed: &Passed) -> String {
         let head = self.heads.iter().find(|(name, _)| name == "HEAD.json").map(|(_, head)| head);
         let says = |head: &Head| head.current == chosen.number;
         let other = self.heads.iter().find(|(_, head)| head.as_ref().is_ok_and(says));
@@ -181,38 +227,75 @@ impl Candidates {
                 format!("it is the newest valid snapshot; HEAD.json names {name}{saving}")
             }
         };
-        of_head + &newer
+        of_head + &passed.words()
     }
 
     /// The snapshot that a pin names, and why.
     pub fn pinned(&self, pin: Pin, judge: Judge, findings: &Findings) -> Result<Option<(Snapshot, Current)>> {
         let (list, because): (Vec<&Snapshot>, _) = match pin {
-            Pin::Number(number) => {
-                let same = self.by_number.get(&number).into_iter().flatten().collect();
-                (same, "this snapshot was asked for".to_string())
-            }
+            Pin::Number(number) => (self.of_number(number).iter().collect(), "this snapshot was asked for"),
             Pin::At(time) => {
                 let before = self.by_number.values().rev().flatten().filter(|s| s.time() <= time).collect();
-                (before, "it is the newest valid snapshot of the time that was asked for".to_string())
+                (before, "it is the newest valid snapshot of the time that was asked for")
             }
         };
+        let mut passed = Passed::default();
         for snapshot in list {
             match judge(snapshot) {
-                Ok(()) => return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because }))),
+                Ok(()) => {
+                    let because = because.to_string() + &passed.words();
+                    return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because })));
+                }
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
-                Err(why) => findings.add(not_valid(snapshot, &why)),
+                Err(why) => passed.over(snapshot, &why, findings),
             }
         }
         Ok(None)
     }
 }
 
+/// The snapshots that were passed over on the way to the one that is shown, and why.
+#[derive(Debug, Default)]
+struct Passed(Vec<(String, String)>);
+
+impl Passed {
+    fn over(&mut self, snapshot: &Snapshot, why: &Error, findings: &Findings) {
+        let what = match why {
+            Error::Io { cause, .. } => format!("cannot be read ({cause})"),
+            _ => "is not valid".to_string(),
+        };
+        self.0.push((snapshot.name(), what));
+        findings.add(not_valid(snapshot, why));
+    }
+
+    fn words(&self) -> String {
+        let unread = self.0.iter().filter(|(_, what)| what != "is not valid").count();
+        match self.0.as_slice() {
+            [] => String::new(),
+            [(name, what)] => format!("; the newer {name} {what}"),
+            many if unread == 0 => format!("; {} newer ones are not valid", many.len()),
+            many if unread == many.len() => format!("; {unread} newer ones cannot be read"),
+            many => {
+                let count = many.len() - unread;
+                format!("; of the newer ones, {unread} cannot be read, and {count} are not valid")
+            }
+        }
+    }
+}
+
 /// A snapshot that is passed over.
 pub fn not_valid(snapshot: &Snapshot, why: &Error) -> Finding {
-    let what = match why {
-        Error::Damaged { what, .. } => what.clone(),
-        other => other.to_string(),
+    let (code, what, remedy) = match why {
+        Error::Io { doing, cause, .. } => (
+            "snapshot-unreadable",
+            format!("the system does not {doing} it: {cause}; nobody can tell whether it is valid"),
+            "make it readable (permissions, disk, download), for the newest work may be in it",
+        ),
+        Error::Damaged { what, .. } => ("snapshot-invalid", what.clone(), PASSED_OVER),
+        other => ("snapshot-invalid", other.to_string(), PASSED_OVER),
     };
-    let remedy = "an older snapshot is shown; `vaso recover` sees what is left of this one";
-    Finding::new(Severity::Error, "snapshot-invalid", shown(&snapshot.file.path), what, remedy)
+    Finding::new(Severity::Error, code, shown(&snapshot.file.path), what, remedy)
 }
+
+/// What to do about a snapshot that is passed over.
+const PASSED_OVER: &str = "it is passed over; `vaso recover` sees what is left of it";

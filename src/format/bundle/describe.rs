@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Bundle;
-use crate::database::Database;
-use crate::error::Result;
+use super::{Bundle, is_single};
+use crate::database::Counted;
+use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::format::{Confirmed, Container, Dataset, Description};
 
@@ -30,14 +30,22 @@ pub fn describe(bundle: &Bundle) -> Description {
     description.counts.insert("files", bundle.stock.files.list.len() as u64);
     description.counts.insert("bytes", bundle.stock.files.list.iter().map(|file| file.size).sum());
     if let Err(why) = database(bundle, &mut description) {
-        bundle.findings().add(Finding::of_damage(&why).unwrap_or_else(|| {
-            let remedy = "`vaso recover` shows what can be recovered";
-            Finding::new(Severity::Error, "database-unreadable", "", why.to_string(), remedy)
-        }));
+        match (bundle.chosen(), is_single(bundle.kind)) {
+            (Ok(snapshot), true) => bundle.tell_invalid(snapshot, &why),
+            _ => unreadable(bundle, &why),
+        }
     }
     super::around::tell(bundle);
     description.findings = bundle.findings().list();
     description
+}
+
+/// That the current snapshot could not be described.
+fn unreadable(bundle: &Bundle, why: &Error) {
+    bundle.findings().add(Finding::of_damage(why).unwrap_or_else(|| {
+        let remedy = "`vaso recover` shows what can be recovered";
+        Finding::new(Severity::Error, "database-unreadable", "", why.to_string(), remedy)
+    }));
 }
 
 /// The project's identifier, which stands beside its snapshots.
@@ -53,30 +61,50 @@ fn database(bundle: &Bundle, description: &mut Description) -> Result<()> {
     if bundle.confirm()? == Confirmed::Wrong {
         return Ok(());
     }
+    // Nothing is chosen where there is but one, so nobody has looked at it yet.
+    if is_single(bundle.kind)
+        && let Err(why @ Error::Damaged { .. }) = bundle.stock.check(snapshot)
+    {
+        bundle.tell_invalid(snapshot, &why);
+    }
     let database = bundle.stock.database(snapshot)?;
     description.version = Some(database.user_version().to_string());
-    description.title = database.meta()?.get("project_name").cloned();
+    // Each part by itself: what is wrong with one says nothing about the others.
+    let part = |what: &str, why: Error| {
+        let remedy = "`vaso recover` shows what can be recovered";
+        let path = super::files::shown(&snapshot.file.path);
+        let told = format!("{what} cannot be told: {why}");
+        bundle.findings().add(Finding::new(
+            Severity::Error,
+            "database-partly-unreadable",
+            path,
+            told,
+            remedy,
+        ));
+    };
+    match database.meta() {
+        Ok(meta) => description.title = meta.get("project_name").cloned(),
+        Err(why) => part("what is said of the project", why),
+    }
     for (table, name) in
         [("trace", "trace_rows"), ("event", "events"), ("asset", "assets"), ("result", "results")]
     {
-        if let Some(rows) = database.row_count(table)? {
-            description.counts.insert(name, rows);
+        match database.row_count(table) {
+            Ok(rows) => drop(rows.map(|rows| description.counts.insert(name, rows))),
+            Err(why) => part(&format!("the number of rows in `{table}`"), why),
         }
     }
     let samples = database.samples(bundle.findings())?;
-    description.counts.insert("samples", samples.iter().filter(|s| !s.of_project).count() as u64);
-    for sample in samples.iter().filter(|sample| !sample.of_project) {
-        description.datasets.push(dataset(&database, sample.id, &sample.experiment, &sample.name)?);
+    let samples: Vec<_> = samples.iter().filter(|sample| !sample.of_project).collect();
+    description.counts.insert("samples", samples.len() as u64);
+    let files = database.file_counts().unwrap_or_else(|why| {
+        part("what files belong to samples", why);
+        BTreeMap::new()
+    });
+    for sample in samples {
+        let Counted { files, bytes } = files.get(&sample.id).copied().unwrap_or_default();
+        let name = Some(format!("{}/{}", sample.experiment, sample.name));
+        description.datasets.push(Dataset { id: sample.id.to_string(), name, modality: None, bytes, files });
     }
     Ok(())
-}
-
-fn dataset(database: &Database, id: i64, experiment: &str, name: &str) -> Result<Dataset> {
-    Ok(Dataset {
-        id: id.to_string(),
-        name: Some(format!("{experiment}/{name}")),
-        modality: None,
-        bytes: 0,
-        files: database.references(id)?.len() as u64,
-    })
 }

@@ -65,6 +65,8 @@ pub struct Files {
     /// Empty folders, and all others.
     pub folders: Vec<(Vec<u8>, Time)>,
     origin: Origin,
+    /// A file that stays open, and readable, whatever becomes of its name.
+    held: Option<(Vec<u8>, Content)>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,8 @@ impl Files {
     /// The files of a folder. Of what belongs to a session only `with_session` shows something.
     pub fn of_folder(location: &Location, with_session: bool, findings: &Findings) -> Result<Files> {
         let top = location.folder()?;
-        let mut files = Files { list: Vec::new(), folders: Vec::new(), origin: Origin::Folder(top) };
+        let mut files =
+            Files { list: Vec::new(), folders: Vec::new(), origin: Origin::Folder(top), held: None };
         let Origin::Folder(top) = &files.origin else { unreachable!("it was just put there") };
         let items = top.list()?;
         let shown = |item: &&Item| with_session || !SESSION.contains(&item.name.as_slice());
@@ -109,9 +112,29 @@ impl Files {
                 ItemKind::Folder => {
                     let (seconds, nanos) = item.stamp.mtime;
                     files.folders.push((path.clone(), Time { seconds, nanos: nanos as u32 }));
-                    if path.iter().filter(|b| **b == b'/').count() < DEPTH {
-                        let inner = descend(top, &path)?.list()?;
-                        pending.extend(inner.into_iter().rev().map(|item| (path.clone(), item)));
+                    if path.iter().filter(|b| **b == b'/').count() >= DEPTH {
+                        findings.add(Finding::new(
+                            Severity::Warning,
+                            "too-deep",
+                            shown,
+                            format!("a folder in more than {DEPTH} others; what is in it is not shown"),
+                            "move it elsewhere: it is no part of a project",
+                        ));
+                        continue;
+                    }
+                    match descend(top, &path).and_then(|folder| folder.list()) {
+                        Ok(inner) => {
+                            pending.extend(inner.into_iter().rev().map(|item| (path.clone(), item)));
+                        }
+                        // Without its snapshots nothing can be said of a bundle.
+                        Err(why) if path == b"snapshots" => return Err(why),
+                        Err(why) => findings.add(Finding::new(
+                            Severity::Error,
+                            "folder-unreadable",
+                            shown,
+                            format!("{why}; it is shown without what is in it"),
+                            "make it readable, or move it elsewhere if it is no part of the project",
+                        )),
                     }
                 }
                 ItemKind::File | ItemKind::Link => files.list.push(listed(path, &item)),
@@ -146,7 +169,7 @@ impl Files {
                 place: Place::Packed(id),
             });
         }
-        Files { list, folders, origin: Origin::Package(package) }
+        Files { list, folders, origin: Origin::Package(package), held: None }
     }
 
     /// Files that are open, each by itself.
@@ -167,7 +190,7 @@ impl Files {
             }
         };
         let list = sources.iter().enumerate().map(file).collect();
-        Files { list, folders: Vec::new(), origin: Origin::Sources(sources) }
+        Files { list, folders: Vec::new(), origin: Origin::Sources(sources), held: None }
     }
 
     /// The file of a path.
@@ -175,8 +198,17 @@ impl Files {
         self.list.iter().find(|file| file.path == path)
     }
 
+    /// Keeps a file open from now on: others may remove its name, and its bytes stay readable.
+    pub fn hold(&mut self, file: &File) -> Result<()> {
+        self.held = Some((file.path.clone(), self.open(file)?));
+        Ok(())
+    }
+
     /// The bytes of a file, or of a link's target.
     pub fn open(&self, file: &File) -> Result<Content> {
+        if let Some((_, content)) = self.held.as_ref().filter(|(path, _)| *path == file.path) {
+            return Ok(content.clone());
+        }
         match (&self.origin, file.place) {
             (Origin::Package(package), Place::Packed(node)) => package.open(node),
             (Origin::Folder(top), Place::Listed(stamp)) => {

@@ -6,6 +6,7 @@
 //!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
 //!   history   all snapshots                                      shelf         what outlives a state
 //!   verify    checks everything                                  describe      tells what is in it
+//!   assets    holds embedded files against their digests       alone         a database by itself
 //!   around    what lies about it, and what of that is unsaved work
 //!   versions  log, diff, extract                                 prune         removes old snapshots
 //! ```
@@ -16,7 +17,9 @@
 //!
 //! Nothing is written, no lock is taken, no link is followed, and nothing is unpacked.
 
+mod alone;
 mod around;
+mod assets;
 mod choose;
 mod describe;
 mod files;
@@ -28,7 +31,6 @@ mod verify;
 mod versions;
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -36,13 +38,13 @@ use self::choose::{Candidates, Snapshot};
 use self::files::{File, Files};
 use self::history::History;
 use self::stock::Stock;
-use super::{Around, Confirmed, Container, Current, Description, OpenOptions};
-use crate::database::{self, Joint};
+use super::{Around, Confirmed, Container, Current, Description, OpenOptions, Pin};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
 use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, escaped, free_twin};
 
+pub use self::alone::{open_headless, open_legacy};
 pub use self::shelf::Shelf;
 
 /// The project's database, as it is now.
@@ -94,71 +96,6 @@ pub fn open_in_package(
     Bundle::assemble(package.source().clone(), kind, Some(package), files, None, options, findings)
 }
 
-/// Opens a database that is a project by itself, with what lies beside it.
-pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
-    let findings = Arc::new(Findings::default());
-    let stored = Content::Range(source.clone(), 0..source.size());
-    let mut beside = Vec::new();
-    // A journal is older than a log, and is rolled back before that is applied.
-    for log in ["-journal", "-wal"] {
-        let location = Arc::new(source.location().beside(log)?);
-        if location.stamp()?.is_some_and(|stamp| stamp.size > 0 && stamp.is_file()) {
-            beside.push((log, Source::open(location)?));
-        }
-    }
-    let mut whole = stored.clone();
-    let stored_at = source.path();
-    for (log, source) in &beside {
-        let log_content = Content::Range(source.clone(), 0..source.size());
-        let applied = match *log {
-            "-wal" => database::with_wal(whole.clone(), log_content),
-            _ => rolled_back(whole.clone(), log_content, stored_at, &findings),
-        };
-        match applied {
-            Ok(applied) => whole = applied,
-            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
-            Err(why) => findings.add(Finding::new(
-                Severity::Error,
-                "log-unusable",
-                files::shown(source.path().as_os_str().as_encoded_bytes()),
-                format!("what it holds cannot be applied to the database: {why}"),
-                "`vaso recover` sees what is left",
-            )),
-        }
-    }
-    let files = Files::of_sources(source.clone(), beside.into_iter().map(|(_, source)| source));
-    Bundle::assemble(source, "legacy", None, files, Some(whole), options, findings)
-}
-
-/// The database at `path` with its journal rolled back, if that is hot.
-fn rolled_back(base: Content, journal: Content, path: &Path, findings: &Findings) -> Result<Content> {
-    let Some(Joint { super_journal, beside }) = database::joint(&journal, path)? else {
-        return database::with_journal(base, journal);
-    };
-    let name = super_journal.display();
-    let (severity, code, more, remedy) = match beside {
-        false => (Severity::Notice, "journal-committed", "", "no reason to act: SQLite does the same"),
-        true => (
-            Severity::Warning,
-            "super-journal-moved",
-            "; but a file of that name lies beside: if both were moved here, the transaction was not finished",
-            "where that is so, move all its files back to where they were, and open the project there",
-        ),
-    };
-    let what = format!(
-        "its journal belongs to a transaction over several databases, and {name} is not there any more, so that it \
-         was committed and is not rolled back{more}"
-    );
-    findings.add(Finding::new(
-        severity,
-        code,
-        files::shown(path.as_os_str().as_encoded_bytes()),
-        what,
-        remedy,
-    ));
-    Ok(base)
-}
-
 impl Bundle {
     fn assemble(
         source: Arc<Source>,
@@ -170,11 +107,17 @@ impl Bundle {
         findings: Arc<Findings>,
     ) -> Result<Arc<dyn Container>> {
         let newest = files.list.iter().map(|file| file.time).max().unwrap_or_default();
-        let candidates = Candidates::find(&files, &findings)?;
-        let stock = Arc::new(Stock { files, whole, options, findings, newest });
+        let mut candidates = Candidates::find(&files, &findings)?;
+        let mut stock = Stock { files, whole, options, findings, newest };
         let chosen = Bundle::choose(kind, &stock, &candidates)?;
-        let view =
-            chosen.as_ref().is_some_and(|(snapshot, _)| !is_single(kind) || is_readable(&stock, snapshot));
+        candidates.settle(&|snapshot| stock.glance(snapshot))?;
+        if let (Some(_), Some((snapshot, _))) = (stock.options.pin, &chosen) {
+            stock.files.hold(&snapshot.file)?;
+        }
+        let stock = Arc::new(stock);
+        let view = chosen
+            .as_ref()
+            .is_some_and(|(snapshot, _)| !is_single(kind) || alone::is_readable(&stock, snapshot));
         let (tree, history) = match stock.options.raw {
             true => (tree(&stock, kind, None, false)?, None),
             false => {
@@ -224,6 +167,11 @@ impl Bundle {
             return Ok(Some((snapshot, current)));
         }
         let chosen = match stock.options.pin {
+            Some(pin @ Pin::Number(_)) => match candidates.pinned(pin, &judge, findings)? {
+                // One that is known to be damaged inside is shown as it is to whoever asks for this very one.
+                None => candidates.pinned(pin, &|snapshot| stock.looks_valid(snapshot), findings)?,
+                some => some,
+            },
             Some(pin) => candidates.pinned(pin, &judge, findings)?,
             None => candidates.choose(&judge, findings)?,
         };
@@ -250,29 +198,30 @@ impl Bundle {
         Ok(None)
     }
 
+    /// Tells of a snapshot that is not valid, or of the one database that is damaged: once, however often it is seen.
+    fn tell_invalid(&self, snapshot: &Snapshot, why: &Error) {
+        if !is_single(self.kind) {
+            return self.findings().add(choose::not_valid(snapshot, why));
+        }
+        let known = self.findings().list();
+        if !known.iter().any(|finding| finding.code == "database-damaged") {
+            let shown = "what is not damaged is shown, and the rest is an error to whoever reads it";
+            self.findings().add(alone::damaged(snapshot, why, shown));
+        }
+    }
+
+    /// Whether another snapshot may take the place of the chosen one, where that is damaged.
+    fn has_another(&self) -> bool {
+        let Some(Pin::Number(number)) = self.stock.options.pin else { return true };
+        self.candidates.of_number(number).iter().any(|snapshot| self.stock.check(snapshot).is_ok())
+    }
+
     fn chosen(&self) -> Result<&Snapshot> {
         match &self.chosen {
             Some((snapshot, _)) => Ok(snapshot),
             None => Err(Error::NotFound(CURRENT.into())),
         }
     }
-}
-
-/// Whether there is anything to make a view of in the one database of a project. Its bytes are shown in any case.
-fn is_readable(stock: &Stock, snapshot: &Snapshot) -> bool {
-    let Err(why) =
-        stock.content(&snapshot.file).and_then(|content| database::glance(&content, &snapshot.name()))
-    else {
-        return true;
-    };
-    stock.findings.add(Finding::new(
-        Severity::Error,
-        "database-damaged",
-        files::shown(&snapshot.file.path),
-        format!("{why}; current.sqlite shows what is there, without browse"),
-        "`vaso recover` saves what is left",
-    ));
-    false
 }
 
 /// Whether a project has one database, and nothing to choose.
@@ -396,16 +345,19 @@ impl Container for Bundle {
         if self.confirmed.load(Ordering::Acquire) {
             return Ok(Confirmed::Right);
         }
-        match self.stock.check(self.chosen()?) {
-            Ok(()) => {
-                self.confirmed.store(true, Ordering::Release);
-                Ok(Confirmed::Right)
-            }
-            Err(Error::Damaged { .. }) if self.stock.options.pin.is_none() && !is_single(self.kind) => {
-                Ok(Confirmed::Wrong)
-            }
-            Err(other) => Err(other),
+        let chosen = self.chosen()?;
+        let verdict = self.stock.check(chosen);
+        if let Err(why @ (Error::Damaged { .. } | Error::Io { .. })) = &verdict {
+            self.findings().add(choose::not_valid(chosen, why));
         }
+        match verdict {
+            Err(Error::Damaged { .. }) if self.has_another() => return Ok(Confirmed::Wrong),
+            // Somebody has asked for this very one, and gets what is there.
+            Ok(()) | Err(Error::Damaged { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        self.confirmed.store(true, Ordering::Release);
+        Ok(Confirmed::Right)
     }
 
     fn history(&self) -> Option<Arc<dyn Branch>> {

@@ -1,7 +1,8 @@
 //! Removes old snapshots.
 //!
 //! What stays, whatever is asked for: the current snapshot, the newest one of each of the last 30 days, one that any
-//! program has open, and everything that is not valid or is a sync tool's copy, for it may hold what no other has.
+//! program has open, one that any HEAD names, and everything that is not valid or is a sync tool's copy, for it may hold
+//! what no other has. What processes of other users have open cannot be seen by everybody, and then that is told.
 //! Nothing is removed while the application is at work in the bundle; its locks are held meanwhile.
 
 use std::collections::BTreeSet;
@@ -51,6 +52,8 @@ pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
             days.insert(day);
         } else if snapshot.file.path == current.file.path {
             spare(snapshot, "it is the current one");
+        } else if snapshot.number.is_some_and(|number| bundle.candidates.is_named(number)) {
+            spare(snapshot, "a HEAD names it");
         } else if days.insert(day) && day + DAYS > now.seconds.div_euclid(86_400) {
             spare(snapshot, "it is the newest of its day");
         } else {
@@ -65,7 +68,9 @@ pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
     for snapshot in old.into_iter().rev() {
         let name = snapshot.name();
         let stamp = snapshot.file.stamp().ok_or_else(|| Error::NotFound(name.clone()))?;
-        if store::is_open_somewhere(stamp.file) {
+        let seen = store::look_for_users(stamp.file);
+        pruned.unseen_processes = pruned.unseen_processes.max(seen.hidden);
+        if seen.open {
             spare(snapshot, "a program has it open");
             continue;
         }

@@ -6,8 +6,8 @@ use super::choose::Snapshot;
 use super::files::{File, Files};
 use crate::browse;
 use crate::database::{self, Database};
-use crate::error::Result;
-use crate::finding::Findings;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Findings, Severity};
 use crate::format::OpenOptions;
 use crate::store::CacheFolder;
 use crate::tree::{Branch, Content, Time};
@@ -45,6 +45,17 @@ pub fn without_log(stored: Content) -> Result<Content> {
     Ok(Content::headed(head.into(), stored))
 }
 
+/// That a snapshot could not be checked to the end.
+pub fn unfinished(snapshot: &Snapshot, what: &str) -> Finding {
+    Finding::new(
+        Severity::Warning,
+        "check-unfinished",
+        super::files::shown(&snapshot.file.path),
+        format!("it could not be checked to the end: {what}"),
+        "check it with `PRAGMA integrity_check` of SQLite, in a copy",
+    )
+}
+
 impl Stock {
     fn cache(&self) -> Option<&CacheFolder> {
         self.options.cache.as_deref()
@@ -69,29 +80,39 @@ impl Stock {
         if let Some(verdict) = self.options.shelf.verdict(&self.identity(&snapshot.file), self.cache()) {
             return verdict;
         }
+        self.looks_valid(snapshot)
+    }
+
+    /// The same from its pages alone, whatever is known of it.
+    pub fn looks_valid(&self, snapshot: &Snapshot) -> Result<()> {
         database::glance(&self.files.open(&snapshot.file)?, &snapshot.name()).map(drop)
     }
 
-    /// Whether a snapshot is one through and through. What is found is remembered.
+    /// Whether a snapshot is one through and through. What is found is remembered. One that SQLite cannot check within
+    /// its limits is taken for what it seems, and that is told.
     pub fn check(&self, snapshot: &Snapshot) -> Result<()> {
         let identity = self.identity(&snapshot.file);
         if let Some(verdict) = self.options.shelf.verdict(&identity, self.cache()) {
             return verdict;
         }
-        self.examine(snapshot)
-    }
-
-    /// The same, whatever is known of it.
-    pub fn examine(&self, snapshot: &Snapshot) -> Result<()> {
-        let identity = self.identity(&snapshot.file);
         let content = self.content(&snapshot.file)?;
         database::glance(&content, &snapshot.name())?;
         let verdict = Database::open(content, &snapshot.name())?.quick_check();
-        // What the disk or another program is to blame for says nothing about the snapshot.
-        if matches!(verdict, Ok(()) | Err(crate::error::Error::Damaged { .. })) {
-            self.options.shelf.judge(identity, verdict.clone(), self.cache());
+        if let Err(Error::Unsupported { what, .. }) = &verdict {
+            self.findings.add(unfinished(snapshot, what));
+            self.options.shelf.judge(identity, Ok(()), None);
+            return Ok(());
         }
+        self.remember(snapshot, &verdict);
         verdict
+    }
+
+    /// Keeps what was found about a snapshot.
+    pub fn remember(&self, snapshot: &Snapshot, verdict: &Result<()>) {
+        // What the disk or another program is to blame for says nothing about the snapshot.
+        if matches!(verdict, Ok(()) | Err(Error::Damaged { .. })) {
+            self.options.shelf.judge(self.identity(&snapshot.file), verdict.clone(), self.cache());
+        }
     }
 
     /// The database of a snapshot.

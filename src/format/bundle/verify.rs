@@ -1,9 +1,27 @@
 //! Checks everything in a bundle: every snapshot through and through, and what lies beside them.
+//!
+//! A snapshot is given to SQLite for its thorough check, and all its embedded files are held against their sizes and
+//! digests. Whether it is shown goes by the quick check alone, as it does in a mount.
 
-use super::Bundle;
-use super::choose::not_valid;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use super::choose::Snapshot;
+use super::stock::unfinished;
+use super::{Bundle, assets, files};
+use crate::database::{self, Database};
 use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::format::Container;
+use crate::tree::{Coded, Content};
+
+/// How often progress is told.
+const TELL: Duration = Duration::from_millis(100);
+
+/// How often a snapshot is read: once as pages, once for its rows and its embedded files.
+const PASSES: u64 = 2;
 
 /// Reads and checks all snapshots. `progress` is told bytes done and bytes in all.
 pub fn verify(bundle: &Bundle, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
@@ -14,17 +32,116 @@ pub fn verify(bundle: &Bundle, progress: &mut dyn FnMut(u64, u64)) -> Result<()>
     if snapshots.is_empty() {
         snapshots.extend(bundle.chosen().ok().cloned());
     }
-    let all: u64 = snapshots.iter().map(|snapshot| snapshot.file.size).sum();
+    let all: u64 = snapshots.iter().map(|snapshot| snapshot.file.size * PASSES).sum();
     let mut done = 0;
     for snapshot in &snapshots {
-        match bundle.stock.examine(snapshot) {
+        let size = snapshot.file.size * PASSES;
+        let read = AtomicU64::new(0).into();
+        let outcome = told(
+            || examine(bundle, snapshot, &read),
+            || {
+                progress(done + read.load(Ordering::Relaxed).min(size), all);
+            },
+        );
+        match outcome {
             Ok(()) => {}
-            Err(changed @ (Error::SourceChanged(_) | Error::Io { .. })) => return Err(changed),
-            Err(why) => bundle.findings().add(not_valid(snapshot, &why)),
+            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+            Err(why) => bundle.tell_invalid(snapshot, &why),
         }
-        done += snapshot.file.size;
+        done += size;
         progress(done, all);
     }
     super::around::tell(bundle);
     Ok(())
+}
+
+/// Does `work` in another thread, and calls `tell` now and then until it is done.
+fn told<T: Send>(work: impl FnOnce() -> T + Send, mut tell: impl FnMut()) -> T {
+    std::thread::scope(|scope| {
+        let (at_work, ended) = mpsc::channel::<()>();
+        let thread = scope.spawn(move || {
+            let _at_work = at_work;
+            work()
+        });
+        while ended.recv_timeout(TELL) == Err(RecvTimeoutError::Timeout) {
+            tell();
+        }
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Looks at all of a snapshot. An error is that it is not valid; what else is wrong with it is found.
+fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Result<()> {
+    let stored = bundle.stock.content(&snapshot.file)?;
+    let content = Content::Coded(Arc::new(Counted { stored, read: read.clone() }));
+    database::glance(&content, &snapshot.name())?;
+    let database = Database::open(content, &snapshot.name())?;
+    let thorough = database.integrity_check();
+    // What passes the thorough check passes the quick one.
+    let verdict = if thorough.is_ok() { Ok(()) } else { database.quick_check() };
+    bundle.stock.remember(snapshot, &verdict);
+    match verdict {
+        Ok(()) | Err(Error::Unsupported { .. }) => {}
+        Err(why) => return Err(why),
+    }
+    let find = |severity, code, what: String, remedy: &str| {
+        bundle.findings().add(Finding::new(severity, code, files::shown(&snapshot.file.path), what, remedy));
+    };
+    match thorough {
+        Ok(()) => {}
+        Err(Error::Damaged { code, what, .. }) => find(
+            Severity::Error,
+            code,
+            format!("its rows or indices are not in order: {what}"),
+            "`vaso recover` puts them in order in a new file; it is shown as it is",
+        ),
+        Err(Error::Unsupported { what, .. }) => bundle.findings().add(unfinished(snapshot, &what)),
+        Err(other) => return Err(other),
+    }
+    let fault = &mut |(code, what)| {
+        let (severity, remedy) = match code {
+            "asset-stray-pieces" => (Severity::Notice, "no reason to act: nothing refers to them"),
+            _ => (Severity::Error, "take the file from an older snapshot, or from where it came"),
+        };
+        find(severity, code, what, remedy);
+    };
+    match assets::verify(&database, fault) {
+        Err(Error::Damaged { what, .. } | Error::Unsupported { what, .. }) => {
+            let remedy = "`vaso recover` saves what is left";
+            find(
+                Severity::Error,
+                "assets-unreadable",
+                format!("its embedded files cannot be read: {what}"),
+                remedy,
+            );
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// A database that counts how much of it is read.
+#[derive(Debug)]
+struct Counted {
+    stored: Content,
+    read: Arc<AtomicU64>,
+}
+
+impl Coded for Counted {
+    fn size(&self) -> u64 {
+        self.stored.size()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.stored.check()
+    }
+
+    fn is_ready(&self, offset: u64, len: usize) -> bool {
+        self.stored.is_ready(offset, len)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.stored.read_at(offset, buf).map(drop)
+    }
 }

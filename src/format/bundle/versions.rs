@@ -1,20 +1,36 @@
 //! The snapshots of a bundle as its history.
 
-use std::time::SystemTime;
-
 use super::choose::Snapshot;
 use super::{Bundle, prune};
-use crate::database::{self, Counts, Difference, SampleName};
+use crate::database::{self, Counts, Difference, SampleName, SampleTold};
 use crate::error::{Error, Result};
-use crate::format::history::{Changes, Pruned, Rows, State, Versions};
-use crate::tree::Content;
+use crate::format::history::{Changes, Extract, Pruned, Rows, State, Versions};
 
 impl Bundle {
-    fn numbered(&self, number: u64) -> Result<&Snapshot> {
-        let found = self.candidates.all().find(|snapshot| snapshot.number == Some(number));
-        found.ok_or_else(|| {
+    /// What stands for a number: the first file of it that is valid through and through, or the first with what is
+    /// wrong with it.
+    fn standing(&self, number: u64) -> Result<(&Snapshot, Result<()>)> {
+        let mut first = None;
+        for snapshot in self.candidates.of_number(number) {
+            match self.stock.check(snapshot) {
+                Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+                Ok(()) => return Ok((snapshot, Ok(()))),
+                Err(why) => drop(first.get_or_insert((snapshot, Err(why)))),
+            }
+        }
+        first.ok_or_else(|| {
             Error::Refused(format!("there is no snapshot {number} in it; `vaso log` lists them"))
         })
+    }
+
+    fn numbered(&self, number: u64) -> Result<&Snapshot> {
+        match self.standing(number)? {
+            (snapshot, Ok(())) => Ok(snapshot),
+            (_, Err(why @ Error::Io { .. })) => Err(why),
+            (snapshot, Err(why)) => {
+                Err(Error::Refused(format!("{} is not valid: {}", snapshot.name(), what(&why))))
+            }
+        }
     }
 
     fn is_current(&self, snapshot: &Snapshot) -> bool {
@@ -23,8 +39,16 @@ impl Bundle {
 
     /// The newest valid snapshot before a number.
     fn before(&self, number: u64) -> Option<&Snapshot> {
-        let older = self.candidates.all().rev().filter(|snapshot| snapshot.number < Some(number));
-        older.into_iter().find(|snapshot| self.stock.check(snapshot).is_ok())
+        let older = self.candidates.numbers().rev().filter(|older| *older < number);
+        older.filter_map(|older| self.standing(older).ok()).find_map(|(s, verdict)| verdict.ok().map(|()| s))
+    }
+}
+
+/// What is wrong, without saying again with what.
+fn what(why: &Error) -> String {
+    match why {
+        Error::Damaged { what, .. } | Error::Unsupported { what, .. } => what.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -32,11 +56,8 @@ impl Versions for Bundle {
     fn log(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<State>> {
         let all = self.candidates.all().map(|snapshot| snapshot.file.size).sum();
         let (mut done, mut states, mut before) = (0, Vec::new(), None);
-        for snapshot in self.candidates.all() {
-            let verdict = self.stock.check(snapshot);
-            if let Err(changed @ Error::SourceChanged(_)) = verdict {
-                return Err(changed);
-            }
+        for number in self.candidates.numbers() {
+            let (snapshot, verdict) = self.standing(number)?;
             let mut changed = None;
             if verdict.is_ok() {
                 let database = self.stock.database(snapshot)?;
@@ -48,12 +69,12 @@ impl Versions for Bundle {
                 before = Some(database);
             }
             states.push(State {
-                number: snapshot.number.unwrap_or(0),
+                number,
                 name: snapshot.name(),
                 time: snapshot.time().utc(),
                 size: snapshot.file.size,
                 valid: verdict.is_ok(),
-                problem: verdict.err().map(|e| e.to_string()),
+                problem: verdict.err().map(|why| what(&why)),
                 current: self.is_current(snapshot),
                 changed,
             });
@@ -84,9 +105,14 @@ impl Versions for Bundle {
         })
     }
 
-    fn extract(&self, number: u64) -> Result<(Content, SystemTime)> {
-        let snapshot = self.numbered(number)?;
-        Ok((self.stock.files.open(&snapshot.file)?, snapshot.time().into()))
+    fn extract(&self, number: u64) -> Result<Extract> {
+        let (snapshot, verdict) = self.standing(number)?;
+        Ok(Extract {
+            name: snapshot.name(),
+            content: self.stock.files.open(&snapshot.file)?,
+            time: snapshot.time().into(),
+            problem: verdict.err().map(|why| what(&why)),
+        })
     }
 
     fn prune(&self, keep: usize, dry_run: bool) -> Result<Pruned> {
@@ -102,8 +128,12 @@ fn lines(difference: &Difference) -> Vec<String> {
         format!("{}/{}{twin}", sample.experiment, sample.name)
     };
     let mut lines: Vec<String> = Vec::new();
-    lines.extend(difference.added.iter().map(|sample| format!("sample added    {}", name(sample))));
-    lines.extend(difference.removed.iter().map(|sample| format!("sample removed  {}", name(sample))));
+    let alone = |how: &str, told: &SampleTold| {
+        let SampleTold { sample, trace_rows, events } = told;
+        format!("sample {how:<8} {}: {trace_rows} trace rows, {events} events", name(sample))
+    };
+    lines.extend(difference.added.iter().map(|told| alone("added", told)));
+    lines.extend(difference.removed.iter().map(|told| alone("removed", told)));
     for change in &difference.edited {
         let mut what = Vec::new();
         let events = &change.events;
@@ -123,6 +153,10 @@ fn lines(difference: &Difference) -> Vec<String> {
             what.push(change.fields.join(", "));
         }
         lines.push(format!("sample edited   {}: {}", name(&change.sample), what.join("; ")));
+    }
+    for (table, Counts { before, after }) in &difference.tables {
+        let how = if before == after { "edited".into() } else { format!("rows {before} -> {after}") };
+        lines.push(format!("table           {table}: {how}"));
     }
     if !difference.meta.is_empty() {
         lines.push(format!("project         {}", difference.meta.join(", ")));

@@ -17,7 +17,7 @@ use super::names::unescaped;
 use super::record::{self, Part, Record};
 use super::supply::{Joint, OnDisk, same};
 use super::value::{Data, Field, Packed, Section, Tensor, Value, Wrapped};
-use super::{rewrite, text};
+use super::{Element, registry, rewrite, text};
 use crate::error::{Error, Result};
 
 /// The longest text, and the longest head of an array.
@@ -26,9 +26,20 @@ const MAX_TEXT: u64 = 64 << 20;
 /// The longest record.
 const MAX_RECORD: u64 = 1 << 30;
 
-/// A builder of the file that the directory makes. What is there twice is compared; `progress` is told how many bytes
-/// were, of all.
-pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Builder> {
+/// How the type of a value is changed.
+const ANEW: &str = "delete .vsf-record.json, and all types are made anew";
+
+/// What a directory makes.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The file.
+    pub builder: Builder,
+    /// What is another than it was when the directory was unpacked, though nobody may have meant it.
+    pub notes: Vec<String>,
+}
+
+/// The file that the directory makes. What is there twice is compared; `progress` is told how many bytes were, of all.
+pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Assembled> {
     let Found { mut files, folders } = find(dir)?;
     if files.is_empty() {
         return Err(Error::Refused(format!("cannot pack {}: there are no files in it", dir.display())));
@@ -48,9 +59,18 @@ pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Builde
         progress(done.min(all), all);
     };
     let (sections, builder) = (Vec::new(), Builder::new());
-    let mut pack = Pack { files, folders, record: &record, sections, builder, tell: &mut tell };
+    let left =
+        record.seals.iter().map(|seal| format!("left out, since it fits the unpacked file alone: {seal}"));
+    let notes = left.collect();
+    let mut pack = Pack { files, folders, record: &record, sections, builder, tell: &mut tell, notes };
     if record.in_bytes {
         pack.builder.header_length_in_bytes();
+    }
+    if record.hashed {
+        pack.builder.hashed();
+    }
+    if let Some(time) = record.time()? {
+        pack.builder.time(time).map_err(|unfit| refuse(record::NAME, unfit))?;
     }
     for part in &record.labels {
         pack.known(part)?;
@@ -85,6 +105,7 @@ struct Pack<'a> {
     builder: Builder,
     /// Is told of bytes that were compared.
     tell: &'a mut dyn FnMut(u64),
+    notes: Vec<String>,
 }
 
 /// What a label becomes.
@@ -140,7 +161,7 @@ impl Pack<'_> {
                     |(path, kind): &(String, String)| kind == record::FOLDER && self.folders.contains(path);
                 // One whose directory was deleted is deleted.
                 if files.iter().any(is_there) {
-                    fields.add_section(&name, inner).map_err(unfit)?;
+                    fields.nest(&name, inner).map_err(unfit)?;
                 }
                 continue;
             }
@@ -150,7 +171,7 @@ impl Pack<'_> {
             }
             if let Some(label) = refers {
                 self.check_reference(field, files, label)?;
-                fields.add_reference(&name, label).map_err(unfit)?;
+                fields.refer(&name, label).map_err(unfit)?;
                 continue;
             }
             if field.values.iter().any(|item| item.value.is_place()) {
@@ -160,7 +181,7 @@ impl Pack<'_> {
             let mut supply = Joint::default();
             let values = self.values(field, files, &mut supply)?;
             let supply: Arc<dyn Input> = Arc::new(supply);
-            fields.add_all(&name, &values, Some(&supply)).map_err(unfit)?;
+            fields.copy_all(&name, &values, Some(&supply), false).map_err(unfit)?;
         }
         Ok(fields)
     }
@@ -232,6 +253,12 @@ impl Pack<'_> {
                 let file = self.take(path)?;
                 self.one(path, suffix, file, &item.value, supply)?
             };
+            if let (Value::Tensor(old), Value::Tensor(new)) = (&item.value, &value)
+                && old.element != new.element
+            {
+                let note = format!("{path}: its elements were {} and are {} now", old.element, new.element);
+                self.notes.push(note);
+            }
             values.push(value);
         }
         Ok(values)
@@ -244,28 +271,30 @@ impl Pack<'_> {
         let version = self.record.version;
         let shown: Option<Vec<Vec<u8>>> =
             items.iter().map(|item| super::show::line(&item.value, version)).collect();
-        // A name without a value is an empty file.
-        if bytes.is_empty() {
-            return Ok(Vec::new());
-        }
-        if shown.is_some_and(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat() == bytes) {
+        let same = shown.is_some_and(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat() == bytes);
+        if same {
             return Ok(items.iter().map(|item| item.value.clone()).collect());
         }
         let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        if let [item] = items {
-            return Ok(vec![text::again(&item.value, version, text)]);
-        }
-        if items.is_empty() {
-            return Ok(vec![text::infer(text)]);
-        }
+        let again = |item: &super::Item, line| {
+            text::again(&item.value, version, line).map_err(|why| refuse(path, format!("{why}, or {ANEW}")))
+        };
         let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').collect();
-        let pairs = lines.iter().enumerate();
-        Ok(pairs
-            .map(|(n, line)| match items.get(n) {
-                Some(item) if lines.len() == items.len() => text::again(&item.value, version, line),
-                _ => text::infer(line),
-            })
-            .collect())
+        match items {
+            // A name without a value is an empty file.
+            [] if bytes.is_empty() => Ok(Vec::new()),
+            [] => Ok(vec![text::infer(text)]),
+            [item] => Ok(vec![again(item, text)?]),
+            _ if lines.len() == items.len() => {
+                items.iter().zip(lines).map(|(item, line)| again(item, line)).collect()
+            }
+            _ => {
+                let (had, has) = (items.len(), lines.len());
+                let why =
+                    format!("it had {had} lines, each a value, and has {has}; write as many, or {ANEW}");
+                Err(refuse(path, why))
+            }
+        }
     }
 
     /// A value whose bytes are in a file of its own.
@@ -385,10 +414,10 @@ impl Pack<'_> {
                     }
                     continue;
                 }
-                None => (name, unrecorded_text(path, file)?),
+                None => (name, unrecorded_text(path, name, file)?),
             };
             if !is_name(name) {
-                let why = "names are words of a-z, 0-9 and _ that begin with a letter";
+                let why = "names are words of a-z, A-Z, 0-9 and _ that begin with a letter";
                 return Err(refuse(path, format!("{why}, and the suffixes .npy and .bin are known")));
             }
             let supply: Arc<dyn Input> = Arc::new(supply);
@@ -411,7 +440,7 @@ impl Pack<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Builder> {
+    fn finish(mut self) -> Result<Assembled> {
         for (name, made) in self.sections {
             let done = match made {
                 Made::Fields(fields) => self.builder.section(&name, fields),
@@ -429,7 +458,7 @@ impl Pack<'_> {
                 other => refuse(&name, other),
             })?;
         }
-        Ok(self.builder)
+        Ok(Assembled { builder: self.builder, notes: self.notes })
     }
 }
 
@@ -458,8 +487,9 @@ fn unrecorded_array(
     Err(refuse(path, "the .packed beside it says something else; delete the one that is wrong"))
 }
 
-/// What a file without a known suffix says; one that is empty is a name without a value.
-fn unrecorded_text(path: &str, file: &OnDisk) -> Result<Vec<Value>> {
+/// What a file without a known suffix says; one that is empty is a name without a value. What has a canonical key for
+/// its name has the key's type.
+fn unrecorded_text(path: &str, name: &str, file: &OnDisk) -> Result<Vec<Value>> {
     if file.size() == 0 {
         return Ok(Vec::new());
     }
@@ -471,5 +501,19 @@ fn unrecorded_text(path: &str, file: &OnDisk) -> Result<Vec<Value>> {
     if std::str::from_utf8(&bytes).is_err() || bytes.contains(&0) {
         return Err(refuse(path, "it is no text; name it .bin, and it will be raw bytes"));
     }
-    Ok(vec![text::infer(bytes.strip_suffix(b"\n").unwrap_or(&bytes))])
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let some = |element| match element {
+        Element::Unsigned(width) => Value::Unsigned(width, 0),
+        Element::F5 => Value::F5(0.0),
+        Element::F6 => Value::F6(0.0),
+        _ => Value::Bool(false),
+    };
+    let known = registry::kind_of(name).and_then(Element::named).map(some);
+    let value = match &known {
+        None => text::infer(line),
+        // Its version says nothing about such numbers.
+        Some(known) => text::again(known, 2, line)
+            .map_err(|why| refuse(path, format!("{name} means the same everywhere: {why}, or rename it")))?,
+    };
+    Ok(vec![value])
 }

@@ -2,8 +2,8 @@
 //! labels, and the sections one behind the other.
 //!
 //! A [`Builder`] cannot build an invalid file: names are checked when they are given, values when they are added,
-//! and every section is read back by the reader before it is accepted. What remains to fail at the end is the
-//! disk. Lengths and offsets depend on each other through the widths of their numbers; they are settled from below,
+//! and every section is read back by the reader before it is accepted. What only the whole shows, as a reference to a
+//! section that never came, [`Builder::check`] tells; what remains to fail while writing is the disk. Lengths and offsets depend on each other through the widths of their numbers; they are settled from below,
 //! where they can only grow, so that the smallest consistent header is found.
 
 use std::collections::HashMap;
@@ -11,20 +11,24 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 
+use super::eagle::EagleTime;
 use super::encode::{Piece, Pieces, Unfit, put_sized, put_value};
+use super::file::File;
 use super::input::Input;
-use super::read_back::{Shape, read_back, size_of};
-use super::value::Value;
+use super::plan::{Plan, Seal, signature_field};
+use super::read_back::{self, SOME_PLACE, Shape, read_back, size_of};
+use super::rewrite;
+use super::value::{Field, Section, Value};
 use super::{MAGIC, MAX_DEPTH, MAX_FIELDS, MAX_HEADER, MAX_LABELS, MAX_NAME, registry};
 
-/// Whether `name` may be given to a section or a field.
+/// Whether `name` may be given to a section or a field. Capital letters are for names as the registry's `ISOSpeed`.
 pub fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         let mut bytes = word.bytes();
-        bytes.next().is_some_and(|b| b.is_ascii_lowercase())
-            && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+            && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     name.len() as u64 <= MAX_NAME && name.split('.').all(word)
 }
@@ -40,6 +44,8 @@ pub struct Fields {
     count: u64,
     shape: Shape,
     depth: u32,
+    /// Whether the last of them looks like the signature of the section.
+    signature: bool,
 }
 
 impl Fields {
@@ -61,7 +67,6 @@ impl Fields {
     /// Adds a field of one value, whose bytes are all in memory. Names that the registry knows have the type that
     /// it says.
     pub fn add(&mut self, name: &str, value: &Value) -> Result<&mut Fields, Unfit> {
-        registry::check(name, value)?;
         self.add_all(name, std::slice::from_ref(value), None)
     }
 
@@ -74,16 +79,31 @@ impl Fields {
     }
 
     /// Adds a field of any number of values, as newer formats have; none make it a flag. Bytes that are not in
-    /// memory are taken from `from` when the file is written.
+    /// memory are taken from `from` when the file is written. A canonical key has one value of its type.
     pub fn add_all(
         &mut self,
         name: &str,
         values: &[Value],
         from: Option<&Arc<dyn Input>>,
     ) -> Result<&mut Fields, Unfit> {
+        registry::check_all(name, values)?;
+        self.copy_all(name, values, from, false)
+    }
+
+    /// The same for values that were read, whose types are theirs. Places are copied for records alone.
+    pub(super) fn copy_all(
+        &mut self,
+        name: &str,
+        values: &[Value],
+        from: Option<&Arc<dyn Input>>,
+        places: bool,
+    ) -> Result<&mut Fields, Unfit> {
+        if !places && values.iter().any(Value::is_place) {
+            return Err(Unfit::Place(name.to_string()));
+        }
         let mut field = Pieces::default();
         let mut depth = self.depth;
-        let mut shape = vec![values.len() as u64];
+        let mut shape = Shape::new();
         open_field(&mut field, name)?;
         for (n, value) in values.iter().enumerate() {
             match n {
@@ -95,24 +115,35 @@ impl Fields {
             let mut one = Pieces::default();
             let mut inner = Shape::new();
             match value {
+                Value::Section(section) if !section.prefix.is_empty() => {
+                    return Err(Unfit::Unclear(name.to_string()));
+                }
                 Value::Section(section) => {
-                    let nested = Fields::of(section, from)?;
+                    let nested = Fields::copied(section, from, places)?;
                     depth = depth.max(nested.depth + 1);
                     inner.clone_from(&nested.shape);
                     nested.put_into(&mut one);
                 }
                 value => put_value(&mut one, value, from)?,
             }
-            shape.push(size_of(&one));
+            shape.push(read_back::Part::of(value, size_of(&one)));
             shape.append(&mut inner);
             field.append(one);
         }
         field.put(b")");
-        self.accept(field, shape, depth)
+        self.accept(field, values.len() as u64, shape, depth)?;
+        self.signature = name == "signature" && matches!(values, [Value::Signature(_)]);
+        Ok(self)
     }
 
     /// Adds a section as a field.
     pub fn add_section(&mut self, name: &str, fields: Fields) -> Result<&mut Fields, Unfit> {
+        registry::check_kind(name, "section")?;
+        self.nest(name, fields)
+    }
+
+    /// The same where the name is the file's own.
+    pub(super) fn nest(&mut self, name: &str, fields: Fields) -> Result<&mut Fields, Unfit> {
         let mut field = Pieces::default();
         open_field(&mut field, name)?;
         field.put(b":");
@@ -120,39 +151,69 @@ impl Fields {
         let inner = fields.shape.clone();
         let mut one = Pieces::default();
         fields.put_into(&mut one);
-        let shape = [vec![1, size_of(&one)], inner].concat();
+        let section = Section { prefix: vec![], fields: vec![], items: vec![], rest: None, span: 0..0 };
+        let part = read_back::Part::of(&Value::Section(Box::new(section)), size_of(&one));
         field.append(one);
         field.put(b")");
-        self.accept(field, shape, depth)
+        self.accept(field, 1, [vec![part], inner].concat(), depth)
     }
 
-    /// Adds a reference to a section of the same file.
+    /// Adds a reference to a section of the same file, which may be added to it later.
     pub fn add_reference(&mut self, name: &str, section: &str) -> Result<&mut Fields, Unfit> {
+        registry::check_kind(name, "o")?;
+        self.refer(name, section)
+    }
+
+    /// The same where the name is the file's own.
+    pub(super) fn refer(&mut self, name: &str, section: &str) -> Result<&mut Fields, Unfit> {
         let mut field = Pieces::default();
         open_field(&mut field, name)?;
         field.put(b":");
         field.0.push(Piece::Place(section.to_string()));
         field.put(b")");
-        self.accept(field, vec![3, 3, 3, 3], self.depth)
+        let number = read_back::Part::of(&Value::Number(b'o', 0), SOME_PLACE.len() as u64 / 3);
+        self.accept(field, 3, vec![number; 3], self.depth)
     }
 
-    /// The fields of a section that was read. Values before and beside its fields are not fields, and what could
-    /// not be read cannot be written.
-    pub fn of(section: &super::Section, from: Option<&Arc<dyn Input>>) -> Result<Fields, Unfit> {
-        if section.rest.is_some() || !section.items.is_empty() {
-            return Err(Unfit::Unclear("a section".into()));
-        }
+    /// The fields of a section that was read, with the types that they have. Values before and beside its fields are
+    /// not fields, and what could not be read cannot be written; nor can references, which [`Fields::within`] follows.
+    pub fn of(section: &Section, from: Option<&Arc<dyn Input>>) -> Result<Fields, Unfit> {
+        Fields::copied(section, from, false)
+    }
+
+    /// The same for a section of `file`, of which all sections are to be written again: what refers to one of them
+    /// refers to it in the new file.
+    pub fn within(section: &Section, file: &File, from: Option<&Arc<dyn Input>>) -> Result<Fields, Unfit> {
         let mut fields = Fields::new();
-        for field in &section.fields {
-            let name = std::str::from_utf8(&field.name);
-            let name = name.map_err(|_| Unfit::Name(String::from_utf8_lossy(&field.name).into_owned()))?;
+        for (name, field) in named(section)? {
             let values: Vec<Value> = field.values.iter().map(|item| item.value.clone()).collect();
-            fields.add_all(name, &values, from)?;
+            let refers = rewrite::referred(field, file).map_err(|_| Unfit::Place(name.to_string()))?;
+            match (refers, &values[..]) {
+                (Some(label), _) => fields.refer(name, &label)?,
+                (None, [Value::Section(inner)]) if inner.prefix.is_empty() => {
+                    fields.nest(name, Fields::within(inner, file, from)?)?
+                }
+                (None, values) => fields.copy_all(name, values, from, false)?,
+            };
         }
         Ok(fields)
     }
 
-    fn accept(&mut self, field: Pieces, shape: Shape, depth: u32) -> Result<&mut Fields, Unfit> {
+    /// The fields of a section that was read, with its places if they are wanted.
+    pub(super) fn copied(
+        section: &Section,
+        from: Option<&Arc<dyn Input>>,
+        places: bool,
+    ) -> Result<Fields, Unfit> {
+        let mut fields = Fields::new();
+        for (name, field) in named(section)? {
+            let values: Vec<Value> = field.values.iter().map(|item| item.value.clone()).collect();
+            fields.copy_all(name, &values, from, places)?;
+        }
+        Ok(fields)
+    }
+
+    fn accept(&mut self, field: Pieces, values: u64, shape: Shape, depth: u32) -> Result<&mut Fields, Unfit> {
         // The section that these fields will be in counts as well.
         if depth + 1 > MAX_DEPTH {
             return Err(Unfit::TooMany("more than 64 sections within each other"));
@@ -161,10 +222,11 @@ impl Fields {
             return Err(Unfit::TooMany("more than 262144 fields in one section"));
         }
         self.count += 1;
-        self.shape.push(size_of(&field));
+        self.shape.push(read_back::Part::Field(size_of(&field), values));
         self.shape.extend(shape);
         self.pieces.append(field);
         self.depth = depth;
+        self.signature = false;
         Ok(self)
     }
 
@@ -176,6 +238,19 @@ impl Fields {
     }
 }
 
+/// The fields of a section that has nothing else, with their names.
+fn named(section: &Section) -> Result<Vec<(&str, &Field)>, Unfit> {
+    if section.rest.is_some() || !section.items.is_empty() {
+        return Err(Unfit::Unclear("a section".into()));
+    }
+    section.fields.iter().map(|field| Ok((name_of(field)?, field))).collect()
+}
+
+fn name_of(field: &Field) -> Result<&str, Unfit> {
+    let wrong = |_| Unfit::Name(String::from_utf8_lossy(&field.name).into_owned());
+    std::str::from_utf8(&field.name).map_err(wrong)
+}
+
 fn open_field(out: &mut Pieces, name: &str) -> Result<(), Unfit> {
     check_name(name)?;
     let mut head = b"(d".to_vec();
@@ -185,20 +260,21 @@ fn open_field(out: &mut Pieces, name: &str) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// What the file says about itself beside its sections.
-#[derive(Debug, Clone, Default)]
-enum Seal {
-    #[default]
-    None,
-    Hash,
-    Signature(Box<SigningKey>),
-}
-
 #[derive(Debug)]
 struct Part {
     name: String,
     pieces: Pieces,
     count: u64,
+    /// Whether its last field looks like its signature.
+    signature: bool,
+}
+
+/// Where everything lies.
+struct Settled {
+    header: Vec<u8>,
+    hash_at: usize,
+    /// Of each section, where it begins and how long it is.
+    places: Vec<(u64, u64)>,
 }
 
 /// A file that is being built.
@@ -207,6 +283,7 @@ pub struct Builder {
     parts: Vec<Part>,
     names: HashMap<String, usize>,
     seal: Seal,
+    time: Option<EagleTime>,
     in_bytes: bool,
     sign_sections: bool,
 }
@@ -223,10 +300,23 @@ impl Builder {
         self
     }
 
+    /// Puts the time of the file into its header, where real files have it: it is that of all that is mounted.
+    pub fn time(&mut self, time: EagleTime) -> Result<&mut Builder, Unfit> {
+        put_value(&mut Pieces::default(), &Value::Time(time), None)?;
+        self.time = Some(time);
+        Ok(self)
+    }
+
     /// Puts the BLAKE3 hash of the file into its header.
     pub fn hashed(&mut self) -> &mut Builder {
         self.seal = Seal::Hash;
+        self.sign_sections = false;
         self
+    }
+
+    /// Whether the hash of the file will be in it.
+    pub fn is_hashed(&self) -> bool {
+        matches!(self.seal, Seal::Hash)
     }
 
     /// Signs the file: the key goes into the header, the signature behind all sections. With `sections`, every
@@ -242,16 +332,16 @@ impl Builder {
         if fields.is_empty() {
             return Err(Unfit::TooMany("a section without fields cannot be told from raw bytes"));
         }
-        let (count, shape) = (fields.count, fields.shape.clone());
+        let (count, signature, shape) = (fields.count, fields.signature, fields.shape.clone());
         let mut pieces = Pieces::default();
         fields.put_into(&mut pieces);
         read_back(name, &pieces, count, &shape)?;
-        self.part(name, pieces, count)
+        self.part(Part { name: name.to_string(), pieces, count, signature })
     }
 
     /// Adds bytes without structure.
     pub fn blob(&mut self, name: &str, bytes: Vec<u8>) -> Result<&mut Builder, Unfit> {
-        self.part(name, Pieces(vec![Piece::Bytes(bytes)]), 0)
+        self.raw(name, Piece::Bytes(bytes))
     }
 
     /// Adds a range of something else as bytes without structure.
@@ -264,19 +354,30 @@ impl Builder {
         if range.start > range.end || range.end > from.size() {
             return Err(Unfit::Elsewhere);
         }
-        self.part(name, Pieces(vec![Piece::From(from, range)]), 0)
+        self.raw(name, Piece::From(from, range))
     }
 
-    fn part(&mut self, name: &str, pieces: Pieces, count: u64) -> Result<&mut Builder, Unfit> {
-        check_name(name)?;
+    fn raw(&mut self, name: &str, piece: Piece) -> Result<&mut Builder, Unfit> {
+        self.part(Part { name: name.to_string(), pieces: Pieces(vec![piece]), count: 0, signature: false })
+    }
+
+    fn part(&mut self, part: Part) -> Result<&mut Builder, Unfit> {
+        check_name(&part.name)?;
         if self.parts.len() as u64 >= MAX_LABELS {
             return Err(Unfit::TooMany("more than a million sections"));
         }
-        if self.names.insert(name.to_string(), self.parts.len()).is_some() {
-            return Err(Unfit::Twin(name.to_string()));
+        if self.names.contains_key(&part.name) {
+            return Err(Unfit::Twin(part.name));
         }
-        self.parts.push(Part { name: name.to_string(), pieces, count });
+        self.names.insert(part.name.clone(), self.parts.len());
+        self.parts.push(part);
         Ok(self)
+    }
+
+    /// Whether all of it makes a file: every reference leads to a section, the header is short enough to be read, and
+    /// there is room for the signatures. [`Builder::write`] asks for that itself, before its first byte.
+    pub fn check(&self) -> Result<(), Unfit> {
+        self.settle().map(drop)
     }
 
     /// Writes the file; how long it is.
@@ -287,7 +388,10 @@ impl Builder {
     /// The same, for whoever wants to know how far it is: bytes that are done, of all. A hash or signature reads them
     /// once more.
     pub fn write_telling(&self, out: &mut dyn Write, progress: &mut dyn FnMut(u64, u64)) -> io::Result<u64> {
-        let mut plan = self.plan().map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
+        let mut plan = self
+            .settle()
+            .and_then(|settled| self.plan(settled))
+            .map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
         let bodies: u64 = plan.bodies.iter().map(size_of).sum();
         let seals = match self.seal {
             Seal::None => 0,
@@ -300,7 +404,7 @@ impl Builder {
             done += bytes as u64;
             progress(done.min(all), all);
         };
-        plan.seal(self, &mut tell)?;
+        plan.seal(&self.seal, &mut tell)?;
         let total = plan.each(&mut |bytes| {
             tell(bytes.len());
             out.write_all(bytes)
@@ -316,13 +420,27 @@ impl Builder {
         Ok(out)
     }
 
+    /// Seals that would make a file that cannot be read, or is read as something else.
+    fn check_seals(&self) -> Result<(), Unfit> {
+        let Seal::Signature(_) = self.seal else { return Ok(()) };
+        match self.parts.iter().find(|part| part.signature) {
+            Some(part) if !self.sign_sections => return Err(Unfit::Signature(part.name.clone())),
+            _ => {}
+        }
+        match self.parts.iter().any(|part| self.count_of(part) > MAX_FIELDS) {
+            true => Err(Unfit::TooMany("more than 262144 fields in one section, with its signature")),
+            false => Ok(()),
+        }
+    }
+
     /// Settles where everything lies.
-    fn plan(&self) -> Result<Plan, Unfit> {
+    fn settle(&self) -> Result<Settled, Unfit> {
+        self.check_seals()?;
         let mut places = vec![(0u64, 0u64); self.parts.len()];
         let mut length = 0;
         // Each round can only lengthen numbers, of which there are finitely many with five widths each.
         loop {
-            let header = self.header(length, &places);
+            let (header, hash_at) = self.header(length, &places);
             let mut at = header.len() as u64;
             let mut settled = vec![(0, 0); self.parts.len()];
             for (n, part) in self.parts.iter().enumerate() {
@@ -334,7 +452,7 @@ impl Builder {
                 return Err(Unfit::TooMany("a header of over 16 MiB"));
             }
             if header.len() as u64 == length && settled == places {
-                return self.settled(header, &places);
+                return Ok(Settled { header, hash_at, places });
             }
             (length, places) = (header.len() as u64, settled);
         }
@@ -352,20 +470,23 @@ impl Builder {
     }
 
     fn size_of(&self, part: &Part, places: &[(u64, u64)]) -> Result<u64, Unfit> {
-        let mut size =
+        let mut size: u64 =
             if self.sign_sections && part.count > 0 { signature_field().len() as u64 + 64 + 1 } else { 0 };
         for piece in &part.pieces.0 {
-            size += match piece {
+            let more = match piece {
                 Piece::Bytes(bytes) => bytes.len() as u64,
                 Piece::From(_, range) => range.end - range.start,
                 Piece::Place(name) => self.place(name, places)?.len() as u64,
                 Piece::Signature => 64,
             };
+            // Then it is found to be too much where the places are settled.
+            size = size.saturating_add(more);
         }
         Ok(size)
     }
 
-    fn header(&self, length: u64, places: &[(u64, u64)]) -> Vec<u8> {
+    /// The header, and where its hash is in it.
+    fn header(&self, length: u64, places: &[(u64, u64)]) -> (Vec<u8>, usize) {
         let mut out = MAGIC.to_vec();
         let put = |out: &mut Vec<u8>, marker: u8, value: u64| {
             out.push(marker);
@@ -374,6 +495,15 @@ impl Builder {
         put(&mut out, b'b', if self.in_bytes { length } else { length * 8 });
         put(&mut out, b'z', 2);
         put(&mut out, b'y', 1);
+        if let Some(time) = self.time {
+            let mut pieces = Pieces::default();
+            put_value(&mut pieces, &Value::Time(time), None).expect("it was checked when it was given");
+            pieces.0.iter().for_each(|piece| match piece {
+                Piece::Bytes(bytes) => out.extend_from_slice(bytes),
+                _ => unreachable!("a time is nothing but bytes"),
+            });
+        }
+        let hash_at = out.len() + b"hb3\x1F".len();
         match &self.seal {
             Seal::None => {}
             Seal::Hash => out.extend_from_slice(&[b"hb3\x1F", &[0; 32][..]].concat()),
@@ -390,17 +520,18 @@ impl Builder {
             out.push(b')');
         }
         out.push(b'>');
-        out
+        (out, hash_at)
     }
 
     /// All pieces with their places filled in, and room for signatures.
-    fn settled(&self, header: Vec<u8>, places: &[(u64, u64)]) -> Result<Plan, Unfit> {
+    fn plan(&self, settled: Settled) -> Result<Plan, Unfit> {
+        let Settled { header, hash_at, places } = settled;
         let mut bodies = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             let mut body = Pieces::default();
             for piece in &part.pieces.0 {
                 match piece {
-                    Piece::Place(name) => body.put(&self.place(name, places)?),
+                    Piece::Place(name) => body.put(&self.place(name, &places)?),
                     Piece::Bytes(bytes) => body.put(bytes),
                     other => body.0.push(other.clone()),
                 }
@@ -416,7 +547,7 @@ impl Builder {
             }
             bodies.push(body);
         }
-        Ok(Plan { header, bodies, trailer: Vec::new() })
+        Ok(Plan { header, hash_at, bodies, trailer: Vec::new() })
     }
 }
 
@@ -426,103 +557,4 @@ fn put_place(out: &mut Vec<u8>, (offset, size): (u64, u64), count: u64) {
         out.push(marker);
         put_sized(out, value.into());
     }
-}
-
-/// A field that holds an Ed25519 signature, up to the signature.
-fn signature_field() -> Vec<u8> {
-    b"(d3\x09signature:ge3\x3F".to_vec()
-}
-
-/// A file whose every byte is known but those of its seals.
-struct Plan {
-    header: Vec<u8>,
-    bodies: Vec<Pieces>,
-    trailer: Vec<u8>,
-}
-
-impl Plan {
-    /// Computes the seals: of sections first, then of all. A place that a seal fills is zero in what it seals.
-    fn seal(&mut self, builder: &Builder, tell: &mut dyn FnMut(usize)) -> io::Result<()> {
-        match &builder.seal {
-            Seal::None => {}
-            Seal::Hash => {
-                let hash = self.hash(tell)?;
-                let at = self.header.windows(4).position(|w| w == b"hb3\x1F").expect("it was put there");
-                self.header[at + 4..at + 36].copy_from_slice(hash.as_bytes());
-            }
-            Seal::Signature(key) => {
-                for body in &mut self.bodies {
-                    sign_body(body, key, tell)?;
-                }
-                self.trailer = [&signature_field()[..], &[0; 64], b")"].concat();
-                let signature = key.sign(self.hash(tell)?.as_bytes());
-                let end = self.trailer.len() - 1;
-                self.trailer[end - 64..end].copy_from_slice(&signature.to_bytes());
-            }
-        }
-        Ok(())
-    }
-
-    fn hash(&self, tell: &mut dyn FnMut(usize)) -> io::Result<blake3::Hash> {
-        let mut hasher = blake3::Hasher::new();
-        self.each(&mut |bytes| {
-            tell(bytes.len());
-            hasher.update(bytes);
-            Ok(())
-        })?;
-        Ok(hasher.finalize())
-    }
-
-    /// Hands out all bytes in order; how many they were.
-    fn each(&self, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-        let mut total = self.header.len() as u64;
-        sink(&self.header)?;
-        for body in &self.bodies {
-            total += each_piece(body, sink)?;
-        }
-        sink(&self.trailer)?;
-        Ok(total + self.trailer.len() as u64)
-    }
-}
-
-fn sign_body(body: &mut Pieces, key: &SigningKey, tell: &mut dyn FnMut(usize)) -> io::Result<()> {
-    let Some(at) = body.0.iter().position(|piece| matches!(piece, Piece::Signature)) else { return Ok(()) };
-    let mut hasher = blake3::Hasher::new();
-    each_piece(body, &mut |bytes| {
-        tell(bytes.len());
-        hasher.update(bytes);
-        Ok(())
-    })?;
-    body.0[at] = Piece::Bytes(key.sign(hasher.finalize().as_bytes()).to_bytes().to_vec());
-    Ok(())
-}
-
-fn each_piece(body: &Pieces, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-    const STEP: u64 = 1 << 20;
-    let mut total = 0;
-    for piece in &body.0 {
-        match piece {
-            Piece::Bytes(bytes) => {
-                sink(bytes)?;
-                total += bytes.len() as u64;
-            }
-            Piece::From(input, range) => {
-                let mut buf = vec![0; STEP.min(range.end - range.start) as usize];
-                let mut at = range.start;
-                while at < range.end {
-                    let n = STEP.min(range.end - at) as usize;
-                    input.read_at(at, &mut buf[..n])?;
-                    sink(&buf[..n])?;
-                    at += n as u64;
-                }
-                total += range.end - range.start;
-            }
-            Piece::Signature => {
-                sink(&[0; 64])?;
-                total += 64;
-            }
-            Piece::Place(_) => unreachable!("places are filled in when they are settled"),
-        }
-    }
-    Ok(total)
 }

@@ -12,6 +12,8 @@ pub const EPOCH: i64 = -14_182_940;
 /// Oscillations of the hydrogen line in a second.
 pub const OSCILLATIONS: i128 = 1_420_407_826;
 
+const NANO: i128 = 1_000_000_000;
+
 /// The number of a time, with its width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Count {
@@ -75,9 +77,57 @@ impl EagleTime {
         EagleTime::seconds(i128::from(seconds) - i128::from(EPOCH))
     }
 
+    /// The nanosecond of Unix time, without leap seconds: a whole second as the design writes it (`T`), any other in
+    /// oscillations, which tell nanoseconds apart where seconds in floating point do not. `None` where it is further
+    /// from the landing than 128 bits of oscillations reach.
+    ///
+    /// ```
+    /// use vaso::format::vsf::EagleTime;
+    ///
+    /// let time = EagleTime::of_unix_nanos(1_700_000_000_123_456_789).unwrap();
+    /// assert_eq!(time.unix_nanos(), Some(1_700_000_000_123_456_789));
+    /// assert_eq!(time.rfc3339().unwrap(), "2023-11-14T22:13:20.123456789Z");
+    /// ```
+    pub fn of_unix_nanos(nanos: i128) -> Option<EagleTime> {
+        let since = nanos.checked_sub(i128::from(EPOCH) * NANO)?;
+        if since % NANO == 0 {
+            return Some(EagleTime::seconds(since / NANO));
+        }
+        let count = oscillations(since)?;
+        let width = Width::of_signed(count).max(Width::W5);
+        Some(EagleTime { count: Count::Signed(width, count), unit: Unit::Oscillations, mark: Mark::Plain })
+    }
+
+    /// The time that a text says (RFC 3339), counted, marked and as wide as this one; `None` where that is not the same
+    /// time.
+    pub fn again(&self, text: &str) -> Option<EagleTime> {
+        let (unix, fraction) = parse(text)?;
+        let since = i128::from(unix) - i128::from(EPOCH);
+        let digits = fraction.unwrap_or("");
+        let nanos: i128 = format!("{digits:0<9}").parse().ok().filter(|_| digits.len() <= 9)?;
+        let wanted = since * NANO + nanos;
+        let whole = || (nanos == 0).then_some(since);
+        let count = match (self.count, self.unit) {
+            (Count::Unsigned(width, _), Unit::Seconds) => Count::Unsigned(width, whole()?.try_into().ok()?),
+            (Count::Signed(width, _), Unit::Seconds) => Count::Signed(width, whole()?),
+            (Count::Unsigned(width, _), _) => Count::Unsigned(width, oscillations(wanted)?.try_into().ok()?),
+            (Count::Signed(width, _), _) => Count::Signed(width, oscillations(wanted)?),
+            (Count::F5(_), Unit::Seconds) => Count::F5((since as f64 + nanos as f64 / 1e9) as f32),
+            (Count::F6(_), Unit::Seconds) => Count::F6(since as f64 + nanos as f64 / 1e9),
+            (Count::F5(_) | Count::F6(_), Unit::Oscillations) => return None,
+        };
+        let fits = match count {
+            Count::Unsigned(width, n) => Width::of_unsigned(n) <= width,
+            Count::Signed(width, n) => Width::of_signed(n) <= width,
+            Count::F5(_) | Count::F6(_) => true,
+        };
+        let time = EagleTime { count, ..*self };
+        let same = time.unix_nanos() == wanted.checked_add(i128::from(EPOCH) * NANO);
+        (fits && same).then_some(time)
+    }
+
     /// Nanoseconds of Unix time, rounded down; `None` where they are not a number of 127 bits, or none at all.
     pub fn unix_nanos(&self) -> Option<i128> {
-        const NANO: i128 = 1_000_000_000;
         let whole = match self.count {
             Count::Unsigned(_, n) => i128::try_from(n).ok(),
             Count::Signed(_, n) => Some(n),
@@ -113,31 +163,10 @@ impl EagleTime {
     /// Reads RFC 3339. A fraction of a second makes a `t6`, whole seconds an integer; a leap second is the one
     /// after it.
     pub fn of_rfc3339(text: &str) -> Option<EagleTime> {
-        let (date, time) = text.split_once(['T', 't', ' '])?;
-        let mut parts = date.split('-').map(digits);
-        let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-        if parts.next().is_some() || date.len() != 10 {
-            return None;
-        }
-        let zone_at = time.find(['Z', 'z', '+', '-'])?;
-        let (clock, zone) = time.split_at(zone_at);
-        let offset = zone_seconds(zone)?;
-        let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(c, f)| (c, Some(f)));
-        let mut parts = clock.split(':').map(digits);
-        let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
-        if parts.next().is_some() || clock.len() != 8 || hour > 23 || minute > 59 || second > 60 {
-            return None;
-        }
-        let days = days_of(year, month, day)?;
-        let unix = days * 86_400 + i64::from(hour * 3600 + minute * 60 + second) - offset;
-        match fraction {
-            None => Some(EagleTime::of_unix(unix)),
-            Some(f) if !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()) => {
-                let part: f64 = format!("0.{f}").parse().ok()?;
-                Some(EagleTime::fraction((unix - EPOCH) as f64 + part))
-            }
-            Some(_) => None,
-        }
+        let (unix, fraction) = parse(text)?;
+        let Some(fraction) = fraction else { return Some(EagleTime::of_unix(unix)) };
+        let part: f64 = format!("0.{fraction}").parse().ok()?;
+        Some(EagleTime::fraction((unix - EPOCH) as f64 + part))
     }
 
     /// The number as text.
@@ -149,6 +178,36 @@ impl EagleTime {
             Count::F6(n) => zmij::Buffer::new().format(n).to_string(),
         }
     }
+}
+
+/// The second of Unix time that RFC 3339 says, and the digits of its fraction.
+fn parse(text: &str) -> Option<(i64, Option<&str>)> {
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let mut parts = date.split('-').map(digits);
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if parts.next().is_some() || date.len() != 10 {
+        return None;
+    }
+    let zone_at = time.find(['Z', 'z', '+', '-'])?;
+    let (clock, zone) = time.split_at(zone_at);
+    let offset = zone_seconds(zone)?;
+    let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(c, f)| (c, Some(f)));
+    let mut parts = clock.split(':').map(digits);
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    if parts.next().is_some() || clock.len() != 8 || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let days = days_of(year, month, day)?;
+    let unix = days * 86_400 + i64::from(hour * 3600 + minute * 60 + second) - offset;
+    let digits = |f: &str| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit());
+    fraction.is_none_or(digits).then_some((unix, fraction))
+}
+
+/// The first oscillation in a nanosecond since the landing, of which each has one at least.
+fn oscillations(nanos: i128) -> Option<i128> {
+    let (seconds, rest) = (nanos.div_euclid(NANO), nanos.rem_euclid(NANO));
+    let part = (rest * OSCILLATIONS + NANO - 1) / NANO;
+    seconds.checked_mul(OSCILLATIONS)?.checked_add(part)
 }
 
 /// A float's whole seconds and its fraction, apart, so that no digit is lost in the product.
@@ -270,6 +329,39 @@ mod tests {
         assert_eq!(time.rfc3339().unwrap(), "1969-07-20T20:34:20.5Z");
         let before = EagleTime { count: Count::Signed(Width::W5, -1), ..time };
         assert_eq!(before.rfc3339().unwrap(), "1969-07-20T20:17:39.999999999Z");
+    }
+
+    #[test]
+    fn every_nanosecond_has_a_time() {
+        for nanos in
+            [0, 1, -1, 999_999_999, 1_700_000_000_123_456_789, -14_182_940_000_000_001, i64::MAX.into()]
+        {
+            assert_eq!(EagleTime::of_unix_nanos(nanos).unwrap().unix_nanos(), Some(nanos));
+        }
+        assert_eq!(EagleTime::of_unix_nanos(1_000_000_000), Some(EagleTime::of_unix(1)));
+        assert_eq!(EagleTime::of_unix_nanos(i128::MIN), None);
+    }
+
+    /// A time that is corrected stays of its kind, or is none.
+    #[test]
+    fn a_time_is_written_again_as_it_was() {
+        let count = |count, unit| EagleTime { count, unit, mark: Mark::Plain };
+        let narrow = count(Count::Signed(Width::W5, 1), Unit::Seconds);
+        let again = |time: EagleTime, text: &str| time.again(text).map(|time| time.count);
+        assert_eq!(again(narrow, "1969-07-20T20:18:40Z"), Some(Count::Signed(Width::W5, 60)));
+        assert_eq!(again(narrow, "1969-07-20T22:18:40+02:00"), Some(Count::Signed(Width::W5, 60)));
+        assert_eq!(again(narrow, "1969-07-20T20:18:40.5Z"), None);
+        assert_eq!(again(narrow, "2050-07-20T20:18:40Z"), None);
+        assert_eq!(again(narrow, "yesterday"), None);
+        let waves = count(Count::Signed(Width::W6, 1), Unit::Oscillations);
+        let half = Count::Signed(Width::W6, OSCILLATIONS / 2);
+        assert_eq!(again(waves, "1969-07-20T20:17:40.5Z"), Some(half));
+        assert_eq!(again(waves, "1969-07-20T20:17:40.1234567891Z"), None);
+        let real = count(Count::F6(0.0), Unit::Seconds);
+        assert_eq!(again(real, "1969-07-20T20:17:40.25Z"), Some(Count::F6(0.25)));
+        assert_eq!(again(real, "2026-07-20T20:17:40.123456789Z"), None);
+        let unsigned = count(Count::Unsigned(Width::W5, 0), Unit::Seconds);
+        assert_eq!(again(unsigned, "1969-07-20T20:17:39Z"), None);
     }
 
     #[test]

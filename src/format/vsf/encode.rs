@@ -12,14 +12,14 @@ use super::eagle::{Count, EagleTime, Mark, Unit};
 use super::element::Width;
 use super::input::{Input, minimal_width};
 use super::value::{Algorithm, Data, Packed, Sealed, Tensor, Value, count_of};
-use super::{MAX_NAME, MAX_RANK};
+use super::{MAX_MEMORY, MAX_NAME, MAX_RANK};
 
 /// Why something cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// Names are words of lower-case letters, digits and underscores, with dots between them.
+    /// Names are words of letters, digits and underscores, with dots between them.
     #[error(
-        "{0:?} is no name: names are words of a-z, 0-9 and _ that begin with a letter, with dots between"
+        "{0:?} is no name: names are words of a-z, A-Z, 0-9 and _ that begin with a letter, with dots between"
     )]
     Name(String),
     /// Two sections of one name could not be told apart.
@@ -48,6 +48,15 @@ pub enum Unfit {
     /// Elements have 1 to 64 bits, or to 256 in the form that real files have.
     #[error("elements of {0} bits cannot be written")]
     Bits(u16),
+    /// A number that says where something lies, which is right in one file alone.
+    #[error("{0:?} says where something lies in another file: refer to a section of this one instead")]
+    Place(String),
+    /// A field that would be taken for the signature of its section.
+    #[error("the last field of {0:?} would be taken for its signature: sign sections too, or rename it")]
+    Signature(String),
+    /// The bytes could not be read.
+    #[error("{0}")]
+    Unreadable(String),
     /// The bytes lie in a file that was not given.
     #[error("the value's bytes are in a file that was not given")]
     Elsewhere,
@@ -120,10 +129,30 @@ impl Pieces {
     fn data(&mut self, data: &Data, from: Option<&Arc<dyn Input>>) -> Result<(), Unfit> {
         match (data, from) {
             (Data::Bytes(bytes), _) => self.put(bytes),
-            (Data::At(range), Some(input)) if range.end <= input.size() => {
+            (Data::At(range), Some(input)) if range.start <= range.end && range.end <= input.size() => {
                 self.0.push(Piece::From(input.clone(), range.clone()));
             }
             (Data::At(_), _) => return Err(Unfit::Elsewhere),
+        }
+        Ok(())
+    }
+
+    /// The same for bytes that a reader has to look at to find their end: they are in memory.
+    fn seen(&mut self, data: &Data, from: Option<&Arc<dyn Input>>) -> Result<(), Unfit> {
+        if data.len() > MAX_MEMORY {
+            return Err(Unfit::TooMany("more than 16 MiB of text, or of a type that nobody knows"));
+        }
+        let mut there = Pieces::default();
+        there.data(data, from)?;
+        for piece in &there.0 {
+            match piece {
+                Piece::From(input, range) => {
+                    let bytes = Data::At(range.clone()).load(input.as_ref());
+                    self.put(&bytes.map_err(|fault| Unfit::Unreadable(fault.about("").to_string()))?);
+                }
+                Piece::Bytes(bytes) => self.put(bytes),
+                Piece::Place(_) | Piece::Signature => unreachable!("data is neither"),
+            }
         }
         Ok(())
     }
@@ -166,7 +195,10 @@ pub fn put_value(out: &mut Pieces, value: &Value, from: Option<&Arc<dyn Input>>)
         Value::Ascii(letter @ (b'l' | b'a'), data) => {
             put_counted(out, &[*letter], data.len().into(), data, from)?
         }
-        Value::Text(chars, data) => put_counted(out, b"x", (*chars).into(), data, from)?,
+        Value::Text(chars, data) => {
+            out.put(&[b"x", &sized((*chars).into())[..]].concat());
+            out.seen(data, from)?;
+        }
         Value::Hash(sealed) => put_sealed(out, b'h', sealed, from)?,
         Value::Signature(sealed) => put_sealed(out, b'g', sealed, from)?,
         Value::Key(sealed) => put_sealed(out, b'k', sealed, from)?,
@@ -182,7 +214,7 @@ pub fn put_value(out: &mut Pieces, value: &Value, from: Option<&Arc<dyn Input>>)
             out.put(&sized(*n));
         }
         Value::World(place) => out.put(&[b"w", &place.to_be_bytes()[..]].concat()),
-        Value::Opaque(data) => out.data(data, from)?,
+        Value::Opaque(data) => out.seen(data, from)?,
         Value::Ascii(..) | Value::Mac(..) | Value::Number(..) | Value::Section(_) => {
             return Err(Unfit::Unclear(value.kind()));
         }

@@ -1,6 +1,6 @@
-//! The directory that a VSF file is made from: what is in it, and whether the file shows the same.
+//! The directory that a VSF file is made from: what is in it, and whether the file shows all of it.
 //!
-//! Invariant: what [`compare`] lets pass has every file of the directory under the same name, and no other; what is made
+//! Invariant: what [`compare_names`] lets pass has every file of the directory under the same name, and no other; what is made
 //! from the values (`section.json`, `header.json`) and what is shown twice (`.packed`, `.wrapped`) may be missing in
 //! the directory.
 
@@ -81,8 +81,9 @@ fn is_twin(path: &str, files: &Files) -> bool {
     })
 }
 
-/// Refuses `packed`, a VSF file that was made from `dir`, unless it shows the same files.
-pub fn compare(dir: &Path, packed: &Path) -> Result<()> {
+/// Refuses `packed`, a VSF file that was made from `dir`, unless it shows files of the same names. What is in them is not
+/// compared: an array may lie in another order of bytes there, and a number be written otherwise.
+pub fn compare_names(dir: &Path, packed: &Path) -> Result<()> {
     let found = find(dir)?;
     let source = Source::open(Arc::new(Location::find(packed)?))?;
     let project = project::open(source, OpenOptions::default())?;

@@ -20,7 +20,7 @@ pub fn file(data: &[u8]) {
         assert_eq!(body.section.span, range);
         check_section(data, &body.section);
         file.oddities(label, &body);
-        verify_section(data, &file, label, &body).expect("all bytes are there");
+        verify_section(data, &file, label, &body, &[]).expect("all bytes are there");
         write_again(data, &body.section);
     }
     if file.labels.len() < 50 {

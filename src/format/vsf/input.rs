@@ -189,7 +189,6 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
-
     fn fill(&mut self, n: usize, onward: bool) -> Parsed<()> {
         self.step = if onward { (self.step * 2).min(Self::MOST) } else { Self::FIRST };
         let len = (self.step.max(n) as u64).min(self.input.size() - self.at) as usize;

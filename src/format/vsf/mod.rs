@@ -7,9 +7,10 @@
 //!     resync     what and how long values are that do not say so
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
-//!     build, encode, read_back      files of the design, written      pack     elements of any width
+//!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
+//!     alone       a value or a section without a file
 //!     project, view        the same as a tree of directories: names, npy, arrays, kept, show
 //!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
 //! ```
@@ -29,6 +30,7 @@
 //! # Ok::<(), vaso::error::Error>(())
 //! ```
 
+mod alone;
 mod arrange;
 mod arrays;
 mod assemble;
@@ -47,6 +49,7 @@ mod layout;
 mod names;
 mod npy;
 mod pack;
+mod plan;
 mod project;
 mod read_back;
 mod record;
@@ -66,19 +69,20 @@ mod walk;
 mod ways;
 mod wrapped;
 
-pub use assemble::assemble;
+pub use alone::{read_section, read_value};
+pub use assemble::{Assembled, assemble};
 pub use build::{Builder, Fields, is_name};
 pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};
 pub use element::{Element, Width};
 pub use encode::Unfit;
 pub use file::{File, Header, Kind, Label, Trailing};
-pub use found::compare;
+pub use found::compare_names;
 pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
-pub use project::{Project, open as open_project};
+pub use project::{Project, Signature, open as open_project};
 pub use record::{NAME as RECORD, Record};
 pub use section::Body;
-pub use sign::{generate, key_from, signed};
+pub use sign::{generate, key_from, public_from, public_text, signed};
 pub use spirix::Spirix;
 pub use value::{
     Algorithm, Data, Field, Item, Packed, Reference, Rest, Sealed, Section, Tensor, Value, Wrapped, count_of,

@@ -7,14 +7,17 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
+use ed25519_dalek::VerifyingKey;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
+use serde::Serialize;
 
 use super::file::{File, Kind, Label};
 use super::input::Fault;
 use super::kept::Kept;
 use super::names::{Names, is_cut, path_of};
 use super::value::{Item, Section, Value, Wrapped};
+use super::verify::{Check, Sealing};
 use super::view::{Attributes, Entry, Place, Shown, View, leaf};
 use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{show, verify};
@@ -49,6 +52,8 @@ pub struct Project {
     header: OnceLock<Arc<[u8]>>,
     views: Mutex<Views>,
     kept: Arc<Kept>,
+    /// Whose signatures were found when it was verified.
+    signatures: Mutex<Vec<Signature>>,
     findings: Arc<Findings>,
 }
 
@@ -59,6 +64,15 @@ struct Views {
     open: HashMap<(u32, u64), Arc<View>>,
     /// The memory of those that were added since the unused ones went.
     added: usize,
+}
+
+/// A signature that fits the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signature {
+    /// The public key that it was made with, in hexadecimal.
+    pub key: String,
+    /// The section that it is of; `None` where it is of the file.
+    pub section: Option<String>,
 }
 
 /// Opens a VSF file: reads its header.
@@ -72,8 +86,8 @@ pub fn open(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
     let place = place_of(&source, &file)?;
     let kept = Arc::<Kept>::default();
     let (tree, entries) = Layout::new(&source, &file, place, &kept, &findings).build()?;
-    let (header, views) = (OnceLock::new(), Mutex::default());
-    Ok(Arc::new(Project { source, file, tree, entries, place, header, views, kept, findings }))
+    let (header, views, signatures) = (OnceLock::new(), Mutex::default(), Mutex::default());
+    Ok(Arc::new(Project { source, file, tree, entries, place, header, views, kept, signatures, findings }))
 }
 
 /// The time in the file, where there is one, else the file's own; and what tells its state from others.
@@ -279,6 +293,73 @@ impl<'a> Layout<'a> {
 }
 
 impl Project {
+    /// Reads every section, and checks every seal. Where there are `keys`, one of them has to have signed the file.
+    pub fn verify_with(&self, keys: &[VerifyingKey], progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.signatures.lock().clear();
+        self.verify_sections(keys)?;
+        let mut done = 0;
+        let all = self.file.size.max(1);
+        let checks = verify::verify(self.source.as_ref(), &self.file, keys, &mut |bytes| {
+            done += bytes;
+            // Some rules read the file more than once.
+            progress(done.min(all - 1), all);
+        })?;
+        checks.iter().for_each(|check| self.checked(check));
+        progress(all, all);
+        self.source.check()
+    }
+
+    /// Whose signatures were found when it was verified.
+    pub fn signatures(&self) -> Vec<Signature> {
+        self.signatures.lock().clone()
+    }
+
+    fn checked(&self, check: &Check) {
+        check.finding().into_iter().for_each(|finding| self.findings.add(finding));
+        let section = match &check.sealing {
+            Sealing::Section(label) => Some(label.clone()),
+            _ => None,
+        };
+        let key = check.signer.map(|key| show::hex(key.as_bytes()));
+        self.signatures.lock().extend(key.map(|key| Signature { key, section }));
+    }
+
+    fn verify_sections(&self, keys: &[VerifyingKey]) -> Result<()> {
+        let mut seen = HashSet::new();
+        let mut budget = self.file.size.saturating_mul(4).saturating_add(64 << 20);
+        let mut wrapped = UNWRAPPED;
+        for label in &self.file.labels {
+            if let Kind::Inline = label.kind() {
+                self.try_values(label.title(), &label.values, &mut wrapped)?;
+            }
+            let Ok(range) = self.file.range(label) else { continue };
+            // A hostile header can point to the same bytes a million times.
+            if label.kind() != Kind::Section || !seen.insert(range.start) {
+                continue;
+            }
+            // Nor is more read than a file of sections that lie apart can hold.
+            let Some(left) = budget.checked_sub(range.end - range.start) else {
+                let text = "sections lie upon each other; not all of them were verified";
+                let remedy = "ask for a file from its writer that does not contradict itself";
+                self.findings.add(Finding::new(
+                    Severity::Warning,
+                    "vsf-overlap",
+                    label.title(),
+                    text,
+                    remedy,
+                ));
+                break;
+            };
+            budget = left;
+            let body = self.file.section(self.source.as_ref(), label)?;
+            self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
+            self.try_wrapped(label.title(), &body.section, &mut wrapped)?;
+            let seal = verify::verify_section(self.source.as_ref(), &self.file, label, &body, keys)?;
+            seal.iter().for_each(|check| self.checked(check));
+        }
+        Ok(())
+    }
+
     fn label(&self, node: NodeId) -> Option<(&Label, u32)> {
         let it = self.tree.node(node);
         let number = it.door().or_else(|| it.entry())?;
@@ -435,50 +516,8 @@ impl Container for Project {
         }
     }
 
-    /// Reads every section, and checks every seal.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        let mut seen = HashSet::new();
-        let mut budget = self.file.size.saturating_mul(4).saturating_add(64 << 20);
-        let mut wrapped = UNWRAPPED;
-        for label in &self.file.labels {
-            if let Kind::Inline = label.kind() {
-                self.try_values(label.title(), &label.values, &mut wrapped)?;
-            }
-            let Ok(range) = self.file.range(label) else { continue };
-            // A hostile header can point to the same bytes a million times.
-            if label.kind() != Kind::Section || !seen.insert(range.start) {
-                continue;
-            }
-            // Nor is more read than a file of sections that lie apart can hold.
-            let Some(left) = budget.checked_sub(range.end - range.start) else {
-                let text = "sections lie upon each other; not all of them were verified";
-                let remedy = "ask for a file from its writer that does not contradict itself";
-                self.findings.add(Finding::new(
-                    Severity::Warning,
-                    "vsf-overlap",
-                    label.title(),
-                    text,
-                    remedy,
-                ));
-                break;
-            };
-            budget = left;
-            let body = self.file.section(self.source.as_ref(), label)?;
-            self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
-            let seal = verify::verify_section(self.source.as_ref(), &self.file, label, &body)?;
-            self.try_wrapped(label.title(), &body.section, &mut wrapped)?;
-            seal.and_then(|check| check.finding()).into_iter().for_each(|finding| self.findings.add(finding));
-        }
-        let mut done = 0;
-        let all = self.file.size.max(1);
-        let checks = verify::verify(self.source.as_ref(), &self.file, &[], &mut |bytes| {
-            done += bytes;
-            // Some rules read the file more than once.
-            progress(done.min(all - 1), all);
-        })?;
-        checks.iter().filter_map(|check| check.finding()).for_each(|finding| self.findings.add(finding));
-        progress(all, all);
-        self.source.check()
+        self.verify_with(&[], progress)
     }
 
     /// Nothing in the file tells whether its raw bytes are still the same: only a file that was not touched is.

@@ -1,8 +1,10 @@
 //! What was built is read back by the reader before it is accepted.
 //!
 //! Text without its codebook and types that nobody knows do not say where they end: whether they are read as they were
-//! meant shows only when all of their section is. What is compared is where every field and value ends.
+//! meant shows only when all of their section is. What is compared is what every value is, and where it and its field
+//! end.
 
+use std::mem::{Discriminant, discriminant};
 use std::ops::Range;
 
 use super::encode::{Piece, Pieces, Unfit};
@@ -11,16 +13,32 @@ use super::section;
 use super::value::{Field, Value};
 use crate::error::{Error, Result as Read};
 
-/// What has to be read back: of each field its length and how many values it has, of each value its length and, of a
-/// section, its own shape. Places count as [`SOME_PLACE`].
-pub type Shape = Vec<u64>;
+/// What has to be read back: of each field its length and how many values it has, of each value what it is, its length
+/// and, of a section, its own shape. Places count as [`SOME_PLACE`].
+pub type Shape = Vec<Part>;
+
+/// One thing that has to be read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// A field, its length and its number of values.
+    Field(u64, u64),
+    /// A value and its length.
+    Value(Discriminant<Value>, u64),
+}
+
+impl Part {
+    /// Of a value that is so long.
+    pub fn of(value: &Value, len: u64) -> Part {
+        Part::Value(discriminant(value), len)
+    }
+}
 
 fn shape_of(fields: &[Field], out: &mut Shape) {
     let length = |span: &Range<u64>| span.end - span.start;
     for field in fields {
-        out.extend([length(&field.span), field.values.len() as u64]);
+        out.push(Part::Field(length(&field.span), field.values.len() as u64));
         for item in &field.values {
-            out.push(length(&item.span));
+            out.push(Part::of(&item.value, length(&item.span)));
             if let Value::Section(inner) = &item.value {
                 shape_of(&inner.fields, out);
             }
@@ -51,10 +69,12 @@ pub fn size_of(pieces: &Pieces) -> u64 {
         Piece::Signature => 64,
         Piece::From(_, range) => range.end - range.start,
     };
-    pieces.0.iter().map(size).sum()
+    // More bytes than there are numbers for are too many, wherever that is asked.
+    pieces.0.iter().map(size).fold(0, u64::saturating_add)
 }
 
-/// Pieces as one input. Bytes of other files are not looked at; they read as zeros, which no walk looks into.
+/// Pieces as one input. Bytes of other files are not looked at; they read as zeros, and no walk looks into
+/// them: whose end is told by what is in them is in memory.
 #[derive(Debug)]
 pub struct Joined {
     parts: Vec<(u64, Vec<u8>)>,
@@ -71,13 +91,13 @@ impl Joined {
                 Piece::Place(_) => SOME_PLACE.to_vec(),
                 Piece::Signature => vec![0; 64],
                 Piece::From(_, range) => {
-                    joined.size += range.end - range.start;
+                    joined.size = joined.size.saturating_add(range.end - range.start);
                     continue;
                 }
             };
             let len = bytes.len() as u64;
             joined.parts.push((joined.size, bytes));
-            joined.size += len;
+            joined.size = joined.size.saturating_add(len);
         }
         joined
     }

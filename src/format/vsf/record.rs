@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::build::Fields;
-use super::encode::{Piece, Pieces};
+use super::eagle::EagleTime;
+use super::encode::{Piece, Pieces, put_value};
 use super::file::{File, Kind, Label};
 use super::names::{Names, path_of};
 use super::project::{Standing, standing};
@@ -16,7 +17,8 @@ use super::read_back::Joined;
 use super::section;
 use super::value::{Field, Section, Value};
 use super::view::Shown;
-use super::{Input, is_name};
+use super::walk::{Found, Place, Walk};
+use super::{Input, is_name, rewrite};
 use crate::error::{Error, Result};
 use crate::store::Source;
 use crate::tree::Content;
@@ -41,8 +43,17 @@ pub struct Record {
     /// The hash of `header.json`.
     #[serde(default)]
     pub header: Option<String>,
+    /// The time in the header, as it is written.
+    #[serde(default)]
+    time: Option<String>,
+    /// Whether the header has a hash of the file.
+    #[serde(default)]
+    pub hashed: bool,
     /// What the file has that no tree of files and no writer of the design can say.
     pub cannot: Vec<String>,
+    /// What fits the file as it was alone, and will not be in one that is packed: hashes and signatures.
+    #[serde(default)]
+    pub seals: Vec<String>,
     /// The labels, in their order.
     pub labels: Vec<Part>,
 }
@@ -102,14 +113,17 @@ impl Record {
             header: Some(hash(&super::show::header_text(&file))),
             ..Record::default()
         };
-        if let Some(wrong) = &header.broken {
-            record.cannot.push(format!("the header is broken: {}", wrong.what));
-        }
+        let carried = rewrite::carried(&file, source.as_ref())?;
+        record.time = carried.time.map(|time| spelled(&Value::Time(time)));
+        record.hashed = carried.hashed;
+        record.cannot = carried.lost;
+        record.seals = carried.seals;
         let paths: Vec<_> = file.labels.iter().map(|label| path_of(&label.name)).collect();
         let mut names = Names::default();
         let standing = standing(&file, &paths, &mut names);
         for (label, path) in file.labels.iter().zip(&paths) {
-            let part = match super::rewrite::obstacle(&file, label) {
+            record.seals.extend(rewrite::seals_of(label).map(|seal| format!("{}: {seal}", label.title())));
+            let part = match rewrite::obstacle(&file, label) {
                 Some(why) => Err(why),
                 None => {
                     let shared = label.kind() == Kind::Blob || standing.folders.contains(&path[..]);
@@ -122,6 +136,17 @@ impl Record {
             }
         }
         Ok(record)
+    }
+
+    /// The time that was in the header.
+    pub fn time(&self) -> Result<Option<EagleTime>> {
+        let Some(text) = &self.time else { return Ok(None) };
+        let bytes = unhex(text).unwrap_or_default();
+        let mut walk = Walk::new(&bytes, 0..bytes.len() as u64, Some(2), Place::Bare);
+        match walk.value() {
+            Ok(Found::Value(Value::Time(time))) if walk.cursor.left() == 0 => Ok(Some(time)),
+            _ => Err(Error::Refused(format!("{NAME} does not make sense: its time is none; delete it"))),
+        }
     }
 
     /// Reads a record.
@@ -162,8 +187,14 @@ fn part(
         Err(Error::Damaged { what, .. }) => return Ok(Err(what)),
         Err(other) => return Err(other),
     };
+    if let Some(why) = rewrite::more_than_fields(&body.section, Some(&label.name)) {
+        return Ok(Err(why.into()));
+    }
+    if let Some(why) = rewrite::other_meaning(file.header.version().unwrap_or(0), &body.section) {
+        return Ok(Err(why));
+    }
     let input: Arc<dyn Input> = source.clone();
-    let fields = match Fields::of(&body.section, Some(&input)) {
+    let fields = match Fields::copied(&body.section, Some(&input), true) {
         Ok(fields) => fields,
         Err(unfit) => return Ok(Err(unfit.to_string())),
     };
@@ -192,6 +223,16 @@ fn part(
     Ok(Ok(Part { name, path, json, stored: Some(chunks(fields)), files, refers }))
 }
 
+/// A value that is all in memory, as it is written.
+fn spelled(value: &Value) -> String {
+    let mut pieces = Pieces::default();
+    put_value(&mut pieces, value, None).expect("it was read");
+    match &pieces.0[..] {
+        [Piece::Bytes(bytes)] => super::show::hex(bytes),
+        _ => unreachable!("it is nothing but bytes"),
+    }
+}
+
 fn hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
@@ -203,7 +244,7 @@ fn references(
     out: &mut Vec<Option<String>>,
 ) -> std::result::Result<(), String> {
     for field in &section.fields {
-        out.push(super::rewrite::referred(field, file)?);
+        out.push(rewrite::referred(field, file)?);
         for item in &field.values {
             if let Value::Section(inner) = &item.value {
                 references(inner, file, out)?;

@@ -10,8 +10,8 @@
 //! A reading that keeps the promises counts for more than one that breaks them, and one without blanks, unknown values,
 //! separators that separate nothing and fields without a colon for more than one that needs them: most of what is
 //! misread is one of these.
-//! Whether there is a second reading of the same kind is looked for as well: then nothing decides, and whoever asked is
-//! told. Where nothing reads to the end, because it is damaged, the reading counts that goes furthest.
+//! Whether a second reading of the same kind sees another value is looked for as well: then nothing decides, and
+//! whoever asked is told. Where nothing reads to the end, because it is damaged, the reading counts that goes furthest.
 //!
 //! The work is bounded: at most [`TRIES`] steps for a search and [`ALL_TRIES`] for a body, and a place that was found to
 //! lead nowhere is not visited twice. What stays unresolved is shown as bytes.
@@ -267,8 +267,12 @@ impl Walk<'_> {
             self.passed(&mut behind);
             match self.skim(behind, mode, left)? {
                 Step::Done if search.found.is_none() => {
-                    alive.extend(stack.iter().map(|choice| choice.state));
                     search.found = Some(path.clone());
+                    // Where unknown values end is a guess in any case.
+                    if path.iter().all(|taken| taken.way.is_none()) {
+                        return Ok(search);
+                    }
+                    alive.extend(stack.iter().map(|choice| choice.state));
                 }
                 Step::Unsure(next, state) if !dead.contains(&state) && !alive.contains(&state) => {
                     stack.push(Choice::new(next, state, end));
@@ -276,8 +280,10 @@ impl Walk<'_> {
                 Step::Unsure(_, state) if dead.contains(&state) => {}
                 Step::Done | Step::Unsure(..) => {
                     let first = search.found.as_deref().unwrap_or_default();
-                    search.other = parting(first, &path).map(|taken| taken.start);
-                    return Ok(search);
+                    if let Some(Taken { start, way: Some(_), .. }) = parting(first, &path) {
+                        search.other = Some(start);
+                        return Ok(search);
+                    }
                 }
                 Step::Dead(at) => search.came_to(at, &path),
             }

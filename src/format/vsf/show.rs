@@ -159,8 +159,11 @@ pub fn section(section: &Section, version: u64) -> Json {
     let field = |field: &super::Field| {
         let mut out = Map::new();
         out.insert("name".into(), name(&field.name));
-        if let Some(entry) = std::str::from_utf8(&field.name).ok().and_then(super::registry::find) {
-            out.insert("key".into(), json!(entry.0.key));
+        if let Some(normal) = field.normal() {
+            let item = Item { value: normal.value, span: 0..0 };
+            let kind = item.value.kind();
+            let value = json(&item, version)["value"].take();
+            out.insert("normal".into(), json!({ "key": normal.key, "type": kind, "value": value }));
         }
         out.insert("values".into(), json!(items(&field.values)));
         Json::Object(out)

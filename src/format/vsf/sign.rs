@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 
 use super::build::Builder;
 use super::input::Input;
@@ -57,8 +57,24 @@ pub fn key_from(path: &Path) -> Result<SigningKey> {
     Ok(SigningKey::from_bytes(&seed.ok_or_else(no_key)?))
 }
 
-/// A builder of the same file, signed.
-pub fn signed(source: &Arc<Source>, key: SigningKey) -> Result<Builder> {
+/// The public key that [`generate`] has told.
+pub fn public_from(text: &str) -> Result<VerifyingKey> {
+    let bytes: Option<[u8; 32]> = unhex(text.trim()).and_then(|bytes| bytes.try_into().ok());
+    bytes.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok()).ok_or_else(|| {
+        Error::Usage(format!(
+            "{text} is no public key: the 64 digits that `vaso vsf keygen` prints are expected"
+        ))
+    })
+}
+
+/// A public key as [`public_from`] reads it.
+pub fn public_text(key: &VerifyingKey) -> String {
+    hex(key.as_bytes())
+}
+
+/// A builder of the same file, signed, and whether its sections are too: where that is wanted (`sections`), or they
+/// were.
+pub fn signed(source: &Arc<Source>, key: SigningKey, sections: bool) -> Result<(Builder, bool)> {
     let file = super::open(source.as_ref()).map_err(|error| match error {
         Error::Damaged { what, .. } => Error::not_a_project(source.path(), what),
         other => other,
@@ -71,7 +87,7 @@ pub fn signed(source: &Arc<Source>, key: SigningKey) -> Result<Builder> {
         )));
     }
     let input: Arc<dyn Input> = source.clone();
-    let mut builder = rewrite::builder_of(&file, &input)?;
-    builder.signed(key, false);
-    Ok(builder)
+    let (mut builder, were) = rewrite::builder_of(&file, &input)?;
+    builder.signed(key, sections || were);
+    Ok((builder, sections || were))
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::eagle::EagleTime;
 use super::element::{Element, Width};
 use super::input::{Input, Parsed, Wrong};
+use super::registry::{self, Normal};
 use super::spirix::Spirix;
 
 /// Bytes of a value.
@@ -24,7 +25,7 @@ impl Data {
     pub fn len(&self) -> u64 {
         match self {
             Data::Bytes(bytes) => bytes.len() as u64,
-            Data::At(range) => range.end - range.start,
+            Data::At(range) => range.end.saturating_sub(range.start),
         }
     }
 
@@ -310,6 +311,12 @@ impl Reference {
 }
 
 impl Field {
+    /// Its value under the canonical key of its name, if the registry knows that.
+    pub fn normal(&self) -> Option<Normal> {
+        let name = std::str::from_utf8(&self.name).ok()?;
+        registry::normalise_all(name, self.values.iter().map(|item| &item.value))
+    }
+
     /// What the field refers to, if that is what its values say.
     pub fn reference(&self) -> Option<Reference> {
         Reference::among(&self.values)
@@ -344,6 +351,11 @@ impl Section {
     /// How many items it has, as a label counts them.
     pub fn count(&self) -> u64 {
         (self.fields.len() + self.items.len()) as u64
+    }
+
+    /// What its fields say under canonical keys, in the order of the fields: in the key's unit, with the name in the file.
+    pub fn normals(&self) -> impl Iterator<Item = Normal> {
+        self.fields.iter().filter_map(Field::normal)
     }
 
     /// The first field of that name.

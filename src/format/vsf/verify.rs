@@ -3,6 +3,9 @@
 //! A hash stands inside of what it covers; where it stands, the covered bytes count as zeros. The provenance hash
 //! also counts as zeros whatever looks like a signature, anywhere in the file, payloads included: that is how its
 //! writers compute it. What no rule or no key is known for is reported as unverified, never as right.
+//!
+//! A key in the file says nothing about who that is: whoever changes a file can sign it anew, with a key of theirs. Who
+//! made a file is known only to those who give the keys that they trust. Then one of these has to have signed it.
 
 use std::ops::Range;
 
@@ -37,6 +40,10 @@ pub enum Outcome {
     Right,
     /// They are not.
     Wrong,
+    /// They are, by the file's own key, which is none of those that were given.
+    Stranger,
+    /// A signature is not there that should be, for this reason.
+    Missing(&'static str),
     /// That cannot be told, for this reason.
     Unverified(&'static str),
 }
@@ -48,6 +55,8 @@ pub struct Check {
     pub sealing: Sealing,
     /// How it went.
     pub outcome: Outcome,
+    /// Whose signature it is, where it is one and fits the bytes.
+    pub signer: Option<VerifyingKey>,
 }
 
 impl Check {
@@ -62,6 +71,18 @@ impl Check {
         };
         match self.outcome {
             Outcome::Right => None,
+            Outcome::Stranger => {
+                let key = self.signer.map(|key| super::show::hex(key.as_bytes())).unwrap_or_default();
+                let text = format!("{what} is by none of the given keys, but by {key}");
+                let remedy =
+                    "ask its maker whether that is their key; otherwise it is not the file that they made";
+                Some(Finding::new(Severity::Error, "vsf-signer", path, text, remedy))
+            }
+            Outcome::Missing(why) => {
+                let text = format!("{what} is missing: {why}");
+                let remedy = "ask its maker for the signed file; this one may have been changed";
+                Some(Finding::new(Severity::Error, "vsf-unsigned", path, text, remedy))
+            }
             Outcome::Wrong => {
                 let text = format!("{what} does not fit the bytes: they were changed after it was made");
                 let remedy = "restore the file from a backup, or ask its maker";
@@ -76,14 +97,17 @@ impl Check {
 }
 
 const NO_KEY: &str = "the key is not in the file";
+const CUT: &str = "the header names the key of a signer, and nothing is signed by it";
+const NOT_BY_THESE: &str = "none of the given keys has signed all of the file";
 const TOO_MUCH: &str = "there are more seals than a file of its size can need";
 const NO_RULE: &str = "no rule is known for this algorithm";
 
 /// Letters behind `g` of the signatures that the provenance hash leaves out; writers knew fewer at first.
 const LETTERS: [&[u8]; 3] = [b"eprmfsd", b"epr", b"e"];
 
-/// Checks everything that can be checked; reads all of the file, for some rules more than once. `keys` are tried
-/// beside those in the file. `progress` is told how many bytes were read.
+/// Checks everything that can be checked; reads all of the file, for some rules more than once. Where there are
+/// `keys`, one of them has to have signed the file, and no other key makes a signature right; where there are none,
+/// those in the file are tried. `progress` is told how many bytes were read.
 pub fn verify(
     input: &(impl Input + ?Sized),
     file: &File,
@@ -91,38 +115,41 @@ pub fn verify(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Check>> {
     let left = file.size.saturating_mul(64).saturating_add(1 << 30);
-    let mut verifier =
-        Verifier { input: &input, file, keys: Keys::default(), progress, checks: Vec::new(), left };
-    verifier.keys.good.extend_from_slice(keys);
-    verifier.keys.add(&file.header.items);
+    let keys = Keys::of(file, keys);
+    let mut verifier = Verifier { input: &input, file, keys, progress, checks: Vec::new(), left };
     verifier.header()?;
     for label in &file.labels {
         verifier.label(label)?;
     }
     verifier.trailing()?;
+    verifier.missing();
     Ok(verifier.checks)
 }
 
-/// Checks the signatures that stand in the fields of a section that was read, as our own writer makes them.
+/// Checks the signature that is the last field of a section that was read, as our own writer makes them. `keys` are as
+/// for [`verify`].
 pub fn verify_section(
     input: &(impl Input + ?Sized),
     file: &File,
     label: &Label,
     body: &section::Body,
+    keys: &[VerifyingKey],
 ) -> Result<Option<Check>> {
     let signature = body.section.fields.last().filter(|field| field.name == b"signature");
     let Some([item]) = signature.map(|field| &field.values[..]) else { return Ok(None) };
     let Value::Signature(sealed) = &item.value else { return Ok(None) };
     let mut ignored = |_| ();
-    let mut keys = Keys::default();
-    keys.add(&file.header.items);
+    let keys = Keys::of(file, keys);
     let mut verifier =
         Verifier { input: &input, file, keys, progress: &mut ignored, checks: Vec::new(), left: 0 };
     let hole = hole(item, sealed);
     let (hash, _) = verifier.hash(body.section.span.clone(), &[hole], &[])?;
-    let outcome = verifier.signature(sealed, hash.as_bytes())?;
-    Ok(Some(Check { sealing: Sealing::Section(label.title()), outcome }))
+    let (outcome, signer) = verifier.signature(sealed, hash.as_bytes())?;
+    Ok(Some(Check { sealing: Sealing::Section(label.title()), outcome, signer }))
 }
+
+/// How the check of a signature went, and whose it is.
+type Signed = (Outcome, Option<VerifyingKey>);
 
 struct Verifier<'a> {
     input: &'a dyn Input,
@@ -142,12 +169,21 @@ fn hole(item: &Item, sealed: &Sealed) -> Range<u64> {
 /// The keys that signatures are tried with.
 #[derive(Debug, Clone, Default)]
 struct Keys {
+    /// Of which one has to have signed, if there are any.
+    given: Vec<VerifyingKey>,
+    /// Those in the file.
     good: Vec<VerifyingKey>,
     /// Whether there is one by which nothing can have been signed: about half of all changes make such of a key.
     broken: bool,
 }
 
 impl Keys {
+    fn of(file: &File, given: &[VerifyingKey]) -> Keys {
+        let mut keys = Keys { given: given.to_vec(), ..Keys::default() };
+        keys.add(&file.header.items);
+        keys
+    }
+
     fn add(&mut self, items: &[Item]) {
         for item in items {
             let Value::Key(Sealed { algorithm: Algorithm::Letter(b'e') | Algorithm::Unsaid, data }) =
@@ -162,13 +198,39 @@ impl Keys {
     }
 
     fn is_empty(&self) -> bool {
-        self.good.is_empty() && !self.broken
+        self.given.is_empty() && self.good.is_empty() && !self.broken
     }
 }
 
 impl Verifier<'_> {
     fn add(&mut self, sealing: Sealing, outcome: Outcome) {
-        self.checks.push(Check { sealing, outcome });
+        self.checks.push(Check { sealing, outcome, signer: None });
+    }
+
+    fn add_signature(&mut self, sealing: Sealing, (outcome, signer): Signed) {
+        self.checks.push(Check { sealing, outcome, signer });
+    }
+
+    /// A signature of all bytes that should be there.
+    fn missing(&mut self) {
+        // From format 5 on, what a label has covers the file.
+        let whole = self.file.header.version().is_some_and(|z| z > 4);
+        let covers = |check: &&Check| match check.sealing {
+            Sealing::FileSignature => true,
+            Sealing::Section(_) => whole,
+            _ => false,
+        };
+        let mut covering = self.checks.iter().filter(covers);
+        let why = if !self.keys.given.is_empty() {
+            let told = |check: &Check| !matches!(check.outcome, Outcome::Unverified(_) | Outcome::Missing(_));
+            (!covering.any(told)).then_some(NOT_BY_THESE)
+        } else {
+            let named = !self.keys.good.is_empty() || self.keys.broken;
+            (named && covering.next().is_none()).then_some(CUT)
+        };
+        if let Some(why) = why {
+            self.add(Sealing::FileSignature, Outcome::Missing(why));
+        }
     }
 
     fn header(&mut self) -> Result<()> {
@@ -196,8 +258,8 @@ impl Verifier<'_> {
             if let Value::Signature(sealed) = &item.value {
                 let whole = 0..self.file.size;
                 let (hash, _) = self.hash(whole, &[hole(item, sealed)], &[])?;
-                let outcome = self.signature(sealed, hash.as_bytes())?;
-                self.add(Sealing::FileSignature, outcome);
+                let signed = self.signature(sealed, hash.as_bytes())?;
+                self.add_signature(Sealing::FileSignature, signed);
             }
         }
         Ok(())
@@ -251,8 +313,8 @@ impl Verifier<'_> {
                 }
                 Value::Hash(_) => self.add(sealing, Outcome::Unverified(NO_RULE)),
                 Value::Signature(sealed) => {
-                    let outcome = self.label_signature(label, item, sealed, range.clone())?;
-                    self.add(sealing, outcome);
+                    let signed = self.label_signature(label, item, sealed, range.clone())?;
+                    self.add_signature(sealing, signed);
                 }
                 _ => {}
             }
@@ -267,14 +329,14 @@ impl Verifier<'_> {
         item: &Item,
         sealed: &Sealed,
         range: Range<u64>,
-    ) -> Result<Outcome> {
+    ) -> Result<Signed> {
         let own = self.keys.clone();
         self.keys.add(&label.values);
         let raw = self.file.header.version().is_some_and(|z| z <= 4);
         let outcome = if raw && !self.keys.is_empty() {
             match self.input_range(range)? {
                 Some(bytes) => self.signature(sealed, &bytes)?,
-                None => Outcome::Unverified("the section is too large to verify in one piece"),
+                None => (Outcome::Unverified("the section is too large to verify in one piece"), None),
             }
         } else {
             let whole = 0..self.file.size;
@@ -299,25 +361,31 @@ impl Verifier<'_> {
         let [item] = &field.values[..] else { return Ok(()) };
         let Value::Signature(sealed) = &item.value else { return Ok(()) };
         let (hash, _) = self.hash(0..self.file.size, &[hole(item, sealed)], &[])?;
-        let outcome = self.signature(sealed, hash.as_bytes())?;
-        self.add(Sealing::FileSignature, outcome);
+        let signed = self.signature(sealed, hash.as_bytes())?;
+        self.add_signature(Sealing::FileSignature, signed);
         Ok(())
     }
 
-    fn signature(&self, sealed: &Sealed, message: &[u8]) -> Result<Outcome> {
+    fn signature(&self, sealed: &Sealed, message: &[u8]) -> Result<Signed> {
         let known = matches!(sealed.algorithm, Algorithm::Letter(b'e') | Algorithm::Unsaid);
         let bytes = sealed.data.bytes().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
-        let Some(bytes) = bytes.filter(|_| known) else { return Ok(Outcome::Unverified(NO_RULE)) };
+        let Some(bytes) = bytes.filter(|_| known) else { return Ok((Outcome::Unverified(NO_RULE), None)) };
         if self.keys.is_empty() {
-            return Ok(Outcome::Unverified(NO_KEY));
+            return Ok((Outcome::Unverified(NO_KEY), None));
         }
         let signature = Signature::from_bytes(&bytes);
-        let right = self.keys.good.iter().any(|key| key.verify_strict(message, &signature).is_ok());
-        Ok(match right {
-            true => Outcome::Right,
-            false if sealed.algorithm == Algorithm::Unsaid => Outcome::Unverified(NO_RULE),
-            false => Outcome::Wrong,
-        })
+        let signer = |keys: &[VerifyingKey]| {
+            keys.iter().find(|key| key.verify_strict(message, &signature).is_ok()).copied()
+        };
+        let (given, own) = (signer(&self.keys.given), signer(&self.keys.good));
+        let outcome = match own {
+            _ if given.is_some() => Outcome::Right,
+            Some(_) if self.keys.given.is_empty() => Outcome::Right,
+            Some(_) => Outcome::Stranger,
+            None if sealed.algorithm == Algorithm::Unsaid => Outcome::Unverified(NO_RULE),
+            None => Outcome::Wrong,
+        };
+        Ok((outcome, given.or(own)))
     }
 
     /// The BLAKE3 hash of `range` with zeros in `holes`, and in the bytes of whatever looks like a signature of one

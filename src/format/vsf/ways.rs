@@ -6,6 +6,8 @@
 //! but a delimiter may as well be part of the bytes, so where more than one is possible all that follows decides
 //! (`resync.rs`), and never the next byte alone.
 
+use std::collections::hash_map::Entry;
+
 use super::eagle::{Count, EagleTime, Mark, Unit};
 use super::input::{Fault, Parsed};
 use super::value::Value;
@@ -127,8 +129,8 @@ impl Walk<'_> {
         };
         let likeliest = fork.ways[0].0;
         self.resolve(fork.into())?;
-        if !self.picks.contains_key(&start) {
-            self.picks.insert(start, likeliest);
+        if let Entry::Vacant(room) = self.picks.entry(start) {
+            room.insert(likeliest);
             self.unsure.get_or_insert(start);
         }
         self.cursor.seek(start);

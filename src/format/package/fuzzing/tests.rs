@@ -50,6 +50,21 @@ fn one_entry(name: &[u8], contents: &[u8], change: impl FnOnce(&mut Said<'_>)) -
 }
 
 #[test]
+fn every_target_has_a_program_and_the_script_runs_it() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let programs = fs::read_dir(top.join("fuzz/fuzz_targets")).unwrap();
+    let stem = |path: std::path::PathBuf| path.file_stem().unwrap().to_str().unwrap().to_string();
+    let mut programs: Vec<String> = programs.map(|entry| stem(entry.unwrap().path())).collect();
+    programs.sort();
+    let script = fs::read_to_string(top.join("scripts/fuzz")).unwrap();
+    let list = script.split_once("${TARGETS:-").unwrap().1.split_once('}').unwrap().0;
+    let mut run: Vec<&str> = list.split(' ').collect();
+    run.sort_unstable();
+    assert_eq!(programs, run);
+    assert!(TARGETS.iter().all(|(name, _)| run.contains(name)));
+}
+
+#[test]
 fn every_target_has_its_seeds_and_they_pass() {
     for (name, target) in TARGETS {
         for (seed, bytes) in seeds(name) {

@@ -1,0 +1,141 @@
+//! What a project could be recovered from: the files of a folder, or the entries of a ZIP file.
+//!
+//! An entry whose bytes are not what its checksum says is doubted, whatever SQLite finds in it; and so is one of which
+//! the ZIP file does not have all.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::project;
+use crate::database::salvage::{self, Candidate, Role, Stored};
+use crate::error::{Error, Result};
+use crate::format::{self, Container, OpenOptions};
+use crate::signs::Named;
+use crate::store::{Location, Source};
+use crate::tree::{Content, Kind, NodeId};
+
+/// The database of a shared project.
+const SHARED: &str = "project.vaso";
+
+/// What a project is, what it could be recovered from, and whether the file is whole that those lie in.
+pub fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
+    let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+    if meta.is_dir() {
+        return Ok(("bundle", salvage::in_bundle(path)?, true));
+    }
+    let mut front = [0; 4];
+    salvage::content_of(path)?.read_at(0, &mut front)?;
+    if &front != b"PK\x03\x04" {
+        return Ok(("legacy", salvage::beside(path), true));
+    }
+    let project = match project::open(path) {
+        Err(none @ Error::NotAProject { .. }) => {
+            let torn = torn(path)?;
+            if torn.is_empty() {
+                return Err(none);
+            }
+            let shared = torn.iter().all(|stored| is_shared(&stored.path));
+            let mut all = salvage::around(path);
+            all.extend(of_stored(torn, None));
+            return Ok((if shared { "share-zip" } else { "container" }, all, false));
+        }
+        other => other?,
+    };
+    let kind = project.kind();
+    if !matches!(kind, "container" | "share-zip") {
+        let why = format!("this is a {kind}, and no database; `vaso verify` tells what is damaged in it");
+        return Err(Error::not_a_project(path, why));
+    }
+    let mut all = salvage::around(path);
+    let tree = project.tree();
+    let head = tree.find(b"HEAD.json").and_then(|id| salvage::head_in(&project.open(id).ok()?));
+    let mut stored = stored(path, project.as_ref())?;
+    // Of a ZIP file that is cut off, a snapshot that is there in part is no part of the tree.
+    let torn = if project.is_whole() { Vec::new() } else { torn(path)? };
+    for part in torn {
+        if stored.iter().all(|whole| whole.path != part.path) {
+            stored.push(part);
+        }
+    }
+    all.extend(of_stored(stored, head.as_ref()));
+    Ok((kind, all, project.is_whole()))
+}
+
+fn is_shared(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new(SHARED))
+}
+
+/// Entries as what they are for the project: the database of a shared one, or snapshots.
+fn of_stored(stored: Vec<Stored>, head: Option<&crate::signs::Head>) -> Vec<Candidate> {
+    let (shared, snapshots): (Vec<_>, Vec<_>) = stored.into_iter().partition(|s| is_shared(&s.path));
+    let mut all: Vec<Candidate> = shared.into_iter().map(|s| s.as_candidate(Role::Current, None)).collect();
+    all.extend(salvage::of_snapshots(snapshots, head));
+    all
+}
+
+/// The databases in a ZIP file.
+fn stored(path: &Path, project: &dyn Container) -> Result<Vec<Stored>> {
+    let tree = project.tree();
+    let time = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let is_file = |id: &NodeId| tree.node(*id).kind == Kind::File;
+    let mut databases: Vec<(NodeId, std::path::PathBuf)> = Vec::new();
+    if project.kind() == "share-zip" {
+        databases.extend(tree.find(SHARED.as_bytes()).filter(is_file).map(|id| (id, path.join(SHARED))));
+    } else if let Some(folder) = tree.find(b"snapshots") {
+        let files = tree.children(folder).filter(is_file);
+        let named = files.filter(|id| tree.name(*id).ends_with(b".sqlite"));
+        let at = |id| path.join("bundle/snapshots").join(OsStr::from_bytes(tree.name(id)));
+        databases.extend(named.map(|id| (id, at(id))));
+    }
+    // Opened so, an entry is read and compared with its checksum before it is given out.
+    let options = OpenOptions { check: true, ..OpenOptions::default() };
+    let checking = format::open(Source::open(Arc::new(Location::find(path)?))?, options)?;
+    let stored = databases.into_iter().map(|(id, path)| {
+        let same = checking.tree().find(&tree.path(id));
+        let checked = same.map_or(Ok(()), |id| read_through(checking.as_ref(), id));
+        let doubt = match checked {
+            Err(Error::Damaged { what, .. }) => Some(what),
+            _ => None,
+        };
+        Stored { path, time, content: project.open(id), doubt }
+    });
+    Ok(stored.collect())
+}
+
+/// Reads an entry to its end, where its checksum is compared.
+fn read_through(checking: &dyn Container, id: NodeId) -> Result<()> {
+    let content = checking.open(id)?;
+    if matches!(content, Content::Range(..)) {
+        return Ok(());
+    }
+    let (mut buf, mut at) = (vec![0; 1 << 20], 0);
+    loop {
+        match content.read_at(at, &mut buf)? {
+            0 => return Ok(()),
+            n => at += n as u64,
+        }
+    }
+}
+
+/// The databases in a ZIP file of which not all is there, or not as it was.
+fn torn(path: &Path) -> Result<Vec<Stored>> {
+    let source = Source::open(Arc::new(Location::find(path)?))?;
+    let time = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let is_database = |name: &[u8]| {
+        let snapshot = name.strip_prefix(b"bundle/snapshots/");
+        name == SHARED.as_bytes() || snapshot.is_some_and(|name| Named::of(name).is_some())
+    };
+    let stored = |(name, content): (Vec<u8>, Content)| Stored {
+        path: path.join(OsStr::from_bytes(&name)),
+        time,
+        content: Ok(content),
+        doubt: Some("the ZIP file does not have all of it, or not as it was written".into()),
+    };
+    Ok(format::package::torn(&source)?
+        .into_iter()
+        .filter(|(name, _)| is_database(name))
+        .map(stored)
+        .collect())
+}

@@ -1,0 +1,205 @@
+//! What `vaso recover` says of a recovery.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Exit, name, output, say};
+use crate::database::salvage::{Choice, Elsewhere, Judged, Outcome, Recovery, grouped};
+use crate::error::Result;
+
+/// All candidates, and which is taken unasked.
+pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Result<Exit> {
+    let chosen = match recovery.choice {
+        Choice::Take(place, _) => Some(recovery.all[place].number),
+        _ => None,
+    };
+    let of_use = recovery.choice != Choice::Nothing && recovery.all.iter().any(Judged::is_of_use);
+    let ended = if of_use { Exit::Done } else { Exit::Unreadable };
+    if as_json {
+        let object =
+            json!({ "project": path, "format": format, "chosen": chosen, "candidates": recovery.all });
+        return output::json(&object).map(|()| ended);
+    }
+    let mut text = format!("Recovery options for: {}\nFormat: {format}\n", name(path));
+    text += "\nAvailable recovery methods:\n";
+    for judged in &recovery.all {
+        text += &describe(judged);
+    }
+    text += &match (&recovery.choice, chosen) {
+        (Choice::Sound, _) if recovery.undecided().is_empty() => {
+            "\nThe project is sound: there is nothing to recover.".to_string()
+        }
+        (Choice::Sound, _) => format!("\nThe project is sound; but:\n{}", undecided(recovery)),
+        (Choice::Take(_, because), Some(number)) => format!("\nTaken unasked: {number} ({because})."),
+        _ => "\nNo recovery options available.".to_string(),
+    };
+    say(&text)?;
+    Ok(ended)
+}
+
+/// What is to be decided by a person, each with how to take it.
+fn undecided(recovery: &Recovery) -> String {
+    let mut text = String::new();
+    for judged in recovery.undecided() {
+        let (number, path) = (judged.number, judged.path.display());
+        let damaged = if judged.sound { "" } else { " is damaged, and" };
+        let unsaved = judged.unsaved.as_ref().filter(|unsaved| unsaved.is_some());
+        text += &match unsaved {
+            Some(unsaved) => {
+                let part = if unsaved.in_part { "at least, as far as it can be salvaged: " } else { "" };
+                format!("  {number} ({path}){damaged} holds unsaved work: {part}{}", unsaved.words)
+            }
+            None if judged.is_of_use() => format!("  {number} ({path}) is newer, and damaged"),
+            None if judged.snapshot.is_some() => {
+                format!("  {path} is newer and damaged, and nothing can be had of it")
+            }
+            None => format!("  {path} is of a session and damaged, and nothing can be had of it"),
+        };
+        if let Some(report) = judged.salvage.as_ref() {
+            text += &format!(" ({})", report.words());
+        }
+        text += if judged.is_of_use() { "; take it with " } else { "" };
+        text += &if judged.is_of_use() { format!("--use {number}\n") } else { "\n".into() };
+    }
+    text
+}
+
+/// What others hold beyond what is taken, or is there.
+fn beyond(all: &[Elsewhere]) -> String {
+    let mut text = String::new();
+    for other in all {
+        let damaged = if other.damaged { " (it is damaged; this is what salvage gives of it)" } else { "" };
+        text += &format!("  Not in it, but in {} (--use {}){damaged}:\n", other.path.display(), other.number);
+        for what in &other.holds {
+            text += &format!("    {what}\n");
+        }
+    }
+    text
+}
+
+fn describe(judged: &Judged) -> String {
+    let mark = if judged.is_of_use() { '✓' } else { '✗' };
+    let mut text =
+        format!("\n{}. [{mark}] {}\n   {}\n", judged.number, judged.role.word(), judged.path.display());
+    if let Some(number) = judged.snapshot {
+        text += &format!("   Snapshot {number}");
+        text += judged.modified_utc.as_ref().map(|t| format!(", changed {t}")).unwrap_or_default().as_str();
+        text += "\n";
+    }
+    if let Some(damage) = &judged.damage {
+        text += &format!("   Damaged: {}\n", damage.replace('\n', " "));
+    }
+    if let Some(holds) = &judged.holds {
+        let what = if judged.sound { "Holds" } else { "Salvage gives" };
+        text += &format!(
+            "   {what}: {} samples, {} trace rows, {} events, {} results, {} assets\n",
+            holds.samples,
+            grouped(holds.trace_rows),
+            holds.events,
+            holds.results,
+            holds.assets
+        );
+    }
+    if let Some(report) = &judged.salvage {
+        text += &format!("   In all: {}\n", report.words());
+    }
+    if let Some(unsaved) = judged.unsaved.as_ref().filter(|unsaved| unsaved.is_some()) {
+        let from = unsaved.compared_with.display();
+        text += &format!("   Unsaved work (compared with {from}): {}\n", unsaved.words);
+    }
+    text
+}
+
+/// Nothing is to be recovered; but something else may ask for a decision.
+pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
+    let open = recovery.undecided();
+    let ended = if open.is_empty() { Exit::Done } else { Exit::Findings };
+    if as_json {
+        let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
+        let object = json!({
+            "project": path, "recovered": false, "sound": true, "undecided": numbers, "candidates": recovery.all,
+        });
+        return output::json(&object).map(|()| ended);
+    }
+    let mut text = match open.is_empty() {
+        true => "✓ The project is sound: there is nothing to recover, and nothing was written.\n".to_string(),
+        false => format!(
+            "The project itself is sound, and nothing was written; but there is something to decide:\n{}",
+            undecided(recovery)
+        ),
+    };
+    if let Some(main) = recovery.main() {
+        let mut log = main.path.clone().into_os_string();
+        log.push("-wal");
+        if std::fs::symlink_metadata(&log).is_ok_and(|m| m.len() > 0) {
+            let log = Path::new(&log).display();
+            text += &format!("  Its newest changes may lie in {log}: keep the two files together\n");
+        }
+        let mut others = recovery.beyond(main);
+        others.retain(|other| open.iter().all(|judged| judged.number != other.number));
+        text += &beyond(&others);
+    }
+    say(text.trim_end())?;
+    Ok(ended)
+}
+
+/// Nothing can be recovered.
+pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
+    if as_json {
+        let object =
+            json!({ "project": path, "recovered": false, "sound": false, "candidates": recovery.all });
+        output::json(&object)?;
+    } else {
+        let damaged = recovery.all.iter().filter(|judged| !judged.sound);
+        let why = damaged.map(|judged| {
+            let why = judged.damage.as_deref().unwrap_or_default().replace('\n', " ");
+            format!("  {}: {why}\n", judged.path.display())
+        });
+        let mut why: String = why.collect();
+        if recovery.all.iter().any(|judged| judged.sound) {
+            why += "  What is sound is empty: there is no sample in it\n";
+        }
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        say(&format!(
+            "✗ Recovery failed: nothing can be had of any of these\n{why}\nTry these recovery options:\n  \
+             1. Run with --list to see all that was looked at\n  \
+             2. Check for autosave files: --find-autosaves {}\n  \
+             3. Look for earlier versions in backups, and in the history of the cloud service",
+            folder.display()
+        ))?;
+    }
+    Ok(Exit::Unreadable)
+}
+
+/// What was written.
+pub fn report(outcome: &Outcome, taken: &Judged) -> Result<()> {
+    let head = match () {
+        () if !taken.has_work() => "A copy was made; but there is no sample in it",
+        () if outcome.complete => "✓ Recovery succeeded!",
+        () => "Recovered in part",
+    };
+    let mut text = format!("{head}\n  Recovered from {} ({})\n", outcome.source.display(), outcome.because);
+    match &outcome.report {
+        None => {
+            if let Some(h) = &taken.holds {
+                text += &format!(
+                    "  {} samples, {} trace rows, {} events\n",
+                    h.samples,
+                    grouped(h.trace_rows),
+                    h.events
+                );
+            }
+        }
+        Some(report) => {
+            text += &format!("  {}\n", report.words());
+            for line in report.lines() {
+                text += &format!("    {line}\n");
+            }
+        }
+    }
+    text += &beyond(&outcome.elsewhere);
+    text += &format!("\n  Recovered files:\n    - {}\n", outcome.path.display());
+    text += &format!("\nYou can now try opening: {}", name(&outcome.path));
+    say(&text)
+}

@@ -1,0 +1,131 @@
+//! What the rows of a table amount to, as one number: the same for the same rows, in whatever order they lie.
+//!
+//! A save gives datasets, events and assets new numbers, so a number counts as what it stands for: a dataset as its
+//! experiment and name, an asset as its digest. The digests of all rows are added up, which takes no memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::compare::{digest_of_rows, named, write};
+use super::layout::{self, quoted};
+use super::{Database, value};
+use crate::error::Result;
+
+/// The sum of the digests of rows.
+pub(super) type Sum = [u64; 4];
+
+/// Numbers that a save gives anew, and that nothing else is known by.
+const RENEWED: [(&str, &[&str]); 4] =
+    [("event", &["id"]), ("event_audit", &["id", "event_id"]), ("result", &["id"]), ("asset", &["id"])];
+
+/// What the numbers in a database stand for.
+#[derive(Debug, Default)]
+struct Names {
+    datasets: BTreeMap<i64, String>,
+    assets: BTreeMap<i64, String>,
+}
+
+impl Database {
+    /// The columns of a table that say something by themselves; none if there is no such table.
+    pub(super) fn telling_columns(&self, table: &str) -> Result<Vec<String>> {
+        let shape = self.with(|link| Ok(layout::shape(&link.connection, table)?))?;
+        let renewed = RENEWED.iter().find(|(name, _)| name.eq_ignore_ascii_case(table));
+        let is_renewed = |column: &str| {
+            renewed.is_some_and(|(_, columns)| columns.iter().any(|name| name.eq_ignore_ascii_case(column)))
+        };
+        let columns = shape.into_iter().flat_map(|shape| shape.columns).map(|column| column.name);
+        Ok(columns.filter(|column| !is_renewed(column)).collect())
+    }
+
+    /// What the rows of a table amount to in these columns.
+    pub(super) fn sum_of(self: &Arc<Self>, table: &str, columns: &[String]) -> Result<Sum> {
+        let key = (table.to_string(), columns.to_vec());
+        if let Some(known) = self.sums.lock().get(&key) {
+            return Ok(*known);
+        }
+        let names = self.lasting_names()?;
+        let sum = match table {
+            "trace" if self.layout.with("trace", &["dataset_id", "t_seconds"]).is_some() => {
+                self.sum_of_traces(columns, &names)?
+            }
+            _ => self.sum_of_rows(table, columns, &names)?,
+        };
+        self.sums.lock().insert(key, sum);
+        Ok(sum)
+    }
+
+    fn lasting_names(&self) -> Result<Names> {
+        let mut names = Names::default();
+        for (name, sample) in named(self)? {
+            names.datasets.insert(sample.id, format!("{name:?}"));
+        }
+        for info in self.assets()? {
+            let name = info.sha256.or(info.external).or(info.original_name).unwrap_or(info.kind);
+            names.assets.insert(info.id, name);
+        }
+        Ok(names)
+    }
+
+    /// Traces are read by their datasets, which is several times as fast.
+    fn sum_of_traces(self: &Arc<Self>, columns: &[String], names: &Names) -> Result<Sum> {
+        let mut sum = Sum::default();
+        let orphans = self.orphans()?.into_keys().map(|id| (id, format!("dataset {id}")));
+        for (id, name) in names.datasets.clone().into_iter().chain(orphans) {
+            let Some(trace) = self.trace(id)? else { continue };
+            if trace.rows()? > 0 {
+                let shown: Vec<String> = columns_as_shown(columns, &*trace);
+                let rows = digest_of_rows(&*trace, &shown)?;
+                add(&mut sum, &[name.as_bytes(), rows.as_bytes()].concat());
+            }
+        }
+        Ok(sum)
+    }
+
+    fn sum_of_rows(&self, table: &str, columns: &[String], names: &Names) -> Result<Sum> {
+        let list: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let list = if list.is_empty() { "NULL".to_string() } else { list.join(", ") };
+        let sql = format!("SELECT {list} FROM {}", quoted(table));
+        let is = |column: &String, name: &str| column.eq_ignore_ascii_case(name);
+        let known = columns.iter().map(|column| match () {
+            () if is(column, "dataset_id") => Some(&names.datasets),
+            () if is(column, "asset_id") => Some(&names.assets),
+            () => None,
+        });
+        let known: Vec<Option<&BTreeMap<i64, String>>> = known.collect();
+        self.with(|link| {
+            link.set_patience(self.patience_for_all());
+            let mut statement = link.connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            let (mut sum, mut text) = (Sum::default(), Vec::new());
+            while let Some(row) = rows.next()? {
+                link.watch.renew();
+                text.clear();
+                for (i, known) in known.iter().enumerate() {
+                    let cell = row.get_ref(i)?;
+                    let name = known.and_then(|known| known.get(&value::some_integer(cell)?));
+                    match name {
+                        Some(name) => write(&mut text, crate::tree::Cell::Blob(name.as_bytes())),
+                        None => write(&mut text, value::cell(cell)),
+                    }
+                }
+                add(&mut sum, &text);
+            }
+            Ok(sum)
+        })
+    }
+}
+
+/// The columns of a trace as they are called for people.
+fn columns_as_shown(columns: &[String], trace: &dyn crate::tree::Table) -> Vec<String> {
+    let stored = |column: &&String| !column.eq_ignore_ascii_case("dataset_id");
+    let shown = |column: &String| super::columns::title(column).to_string();
+    let there = |name: &String| trace.columns().iter().any(|column| column.name == *name);
+    columns.iter().filter(stored).map(shown).filter(there).collect()
+}
+
+fn add(sum: &mut Sum, bytes: &[u8]) {
+    let digest = blake3::hash(bytes);
+    for (word, more) in sum.iter_mut().zip(digest.as_bytes().chunks_exact(8)) {
+        *word = word.wrapping_add(u64::from_le_bytes(more.try_into().expect("eight bytes")));
+    }
+}

@@ -1,0 +1,128 @@
+//! Which candidate is taken unasked.
+//!
+//! What a scientist wants is the newest work, as whole as it can be had; an older file that happens to be sound is no
+//! substitute for a newer one that lost a few rows. The rule:
+//!
+//! 1. If the project's own file (of a bundle: its current snapshot) is sound, there is nothing to recover. The exception is
+//!    unsaved work (staging, autosave) that is sound and not older, and takes no sample and no row of a trace away. Other
+//!    unsaved work is told, and can be asked for.
+//! 2. If it is damaged, a sound file that is not older and holds at least as much as can be salvaged comes first: no
+//!    salvage can vouch for the values on a damaged page.
+//! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about.
+//!    Where nobody can tell what is lost, it is taken unless the newest sound file has more samples, or more than one row in
+//!    a hundred more.
+//! 4. Else the newest sound file is taken, if it has as many samples as the salvage and no more than one trace row in a
+//!    hundred less; otherwise the salvage is.
+//! 5. An empty project is no recovery: where nothing has any work in it, and something is damaged, there is none.
+//!
+//! The current snapshot is the newest that is sound, as for readers, or a damaged one that is newer and of which more can
+//! be had. Whatever is taken, what the others hold beyond it is told, and any can be taken by its number.
+
+use super::candidate::{Judged, Role};
+use super::unsaved;
+
+/// What is to be done unasked.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Nothing: the project is sound.
+    Sound,
+    /// This one is taken, for this reason.
+    Take(usize, &'static str),
+    /// Nothing can be had of any.
+    Nothing,
+}
+
+/// Readers of a bundle take the newest snapshot that is sound; HEAD may be behind it after a crash, or a sync. A damaged
+/// one that is newer still is what the project was last, if anything can be had of it that the other has not.
+pub fn follow_readers(all: &mut [Judged]) {
+    let Some(mut at) = all.iter().position(|j| j.role == Role::Current && j.snapshot.is_some()) else {
+        return;
+    };
+    let newer = |at: usize, j: &Judged| j.snapshot > all[at].snapshot;
+    let places = 0..all.len();
+    if let Some(sound) =
+        places.filter(|i| all[*i].sound && newer(at, &all[*i])).max_by_key(|i| all[*i].snapshot)
+    {
+        at = sound;
+    }
+    let mut damaged: Vec<usize> =
+        (0..all.len()).filter(|i| !all[*i].sound && all[*i].has_work() && newer(at, &all[*i])).collect();
+    damaged.sort_by_key(|i| std::cmp::Reverse(all[*i].snapshot));
+    let has_more = |i: &usize| !all[at].sound || unsaved::has_more(&all[*i], &all[at]);
+    at = damaged.into_iter().find(has_more).unwrap_or(at);
+    for (i, judged) in all.iter_mut().enumerate() {
+        match judged.role {
+            _ if i == at => judged.role = Role::Current,
+            Role::Current => judged.role = Role::Snapshot,
+            _ => {}
+        }
+    }
+}
+
+/// Puts the candidates into order, by what they hold, and numbers them.
+pub fn rank(all: &mut [Judged]) {
+    let key =
+        |j: &Judged| (j.is_of_use(), j.role == Role::Current, j.sound, j.holds.clone().map(|h| h.counts()));
+    all.sort_by(|a, b| key(b).cmp(&key(a)).then(b.snapshot.cmp(&a.snapshot)).then(a.path.cmp(&b.path)));
+    all.iter_mut().enumerate().for_each(|(i, j)| j.number = i + 1);
+}
+
+/// The rule at the head of this module.
+pub fn choose(all: &[Judged]) -> Choice {
+    let current = all.iter().position(|j| j.role == Role::Current);
+    let is_missed = |j: &Judged| !j.sound && current.is_none_or(|at| j.is_newer_than(&all[at]));
+    if !all.iter().any(Judged::has_work)
+        && (all.iter().any(is_missed) || current.is_none_or(|at| !all[at].sound))
+    {
+        return Choice::Nothing;
+    }
+    if let Some(main) = current.map(|at| &all[at]).filter(|main| main.sound) {
+        let goes_on = |j: &&Judged| {
+            j.sound && j.is_as_new_as(main) && j.unsaved.as_ref().is_some_and(|unsaved| unsaved.goes_on())
+        };
+        return match newest(all.iter().filter(goes_on)) {
+            Some(j) => Choice::Take(place(all, j), "unsaved work that the project has not"),
+            None => Choice::Sound,
+        };
+    }
+    let sound = || all.iter().filter(|j| j.sound && j.has_work());
+    let current = current.map(|at| &all[at]).filter(|main| main.has_work());
+    let Some((main, held)) = current.and_then(|j| Some((j, j.holds.as_ref()?))) else {
+        if let Some(j) = newest(sound()) {
+            return Choice::Take(place(all, j), "the newest that is sound");
+        }
+        let most = all.iter().filter(|j| j.has_work()).max_by_key(|j| j.holds.clone().map(|h| h.counts()));
+        return most.map_or(Choice::Nothing, |j| Choice::Take(place(all, j), "what holds the most"));
+    };
+    let covers = |j: &&Judged| {
+        let goes_on = j.unsaved.as_ref().is_some_and(|u| u.compared_with == main.path && u.goes_on());
+        j.is_as_new_as(main) && (goes_on || j.holds.as_ref().is_some_and(|h| h.covers(held)))
+    };
+    if let Some(j) = newest(sound().filter(covers)) {
+        return Choice::Take(place(all, j), "sound, not older, and holds at least as much");
+    }
+    if main.seems_to_lose_little() {
+        if main.knows_its_losses() {
+            return Choice::Take(place(all, main), "the newest work, with little or nothing lost");
+        }
+        let holds_more = |j: &Judged| j.holds.as_ref().is_some_and(|h| !held.is_nearly(h));
+        if !newest(sound()).is_some_and(holds_more) {
+            return Choice::Take(place(all, main), "the newest work, and no sound file holds more");
+        }
+    }
+    let stands_in = |j: &&Judged| j.holds.as_ref().is_some_and(|h| h.is_nearly(held));
+    match newest(sound().filter(stands_in)) {
+        Some(j) => {
+            Choice::Take(place(all, j), "the newest that is sound, and holds as much as can be salvaged")
+        }
+        None => Choice::Take(place(all, main), "no other file holds as much"),
+    }
+}
+
+fn place(all: &[Judged], one: &Judged) -> usize {
+    all.iter().position(|j| std::ptr::eq(j, one)).unwrap_or(0)
+}
+
+fn newest<'a>(all: impl Iterator<Item = &'a Judged>) -> Option<&'a Judged> {
+    all.reduce(|best, j| if best.is_as_new_as(j) { best } else { j })
+}

@@ -1,0 +1,134 @@
+//! What the databases of sessions, and autosaves, hold that was not saved.
+//!
+//! Each is compared with the saved states, the current one first, until one is found that has all of it; what the
+//! nearest has not is unsaved work. Counts are not enough: values, notes and deletions are work too.
+//!
+//! Limit: of a damaged database only additions are believed, since what it lacks may be lost and not removed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::candidate::{Judged, Role};
+use crate::database::{Beyond, Database, SampleChange};
+use crate::error::Result;
+
+/// Saved states that one database is compared with.
+const COMPARED: usize = 5;
+/// Databases that are compared.
+const LOOKED_INTO: usize = 20;
+
+/// What is in a database and in no saved state.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unsaved {
+    /// The saved state that it is nearest to.
+    pub compared_with: PathBuf,
+    /// In words; why it cannot be told, where it cannot.
+    pub words: String,
+    /// What it is; none where it cannot be told.
+    pub beyond: Option<Beyond>,
+    /// Whether the database is damaged, so that this is not all of it.
+    pub in_part: bool,
+}
+
+impl Unsaved {
+    /// Whether there is anything of the kind, or may be.
+    pub fn is_some(&self) -> bool {
+        match &self.beyond {
+            None => true,
+            Some(beyond) if self.in_part => adds(beyond),
+            Some(beyond) => !beyond.is_empty(),
+        }
+    }
+
+    /// Whether it is the saved state with more work done, and takes no sample and no row of a trace away.
+    pub fn goes_on(&self) -> bool {
+        let takes = |change: &SampleChange| change.trace_rows.after < change.trace_rows.before;
+        let beyond = self.beyond.as_ref().filter(|beyond| !beyond.is_empty());
+        beyond.is_some_and(|beyond| beyond.removed.is_empty() && !beyond.edited.iter().any(takes))
+    }
+}
+
+/// Whether anything is there that was not, or is there otherwise.
+fn adds(beyond: &Beyond) -> bool {
+    let more = |change: &SampleChange| {
+        let (before, after) = (change.trace_rows.before, change.trace_rows.after);
+        after > before
+            || after == before && change.trace_differs
+            || change.events.added > 0
+            || change.events.edited > 0
+    };
+    !beyond.added.is_empty() || beyond.edited.iter().any(more)
+}
+
+/// Whether what can be had of a damaged database is more than what a sound one has. If nobody can tell, it is.
+pub fn has_more(damaged: &Judged, sound: &Judged) -> bool {
+    let compared = || Beyond::of(&damaged.database()?.0, Some(&sound.database()?.0));
+    compared().map_or(true, |beyond| adds(&beyond))
+}
+
+/// Compares the databases of sessions with what was saved.
+pub fn compare(all: &mut [Judged]) {
+    let of_session = |j: &Judged| j.is_of_session() && j.is_of_use();
+    let which: Vec<usize> = (0..all.len()).filter(|i| of_session(&all[*i])).take(LOOKED_INTO).collect();
+    if which.is_empty() {
+        return;
+    }
+    let is_saved = |j: &&Judged| match j.role {
+        Role::Current => j.is_of_use(),
+        Role::Snapshot => j.sound,
+        _ => false,
+    };
+    let mut saved: Vec<&Judged> = all.iter().filter(is_saved).collect();
+    saved.sort_by_key(|j| (j.role != Role::Current, std::cmp::Reverse(j.snapshot)));
+    saved.truncate(COMPARED);
+    let found: Vec<Option<Unsaved>> = which.iter().map(|i| nearest(&all[*i], &saved)).collect();
+    for (i, unsaved) in which.into_iter().zip(found) {
+        all[i].unsaved = unsaved;
+    }
+}
+
+fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
+    let in_part = !staged.sound;
+    let first = saved.first()?;
+    let cannot = |why: crate::error::Error| Unsaved {
+        compared_with: first.path.clone(),
+        words: format!("what it holds that was not saved cannot be told: {why}"),
+        beyond: None,
+        in_part,
+    };
+    let (database, _draft) = match staged.database() {
+        Ok(opened) => opened,
+        Err(why) => return Some(cannot(why)),
+    };
+    let mut nearest: Option<Unsaved> = None;
+    let mut failed = None;
+    for other in saved {
+        match beyond(&database, other) {
+            Err(why) => failed = Some(cannot(why)),
+            Ok(beyond) => {
+                let unsaved = Unsaved {
+                    compared_with: other.path.clone(),
+                    words: beyond.words(),
+                    beyond: Some(beyond),
+                    in_part,
+                };
+                let done = !unsaved.is_some();
+                let distance = |u: &Unsaved| u.beyond.as_ref().map_or(usize::MAX, Beyond::distance);
+                if done || nearest.as_ref().is_none_or(|n| distance(&unsaved) < distance(n)) {
+                    nearest = Some(unsaved);
+                }
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+    nearest.or(failed)
+}
+
+fn beyond(database: &Arc<Database>, saved: &Judged) -> Result<Beyond> {
+    let (saved, _draft) = saved.database()?;
+    Beyond::of(database, Some(&saved))
+}

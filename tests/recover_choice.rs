@@ -1,0 +1,356 @@
+//! What `vaso recover` chooses, and what it says where a person has to: unsaved work, newer snapshots that are damaged,
+//! projects of which nothing is left, bytes that are not what was written.
+
+mod common;
+#[path = "common/scene.rs"]
+mod scene;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use scene::{DATASET, Scene, TRACE};
+use serde_json::Value;
+
+const BUNDLE: &str = "orphan_staging.vasopack";
+
+/// The bundle with a staging database that is its snapshot and what `sql` does to it.
+fn staged(scene: &Scene, sql: &str) -> PathBuf {
+    let staging = scene.path(&format!("{BUNDLE}/.staging"));
+    fs::remove_dir_all(&staging).unwrap();
+    fs::create_dir(&staging).unwrap();
+    let path = staging.join("s.sqlite");
+    fs::copy(scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite")), &path).unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(sql).unwrap();
+    db.close().unwrap();
+    path
+}
+
+/// A second with a sample of 40 rows in it.
+const NEW_SAMPLE: &str = r#"insert into dataset(id, name, created_utc, extra_json)
+        values(77, 'late', '2026-01-01', '{"experiment": "E"}');
+    insert into trace(dataset_id, t_seconds) with recursive n(i) as (select 0 union all select i + 1 from n
+        where i < 39) select 77, i * 0.5 from n;"#;
+
+fn text(scene: &Scene, code: i32, args: &[&str]) -> String {
+    let output = scene.recover(args);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn unsaved_edits_are_recovered_that_no_count_tells() {
+    for (sql, words) in [
+        ("update trace set inner_diam = inner_diam + 1 where rowid_of = 1", "other values in the trace"),
+        ("delete from event where id = (select min(id) from event)", "1 removed event"),
+        (
+            "update event set deleted_utc = '2026-01-01' where id = (select min(id) from event)",
+            "1 removed event",
+        ),
+        ("update dataset set notes = 'seen by nobody' where id = 1", "other notes"),
+    ] {
+        let scene = Scene::new();
+        let sql = sql.replace("rowid_of = 1", "t_seconds = (select min(t_seconds) from trace)");
+        let path = staged(&scene, &sql);
+        let bytes = fs::read(&path).unwrap();
+        let found = scene.json(0, &[BUNDLE]);
+        assert!(found["source"].as_str().unwrap().ends_with(".staging/s.sqlite"), "{sql}: {found}");
+        assert!(fs::read(scene.path("orphan_staging.recovered.vaso")).unwrap() == bytes, "{sql}");
+        let list = scene.json(0, &[BUNDLE, "--list"]);
+        let staging = list["candidates"].as_array().unwrap().iter().find(|c| c["role"] == "staging").unwrap();
+        let told = staging["unsaved"]["words"].as_str().unwrap();
+        assert!(told.contains(words), "{sql}: {told}");
+    }
+}
+
+#[test]
+fn a_session_that_changed_nothing_is_nothing_to_recover() {
+    let scene = Scene::new();
+    staged(&scene, "update meta set value = '2030-01-01T00:00:00Z' where key = 'modified_utc'");
+    assert!(text(&scene, 0, &[BUNDLE]).contains("The project is sound"));
+}
+
+#[test]
+fn a_new_sample_is_recovered_although_an_event_is_gone() {
+    let scene = Scene::new();
+    staged(&scene, &format!("{NEW_SAMPLE} delete from event where id = (select max(id) from event)"));
+    scene.json(0, &[BUNDLE]);
+    assert_eq!(scene.count("orphan_staging.recovered.vaso", DATASET), 3);
+}
+
+#[test]
+fn what_takes_samples_away_is_told_and_left_to_a_person() {
+    let scene = Scene::new();
+    staged(
+        &scene,
+        &format!("{NEW_SAMPLE} delete from dataset where id = 1; delete from trace where dataset_id = 1"),
+    );
+    let told = scene.json(1, &[BUNDLE]);
+    assert_eq!((&told["sound"], told["undecided"].as_array().unwrap().len()), (&true.into(), 1));
+    let number = told["undecided"][0].to_string();
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(said.contains(&format!("take it with --use {number}")), "{said}");
+    assert!(said.contains("the new sample E/late with 40 trace rows and 0 events"), "{said}");
+    assert!(!said.contains('✓'), "{said}");
+    assert!(!scene.path("orphan_staging.recovered.vaso").exists());
+    scene.json(0, &[BUNDLE, "--use", &number]);
+    assert_eq!(scene.count("orphan_staging.recovered.vaso", DATASET), 2);
+}
+
+fn zero(path: &Path, page: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[(page - 1) * 4096..page * 4096].fill(0);
+    fs::write(path, bytes).unwrap();
+}
+
+/// The pages that are leaves of the trace of a database.
+fn leaves_of_trace(path: &Path) -> Vec<usize> {
+    let bytes = fs::read(path).unwrap();
+    // A record of the trace has 13 values: its head is of 14 bytes.
+    let is_leaf = |page: &[u8]| {
+        let at = usize::from(u16::from_be_bytes([page[8], page[9]]));
+        page[0] == 10 && page.get(at + 1) == Some(&14)
+    };
+    (1..=bytes.len() / 4096).filter(|n| is_leaf(&bytes[(n - 1) * 4096..n * 4096])).collect()
+}
+
+#[test]
+fn of_a_damaged_session_no_number_is_told_as_if_it_were_whole() {
+    let scene = Scene::new();
+    let path = staged(&scene, NEW_SAMPLE);
+    zero(&path, leaves_of_trace(&path)[0]);
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(
+        said.contains("is damaged, and holds unsaved work: at least, as far as it can be salvaged"),
+        "{said}"
+    );
+    assert!(said.contains("the new sample E/late") && said.contains("--use"), "{said}");
+    assert!(said.contains("lost"), "{said}");
+    let told = scene.json(1, &[BUNDLE]);
+    let number = told["undecided"][0].to_string();
+    scene.json(0, &[BUNDLE, "--use", &number]);
+    assert_eq!(scene.count("orphan_staging.recovered.vaso", DATASET), 3);
+}
+
+#[test]
+fn recovery_in_part_is_no_success() {
+    let scene = Scene::new();
+    // Without its first page nobody knows what the file had.
+    zero(&scene.path("v7.db"), 1);
+    let found = scene.json(0, &["v7.db"]);
+    assert_eq!((&found["complete"], &found["report"]["lost_is_exact"]), (&false.into(), &false.into()));
+    let said = text(&scene, 0, &["v7.db"]);
+    assert!(said.contains("Recovered in part") && !said.contains("succeeded"), "{said}");
+    assert!(said.contains("rows recovered; how many are lost cannot be told"), "{said}");
+    assert!(!said.contains("little or nothing") && !said.contains("0 lost"), "{said}");
+    let said = text(&scene, 0, &["v7.db", "--list"]);
+    assert!(said.contains("how many are lost cannot be told") && !said.contains("lost 0"), "{said}");
+    // Where an index knows that nothing is lost, it is one.
+    let said = text(&scene, 0, &["flipped_trace_leaf.vaso"]);
+    assert!(said.contains("✓ Recovery succeeded!") && said.contains(" rows recovered, 0 lost"), "{said}");
+    // What is lost is lost, whatever is known of it.
+    let said = text(&scene, 0, &["truncated.vaso"]);
+    assert!(said.contains("Recovered in part"), "{said}");
+}
+
+#[test]
+fn samples_whose_names_are_lost_are_not_told_to_be_whole() {
+    let scene = Scene::new();
+    let path = scene.path("v7.db");
+    let db = Connection::open(&path).unwrap();
+    let page: u32 =
+        db.query_row("select rootpage from sqlite_schema where name = 'dataset'", [], |r| r.get(0)).unwrap();
+    let indices: Vec<u32> = {
+        let mut q = db
+            .prepare("select rootpage from sqlite_schema where type = 'index' and tbl_name = 'trace'")
+            .unwrap();
+        q.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    db.close().unwrap();
+    let leaf = leaves_of_trace(&path)[3];
+    for page in indices.into_iter().chain([page]).map(|page| page as usize).chain([leaf]) {
+        zero(&path, page);
+    }
+    let found = scene.json(0, &["v7.db"]);
+    let samples = found["report"]["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 3, "{found}");
+    for sample in samples {
+        assert_ne!(sample["certainty"], "exact", "{sample}");
+    }
+    assert_eq!(found["report"]["lost_is_exact"], false);
+}
+
+/// Two snapshots: the first is empty, as the application makes it; the second is what `second` says.
+fn two(scene: &Scene, second: impl FnOnce(Vec<u8>) -> Vec<u8>) -> PathBuf {
+    let snapshots = scene.path(&format!("{BUNDLE}/snapshots"));
+    let path = snapshots.join("000002.sqlite");
+    fs::write(&path, second(fs::read(&path).unwrap())).unwrap();
+    fs::remove_dir_all(scene.path(&format!("{BUNDLE}/.staging"))).unwrap();
+    path
+}
+
+#[test]
+fn an_empty_project_is_no_recovery() {
+    for head in ["000001.sqlite", "000002.sqlite"] {
+        let scene = Scene::new();
+        let path = two(&scene, |bytes| vec![0; bytes.len()]);
+        fs::write(scene.path(&format!("{BUNDLE}/HEAD.json")), format!("{{\"current\": \"{head}\"}}"))
+            .unwrap();
+        let said = text(&scene, 2, &[BUNDLE]);
+        assert!(
+            said.contains("Recovery failed") && said.contains(path.file_name().unwrap().to_str().unwrap()),
+            "{said}"
+        );
+        assert!(!scene.path("orphan_staging.recovered.vaso").exists());
+        assert_eq!(scene.json(2, &[BUNDLE])["recovered"], false);
+    }
+}
+
+#[test]
+fn a_list_of_nothing_ends_as_nothing_recoverable() {
+    let scene = Scene::new();
+    fs::write(scene.path("noise.vaso"), common::noise(5, 20_000)).unwrap();
+    assert_eq!(scene.json(2, &["noise.vaso", "--list"])["chosen"], Value::Null);
+    text(&scene, 2, &["noise.vaso", "--list"]);
+    text(&scene, 0, &["v7.db", "--list"]);
+}
+
+#[test]
+fn a_newer_snapshot_that_is_damaged_is_what_is_recovered() {
+    let scene = Scene::new();
+    let path = two(&scene, |bytes| bytes);
+    let leaf = leaves_of_trace(&path)[0];
+    zero(&path, leaf);
+    // HEAD has stayed behind at the first one, which is empty.
+    fs::write(scene.path(&format!("{BUNDLE}/HEAD.json")), "{\"current\": \"000001.sqlite\"}").unwrap();
+    let found = scene.json(0, &[BUNDLE]);
+    assert!(found["source"].as_str().unwrap().ends_with("000002.sqlite"), "{found}");
+    assert_eq!(found["complete"], false);
+    assert_eq!(scene.count("orphan_staging.recovered.vaso", DATASET), 2);
+    assert!(scene.count("orphan_staging.recovered.vaso", TRACE) > 0);
+}
+
+#[test]
+fn a_newer_snapshot_with_nothing_more_in_it_is_told() {
+    let scene = Scene::new();
+    two(&scene, |bytes| bytes);
+    let snapshots = scene.path(&format!("{BUNDLE}/snapshots"));
+    fs::copy(snapshots.join("000002.sqlite"), snapshots.join("000003.sqlite")).unwrap();
+    let three = snapshots.join("000003.sqlite");
+    zero(&three, leaves_of_trace(&three)[0]);
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(said.contains("000003.sqlite) is newer, and damaged") && said.contains("--use"), "{said}");
+    fs::write(&three, b"").unwrap();
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(said.contains("is newer and damaged, and nothing can be had of it"), "{said}");
+}
+
+#[test]
+fn pages_of_a_trace_that_changed_places_are_damage() {
+    let scene = Scene::new();
+    let path = scene.path("v7.db");
+    let leaves = leaves_of_trace(&path);
+    let (one, other) = ((leaves[2] - 1) * 4096, (leaves[5] - 1) * 4096);
+    let mut bytes = fs::read(&path).unwrap();
+    for i in 0..4096 {
+        bytes.swap(one + i, other + i);
+    }
+    fs::write(&path, &bytes).unwrap();
+    let db = Connection::open(&path).unwrap();
+    assert_eq!(db.query_row("PRAGMA quick_check", [], |r| r.get::<_, String>(0)).unwrap(), "ok");
+    db.close().unwrap();
+    let found = scene.json(0, &["v7.db"]);
+    assert_eq!((&found["recovered"], &found["complete"]), (&true.into(), &true.into()), "{found}");
+    assert_eq!(scene.count("v7.recovered.vaso", TRACE), 2750);
+}
+
+#[test]
+fn of_one_number_the_first_that_is_valid_is_extracted() {
+    let scene = Scene::new();
+    let snapshots = scene.path("corrupt_current.vasopack/snapshots");
+    fs::write(snapshots.join("000003.sqlite"), b"").unwrap();
+    fs::copy(snapshots.join("000002.sqlite"), snapshots.join("000003 (1).sqlite")).unwrap();
+    let extract =
+        |n: &str, to: &str| scene.recover(&["corrupt_current.vasopack", "--extract", n, "--output", to]);
+    let done = extract("3", "three.vaso");
+    assert_eq!((done.status.code(), done.stderr.is_empty()), (Some(0), true), "{done:?}");
+    let two = fs::read(snapshots.join("000002.sqlite")).unwrap();
+    assert!(fs::read(scene.path("three.vaso")).unwrap() == two);
+    // One that is not valid is written all the same, and said to be none.
+    let damaged = common::noise(3, 9000);
+    fs::write(snapshots.join("000009.sqlite"), &damaged).unwrap();
+    let done = extract("9", "nine.vaso");
+    assert_eq!(done.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("000009.sqlite is not valid"), "{done:?}");
+    assert!(fs::read(scene.path("nine.vaso")).unwrap() == damaged);
+}
+
+/// A ZIP file of these entries.
+fn packed(entries: &[(&str, &[u8])], method: zip::CompressionMethod) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(method);
+    for (name, bytes) in entries {
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn an_entry_that_is_not_what_its_checksum_says_is_not_sound() {
+    let scene = Scene::new();
+    let database = fs::read(scene.path("v7.db")).unwrap();
+    let head = br#"{"current": "000001.sqlite"}"#;
+    let entries: [(&str, &[u8]); 2] =
+        [("bundle/HEAD.json", head), ("bundle/snapshots/000001.sqlite", &database)];
+    let mut whole = packed(&entries, zip::CompressionMethod::Stored);
+    fs::write(scene.path("box.vaso"), &whole).unwrap();
+    assert_eq!(scene.json(0, &["box.vaso"])["sound"], true);
+    // A digit of a time, in a value: SQLite finds nothing wrong with it.
+    let word = b"pixel_size_um";
+    assert!(database.windows(word.len()).any(|w| w == word));
+    let at = whole
+        .windows(8)
+        .rposition(|w| w == b"Vessel 1")
+        .or_else(|| whole.windows(6).rposition(|w| w == b"Vessel"));
+    whole[at.unwrap()] = b'W';
+    fs::write(scene.path("box.vaso"), &whole).unwrap();
+    let found = scene.json(0, &["box.vaso"]);
+    assert_eq!((&found["recovered"], &found["complete"]), (&true.into(), &false.into()), "{found}");
+    let list = scene.json(0, &["box.vaso", "--list"]);
+    let candidate = &list["candidates"][0];
+    assert_eq!(candidate["sound"], false);
+    assert!(candidate["damage"].as_str().unwrap().contains("checksum"), "{candidate}");
+    let said = text(&scene, 0, &["box.vaso"]);
+    assert!(said.contains("checksum") && said.contains("nobody can tell which"), "{said}");
+    assert_eq!(scene.count("box.recovered.vaso", TRACE), 2750);
+    let done = scene.recover(&["box.vaso", "--extract", "1", "--output", "one.vaso"]);
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("checksum"), "{done:?}");
+}
+
+#[test]
+fn a_shared_project_is_recovered_as_a_database_is() {
+    let scene = Scene::new();
+    let whole = fs::read(scene.path("v7.db")).unwrap();
+    for (name, method) in [("s", zip::CompressionMethod::Stored), ("d", zip::CompressionMethod::Deflated)] {
+        let zip = packed(&[("project.vaso", &whole)], method);
+        fs::write(scene.path(&format!("{name}.vasopack")), &zip).unwrap();
+        assert_eq!(scene.json(0, &[&format!("{name}.vasopack")])["sound"], true);
+        let damaged = fs::read(scene.path("flipped_trace_leaf.vaso")).unwrap();
+        let zip = packed(&[("project.vaso", &damaged)], method);
+        fs::write(scene.path(&format!("{name}.vasopack")), &zip).unwrap();
+        let found = scene.json(0, &[&format!("{name}.vasopack")]);
+        assert_eq!(found["report"]["lost"], 0, "{found}");
+        assert_eq!(scene.count(&format!("{name}.recovered.vaso"), TRACE), 2750);
+    }
+    // Cut off in the middle of the database.
+    let zip = packed(&[("project.vaso", &whole)], zip::CompressionMethod::Stored);
+    fs::write(scene.path("cut.vasopack"), &zip[..zip.len() * 2 / 3]).unwrap();
+    let found = scene.json(0, &["cut.vasopack"]);
+    assert_eq!(found["complete"], false);
+    assert!(scene.count("cut.recovered.vaso", TRACE) > 0);
+}
