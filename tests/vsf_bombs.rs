@@ -147,6 +147,8 @@ fn gathered_elements_read_alike_at_any_place() {
             data: Data::Bytes(stored.clone()),
         };
         let mut fields = Fields::new();
+        // The first shares its last piece of the file with the second.
+        fields.add("before", &Value::Tensor(tensor.clone())).unwrap();
         fields.add("t", &Value::Tensor(tensor)).unwrap();
         let mut builder = Builder::new();
         builder.section("cam", fields).unwrap();
@@ -166,13 +168,16 @@ fn gathered_elements_read_alike_at_any_place() {
         }
         let project = common::open(&path).unwrap();
         let top = Spot::top(project);
-        let file = top.child(b"cam").unwrap().unwrap().child(b"t.npy").unwrap().unwrap();
-        let content = file.branch.open(file.node).unwrap();
-        let head = content.size() - expected.len() as u64;
-        for (at, len) in [(0, expected.len()), (1, 5), (expected.len() / 2, 999), (expected.len() - 3, 9)] {
-            let mut buf = vec![0; len.min(expected.len() - at)];
-            assert_eq!(content.read_at(head + at as u64, &mut buf).unwrap(), buf.len());
-            assert_eq!(buf, expected[at..at + buf.len()], "{element} {at}");
+        for name in ["before.npy", "t.npy"] {
+            let file = top.child(b"cam").unwrap().unwrap().child(name.as_bytes()).unwrap().unwrap();
+            let content = file.branch.open(file.node).unwrap();
+            let head = content.size() - expected.len() as u64;
+            let places = [(0, expected.len()), (1, 5), (expected.len() / 2, 999), (expected.len() - 3, 9)];
+            for (at, len) in places {
+                let mut buf = vec![0; len.min(expected.len() - at)];
+                assert_eq!(content.read_at(head + at as u64, &mut buf).unwrap(), buf.len());
+                assert_eq!(buf, expected[at..at + buf.len()], "{element} {at}");
+            }
         }
         fs::remove_file(&path).unwrap();
     }

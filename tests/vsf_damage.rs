@@ -195,7 +195,7 @@ fn shown_safely(path: &Path, labels: usize, what: &str) {
             assert!(below.insert(shown.clone()), "{what}: {shown} twice");
         }
         let is_door = spot.branch.tree().node(spot.node).door().is_some();
-        ends += usize::from(is_door || shown.ends_with(".bin") && !shown.contains("section"));
+        ends += usize::from(is_door || shown.contains(".bin") && !shown.contains("section"));
         if spot.kind() == FileKind::Directory {
             match spot.enter() {
                 Ok(inside) => pending.extend(inside.children()),

@@ -174,7 +174,8 @@ impl Near {
             let Some(there) = there.filter(|there| !there.is_empty()) else {
                 let piece = u64::from(from.piece);
                 self.start = at - at % piece;
-                let range = self.start..(self.start + piece).min(from.range.end);
+                // Not only to the end of this tensor: the piece is its neighbour's too.
+                let range = self.start..(self.start + piece).min(from.source.size());
                 let key = (What::Piece(from.piece), self.start);
                 self.bytes = from.kept.get(key, || from.source.read_range(range))?;
                 if at - self.start >= self.bytes.len() as u64 {
