@@ -202,6 +202,10 @@ impl Walk<'_> {
         let mut furthest = (0, Vec::new(), None);
         let all = [Promises::All, Promises::Count, Promises::None].into_iter().filter(|kept| *kept <= most);
         for (kept, strict) in all.flat_map(|kept| [(kept, true), (kept, false)]) {
+            // A reading that keeps no promise and needs unknown values says less than how far one goes without.
+            if kept == Promises::None && !strict && matches!(unsure, Unsure::What(_)) {
+                continue;
+            }
             let search = self.search(unsure, state, Mode { kept, strict })?;
             if let Some(found) = search.found {
                 self.keep(&found);
