@@ -52,6 +52,16 @@ impl Finding {
         Finding { severity, code, path: path.into(), message: message.into(), remedy: remedy.into() }
     }
 
+    fn log(&self) {
+        let level = match self.severity {
+            Severity::Error => log::Level::Error,
+            Severity::Warning => log::Level::Warn,
+            Severity::Notice => log::Level::Info,
+        };
+        let about = if self.path.is_empty() { "the project" } else { &self.path };
+        log::log!(target: LOG, level, "{about}: {} ({})", self.message, self.code);
+    }
+
     /// The finding that an error is about one entry; `None` for an error that is not about damage.
     pub fn of_damage(error: &Error) -> Option<Finding> {
         let Error::Damaged { code, entry, what } = error else { return None };
@@ -78,30 +88,28 @@ impl Findings {
     /// How many are kept.
     pub const LIMIT: usize = 10_000;
 
-    /// Keeps a finding, and logs it if it is new.
+    /// Keeps a finding, and logs it if it is new. Nobody who looks for findings waits for the log.
     pub fn add(&self, finding: Finding) {
         let mut inner = self.inner.lock();
         if inner.list.contains_key(&finding) {
             return;
         }
-        if inner.list.len() >= Self::LIMIT {
+        let before = inner.list.len();
+        if before >= Self::LIMIT {
             inner.more += 1;
             return;
         }
-        let level = match finding.severity {
-            Severity::Error => log::Level::Error,
-            Severity::Warning => log::Level::Warn,
-            Severity::Notice => log::Level::Info,
-        };
         // The first hundred go to the log one by one; a reader of the log needs no more to know what to run.
-        if inner.list.len() < 100 {
-            let about = if finding.path.is_empty() { "the project" } else { &finding.path };
-            log::log!(target: LOG, level, "{about}: {} ({})", finding.message, finding.code);
-        } else if inner.list.len() == 100 {
-            log::warn!(target: LOG, "more findings follow; `vaso verify` lists them all");
+        let told = (before < 100).then(|| finding.clone());
+        inner.list.insert(finding, before);
+        drop(inner);
+        match told {
+            Some(finding) => finding.log(),
+            None if before == 100 => {
+                log::warn!(target: LOG, "more findings follow; `vaso verify` lists them all");
+            }
+            None => {}
         }
-        let place = inner.list.len();
-        inner.list.insert(finding, place);
     }
 
     /// All that are kept, the gravest first, each with a stable place.
@@ -135,5 +143,41 @@ impl Findings {
         let mut counts = [0; 3];
         inner.list.keys().for_each(|finding| counts[finding.severity as usize] += 1);
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static FINDINGS: std::sync::LazyLock<Findings> = std::sync::LazyLock::new(Findings::default);
+    /// What the log was told while findings could be looked at, and were kept already.
+    static TOLD: Mutex<Vec<(String, bool)>> = Mutex::new(Vec::new());
+
+    struct Log;
+
+    impl log::Log for Log {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            if record.target() == LOG && record.args().to_string().starts_with("slow log") {
+                let kept = FINDINGS.inner.try_lock().is_some_and(|inner| inner.list.len() == 1);
+                TOLD.lock().push((record.args().to_string(), kept));
+            }
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn nobody_waits_for_the_log() {
+        log::set_logger(&Log).expect("no other test logs");
+        log::set_max_level(log::LevelFilter::Info);
+        let finding = Finding::new(Severity::Notice, "slow-log", "slow log", "told once", "none");
+        (0..2).for_each(|_| FINDINGS.add(finding.clone()));
+        log::set_max_level(log::LevelFilter::Off);
+        assert_eq!(*TOLD.lock(), [("slow log: told once (slow-log)".to_string(), true)]);
     }
 }

@@ -120,3 +120,36 @@ fn reading_allocates_nothing() {
     each();
     assert_eq!(allocations(&mut each), 0, "one file after the other");
 }
+
+#[test]
+fn a_random_read_of_a_packed_file_allocates_what_its_decoder_needs() {
+    let folder = common::folder();
+    let path = folder.path().join("P.vaso");
+    let data = recording(2, 16 << 20);
+    let mut pack = Pack::new();
+    pack.deflated("long", &data);
+    pack.write(&path);
+    let cache = vaso::store::CacheFolder::open(&folder.path().join("cache"), 1 << 30).unwrap();
+    let open = vaso::format::OpenOptions { cache: Some(cache.into()), ..Default::default() };
+    let location = vaso::store::Location::find(&path).unwrap();
+    let project =
+        vaso::format::open(vaso::store::Source::open(location.into()).unwrap(), open.clone()).unwrap();
+    let volume = Volume::new(project, Options { uid: 0, gid: 0, umask: 0, open });
+    let long = lookup(&volume, ROOT, "long").ino;
+    let mut buf = vec![0; 128 * 1024];
+    for at in (0..data.len()).step_by(buf.len()) {
+        volume.read(long, at as u64, &mut buf).unwrap();
+    }
+    let pieces = data.len() as u64 / (128 << 10);
+    let mut read = |i: u64| {
+        let at = (i * 47 % pieces) * (128 << 10) + 70_000;
+        assert_eq!(volume.read(long, at, &mut buf[..4096]).unwrap(), 4096);
+        assert!(buf[..4096] == data[at as usize..][..4096]);
+    };
+    // The first times, tables grow.
+    (0..400).for_each(&mut read);
+    let each: Vec<u64> = (400..1000).map(|i| allocations(|| read(i))).collect();
+    // A decoder, its state, its input, and the window that it begins with; nothing where the piece is at hand.
+    let (most, sum) = (each.iter().max().unwrap(), each.iter().sum::<u64>());
+    assert!((4..=12).contains(most) && sum <= 600 * 6, "{most} at most, {sum} together");
+}

@@ -294,6 +294,15 @@ fn text_from_elsewhere_is_looked_at() {
     assert!(written.ends_with(b"[(d3\x01v:x3\x05\x12\x34\x56)]"));
 }
 
+/// Text and colours in a section that no file is around: where they end shows where it does.
+#[test]
+fn a_section_alone_shows_where_its_values_end() {
+    let body = b"[(d3\x01a:x3\x03ab)(d3\x01b:[(d3\x01c:ru\x01\x02\x03)])]";
+    let (value, length) = vsf::read_value(body, 2).unwrap();
+    assert_eq!(length, body.len());
+    assert_eq!(value.to_bytes(None).unwrap(), body);
+}
+
 /// What only the whole file shows is told before a byte of it is written.
 #[test]
 fn a_file_that_could_not_be_read_is_refused_as_a_whole() {

@@ -79,11 +79,7 @@ impl Kept {
         if self.failed.load(Ordering::Relaxed) || mark.place.0.len() > MAX_PLACE {
             return;
         }
-        let added = match &self.file {
-            Some(file) => file.append(record(mark)),
-            None => folder.records(key, RECORD).and_then(|file| self.file.insert(file).append(record(mark))),
-        };
-        if let Err(e) = added {
+        if let Err(e) = folder.append(&mut self.file, key, record(mark)) {
             self.fail(&e);
         }
     }

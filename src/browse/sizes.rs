@@ -59,11 +59,7 @@ impl Sizes {
         }
         let Some(folder) = &self.folder else { return };
         let record = [&path[..], &extent.size.to_le_bytes(), &extent.rows.to_le_bytes()].concat();
-        let added = match &known.file {
-            Some(file) => file.append(record),
-            None => folder.records(self.key, RECORD).and_then(|file| known.file.insert(file).append(record)),
-        };
-        if let Err(e) = added {
+        if let Err(e) = folder.append(&mut known.file, self.key, record) {
             log::warn!("the cache folder does not work: {e}; sizes of views are found out anew next time");
         }
     }

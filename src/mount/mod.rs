@@ -5,6 +5,7 @@
 //!   kernel    the mount itself                      patience  threads for what takes its time
 //!   session   the daemon's life                     launch    the program started again, in the background
 //!   unmount   ending a mount from outside           table     what is mounted where       options   -o
+//!   memory    what threads share of it
 //! ```
 
 mod adapter;
@@ -12,6 +13,7 @@ mod backing;
 mod errno;
 mod kernel;
 mod launch;
+mod memory;
 mod options;
 mod patience;
 mod session;

@@ -24,8 +24,8 @@ use crate::volume::{self, Invalidation, Volume};
 
 /// How often the source is looked at.
 const LOOK: Duration = Duration::from_millis(300);
-/// What the indexes of packed files may take on disk. A sixteenth of the decoded size is usual, so this is
-/// enough for some 32 GiB.
+/// What the indexes of packed files may take on disk. An eighth of the decoded size is usual, so this is enough for
+/// some 16 GiB.
 const CACHE: u64 = 2 << 30;
 /// How long open files are served after a signal has ended the mount.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,6 +44,7 @@ pub struct Mounting {
 /// Mounts, calls `ready` when the mount answers, and returns when it has ended.
 pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
     let Mounting { source, dir, options } = mounting;
+    super::memory::share();
     // Blocked before any thread exists, so that only the thread that waits for them gets them.
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {

@@ -344,4 +344,40 @@ mod tests {
         assert!(matches!(state.read(2, LEAD), Follows::Known));
         assert_eq!((state.last, state.next, state.wanted), (Some(4), 5, 13));
     }
+
+    #[test]
+    fn with_an_index_several_threads_have_a_claim_each() {
+        use super::super::{Check, Decoding, Method, Packed};
+        let packed = Packed {
+            entry: 0,
+            name: "asset".into(),
+            method: Method::Deflate,
+            content: crate::tree::Content::Bytes(Arc::new([0; 10])),
+            size: 1 << 30,
+            check: Check::None,
+            identity: None,
+        };
+        let stream = Stream::new(packed, Decoding::new(Arc::default(), None));
+        let flows = Arc::<AtomicU64>::default();
+        let job = |number| {
+            let (stream, flow, flows) = (stream.clone(), Arc::default(), flows.clone());
+            Job { stream, flow, run: 1, number, claim: 12, flows }
+        };
+        let index = Arc::new(Index::open(None, 1 << 30, 1 << 30));
+        let claims = |index: Option<&Index>| {
+            let mut state = State { run: 1, next: 4, wanted: 4 + LEAD, workers: 2, ..State::default() };
+            let claims = [0, 1].map(|number| state.claim(&job(number), None, index));
+            (claims, state.active.len())
+        };
+        // Where nobody can begin, whoever is there goes on alone.
+        assert_eq!(claims(Some(&index)), ([None, None], 0));
+        for piece in 1..200 {
+            let mark = super::super::Mark { out: piece * PIECE - 1000, input: piece, bits: 0 };
+            index.add(mark, Arc::new([]));
+        }
+        let ([first, second], active) = claims(Some(&index));
+        let (first, second) = (first.expect("it is near a mark"), second.expect("so is the next"));
+        assert_eq!((first.start, first.end, active), (4, second.start, 2));
+        assert!(second.end <= 4 + LEAD && first.end - first.start <= 12);
+    }
 }

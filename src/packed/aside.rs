@@ -35,6 +35,17 @@ impl Aside {
         }
     }
 
+    /// Has a long `job` done by the thread, or by the caller where there is none. Whether it is going to be done.
+    pub fn try_run(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        match self.offer(Box::new(job)) {
+            Some(job) if self.jobs.get().is_some_and(Option::is_none) => {
+                job();
+                true
+            }
+            refused => refused.is_none(),
+        }
+    }
+
     /// Gives a job back that it has no room for.
     fn offer(&self, job: Job) -> Option<Job> {
         match self.jobs.get_or_init(start) {

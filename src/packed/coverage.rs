@@ -9,9 +9,6 @@ use super::sum::Sum;
 /// reader in order still comes to the end with all of them.
 const MOST_PARTS: usize = 4096;
 
-/// So many pieces of a stream are compared with what they were before, those that came first: 16 GiB.
-const MOST_SUMS: usize = 1 << 17;
-
 /// Checksums of disjoint parts, by where they start. Neighbours are one part.
 #[derive(Debug, Default)]
 pub struct Coverage {
@@ -31,18 +28,29 @@ struct Part {
 }
 
 impl Coverage {
-    /// Whether a piece is what it was when it was decoded before, if it was.
-    pub fn agrees(&mut self, piece: u64, sum: &Sum) -> bool {
+    /// Whether a piece is what it was when it was decoded before, if it was. Of `most` pieces, those that came first,
+    /// the checksum is kept.
+    pub fn agrees(&mut self, piece: u64, sum: &Sum, most: usize) -> bool {
         let sum = sum.value();
         match self.sums.get(&piece) {
             Some(before) => *before == sum,
             None => {
-                if self.sums.len() < MOST_SUMS {
+                if self.sums.len() < most {
                     self.sums.insert(piece, sum);
                 }
                 true
             }
         }
+    }
+
+    /// How many checksums of pieces are kept.
+    pub fn sums(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// Forgets them, and says how many they were.
+    pub fn forget_sums(&mut self) -> usize {
+        std::mem::take(&mut self.sums).len()
     }
 
     /// Adds `len` bytes from `start` on, whose checksum is `sum`, unless they are there.

@@ -8,8 +8,9 @@
 //! the healthy one, whose directory says the same. And when a stream is found to be damaged, its index goes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -25,8 +26,11 @@ pub const SPACING: u64 = 192 * 1024;
 const HEAD: usize = 20;
 /// Bytes of a record.
 pub const RECORD: usize = HEAD + WINDOW;
-/// Windows of one stream that are kept in memory where there is no folder: 2 MiB.
-const IN_MEMORY: usize = 64;
+/// Windows of all streams together that are kept in memory where there is no folder: 6 MiB.
+const IN_MEMORY: usize = 192;
+
+/// Marks in a row that are not written down because somebody else keeps the file, before it is left alone.
+const PATIENCE: u64 = 8;
 
 /// A mark and its window.
 #[derive(Debug)]
@@ -37,17 +41,106 @@ pub struct Checkpoint {
     pub window: Arc<[u8]>,
 }
 
+/// What indexes have in memory, all of a project together.
+#[derive(Debug, Default)]
+pub struct Memory {
+    windows: AtomicUsize,
+    indexes: Mutex<Vec<Weak<Index>>>,
+}
+
+impl Memory {
+    /// Keeps the windows within their bound: whoever has most of them gives up every second one, so that its whole
+    /// stream stays reachable, in larger steps.
+    fn thin_out(&self) {
+        if self.windows.load(Ordering::Relaxed) <= IN_MEMORY {
+            return;
+        }
+        let mut indexes = self.indexes.lock();
+        indexes.retain(|index| index.strong_count() > 0);
+        let all: Vec<Arc<Index>> = indexes.iter().filter_map(Weak::upgrade).collect();
+        drop(indexes);
+        while self.windows.load(Ordering::Relaxed) > IN_MEMORY {
+            let most = all.iter().max_by_key(|index| index.known.lock().in_memory);
+            let Some(most) = most.filter(|index| index.known.lock().in_memory > 0) else { return };
+            most.known.lock().halve();
+        }
+    }
+}
+
 /// All marks of one stream.
 #[derive(Debug)]
 pub struct Index {
-    marks: Mutex<BTreeMap<u64, Place>>,
-    file: Option<RecordFile>,
+    known: Mutex<Known>,
+    place: Option<(Arc<CacheFolder>, [u8; 32])>,
     aside: Option<Arc<Aside>>,
     /// The folder gave an error; it was told, and is left alone.
     failed: AtomicBool,
+    /// How often in a row somebody else kept the file.
+    waited: AtomicU64,
+    /// Held while everything is written down anew.
+    renewing: Mutex<()>,
+    /// Somebody is going to see to that.
+    asked: AtomicBool,
     /// How many marks were added, and how many a stream of this size can have in all, with room to spare.
     added: AtomicU64,
     most: u64,
+    /// Decoded bytes from one mark to the next.
+    spacing: u64,
+    memory: Arc<Memory>,
+    packed: u64,
+    size: u64,
+}
+
+/// Marks, and the file that their records lie in.
+#[derive(Debug)]
+struct Known {
+    marks: BTreeMap<u64, Place>,
+    file: Option<Arc<RecordFile>>,
+    /// How many windows are in memory.
+    in_memory: usize,
+    memory: Arc<Memory>,
+}
+
+impl Known {
+    fn put(&mut self, place: Place) {
+        self.remove(place.mark.out);
+        self.count(&place, true);
+        self.marks.insert(place.mark.out, place);
+    }
+
+    fn remove(&mut self, out: u64) {
+        if let Some(place) = self.marks.remove(&out) {
+            self.count(&place, false);
+        }
+    }
+
+    fn count(&mut self, place: &Place, more: bool) {
+        let memory = &self.memory.windows;
+        match (&place.window, more) {
+            (Window::Record(_), _) => {}
+            (Window::Memory(_), true) => {
+                self.in_memory += 1;
+                memory.fetch_add(1, Ordering::Relaxed);
+            }
+            (Window::Memory(_), false) => {
+                self.in_memory -= 1;
+                memory.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Gives up every second window in memory, the first of them included.
+    fn halve(&mut self) {
+        let in_memory = self.marks.values().filter(|place| matches!(place.window, Window::Memory(_)));
+        let given_up: Vec<u64> = in_memory.map(|place| place.mark.out).step_by(2).collect();
+        given_up.into_iter().for_each(|out| self.remove(out));
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.memory.windows.fetch_sub(self.in_memory, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -65,86 +158,137 @@ enum Window {
 impl Index {
     /// The index that lies in a folder under a key, for a stream of `packed` and `size` bytes; empty if there is
     /// none, and in memory without a folder.
-    pub fn open(place: Option<(&CacheFolder, [u8; 32])>, packed: u64, size: u64) -> Index {
-        let mut index = Index {
-            marks: Mutex::default(),
-            file: None,
+    pub fn open(place: Option<(Arc<CacheFolder>, [u8; 32])>, packed: u64, size: u64) -> Index {
+        // The index of a stream takes up to half of the folder, however large the stream is.
+        let room = place.as_ref().map_or(u64::MAX, |(folder, _)| folder.bound() / 2 / RECORD as u64);
+        let spacing = SPACING.max(size / room.max(1));
+        let memory = Arc::<Memory>::default();
+        let known = Known { marks: BTreeMap::new(), file: None, in_memory: 0, memory: memory.clone() };
+        let index = Index {
+            known: Mutex::new(known),
+            place,
             aside: None,
             failed: AtomicBool::new(false),
+            waited: AtomicU64::new(0),
+            renewing: Mutex::new(()),
+            asked: AtomicBool::new(false),
             added: AtomicU64::new(0),
-            most: size / SPACING * 2 + 16,
+            most: size / spacing * 2 + 16,
+            spacing,
+            memory,
+            packed,
+            size,
         };
-        let Some((folder, key)) = place else { return index };
-        let read = folder.records(key, RECORD).and_then(|file| {
-            let mut marks = BTreeMap::new();
-            for record in 0..file.count()? {
-                let mut head = [0; HEAD];
-                file.peek(record, &mut head)?;
-                let (mark, _) = parse(&head);
-                if mark.out < size && (1..=packed).contains(&mark.input) && mark.bits < 8 {
-                    marks.insert(mark.out, Place { mark, window: Window::Record(record) });
+        if let Some((folder, key)) = &index.place {
+            match index.read(folder, *key) {
+                Ok((file, marks)) => {
+                    let mut known = index.known.lock();
+                    (known.file, known.marks) = (Some(file), marks);
                 }
+                Err(e) => index.fail(&e),
             }
-            Ok((file, marks))
-        });
-        match read {
-            Ok((file, marks)) => (index.file, index.marks) = (Some(file), Mutex::new(marks)),
-            Err(e) => index.fail(&e),
         }
         index
     }
 
-    /// Has marks written down by another thread.
-    pub fn written_by(mut self, aside: &Arc<Aside>) -> Index {
+    /// What lies in the folder.
+    fn read(
+        &self,
+        folder: &CacheFolder,
+        key: [u8; 32],
+    ) -> io::Result<(Arc<RecordFile>, BTreeMap<u64, Place>)> {
+        let file = folder.records(key, RECORD)?;
+        let mut marks = BTreeMap::new();
+        for record in 0..file.count()? {
+            let mut head = [0; HEAD];
+            file.peek(record, &mut head)?;
+            let (mark, _) = parse(&head);
+            if mark.out < self.size && (1..=self.packed).contains(&mark.input) && mark.bits < 8 {
+                marks.insert(mark.out, Place { mark, window: Window::Record(record) });
+            }
+        }
+        Ok((Arc::new(file), marks))
+    }
+
+    /// For a project, whose streams share memory, and a thread that writes marks down.
+    pub fn shared(mut self, aside: &Arc<Aside>, memory: &Arc<Memory>) -> Arc<Index> {
         self.aside = Some(aside.clone());
-        self
+        self.memory = memory.clone();
+        // Nothing is in memory yet.
+        self.known.get_mut().memory = memory.clone();
+        let index = Arc::new(self);
+        let mut indexes = memory.indexes.lock();
+        if indexes.len() == indexes.capacity() {
+            // It grows with those that are open, and not with all that ever were.
+            indexes.retain(|index| index.strong_count() > 0);
+        }
+        indexes.push(Arc::downgrade(&index));
+        drop(indexes);
+        index
     }
 
     /// Says once that the folder does not work. Reading goes on without it.
-    fn fail(&self, error: &std::io::Error) {
-        if !self.failed.swap(true, Ordering::Relaxed) {
-            log::warn!("the index cache does not work: {error}; large packed files are slow to seek in");
+    fn fail(&self, error: &io::Error) {
+        if self.failed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match error.kind() {
+            ErrorKind::FileTooLarge => log::info!("an index is as large as it may be; the rest is in memory"),
+            _ => log::warn!("the index cache does not work: {error}; large packed files are slow to seek in"),
         }
     }
 
     /// Whether a mark at `out` would be of use.
     pub fn wants(&self, out: u64) -> bool {
-        let marks = self.marks.lock();
-        out >= SPACING && marks.range(out - SPACING + 1..out + SPACING / 2).next().is_none()
+        let (spacing, known) = (self.spacing, self.known.lock());
+        out >= spacing && known.marks.range(out - spacing + 1..out + spacing / 2).next().is_none()
     }
 
     /// The place of the last mark at or before `target`; 0 when there is none.
     pub fn reach(&self, target: u64) -> u64 {
-        self.marks.lock().range(..=target).next_back().map_or(0, |(out, _)| *out)
+        self.known.lock().marks.range(..=target).next_back().map_or(0, |(out, _)| *out)
     }
 
     /// The place of the first mark at or behind `target`.
     pub fn after(&self, target: u64) -> Option<u64> {
-        self.marks.lock().range(target..).next().map(|(out, _)| *out)
+        self.known.lock().marks.range(target..).next().map(|(out, _)| *out)
     }
 
     /// The last mark at or before `target`.
-    pub fn checkpoint(&self, target: u64) -> Option<Checkpoint> {
+    pub fn checkpoint(self: &Arc<Self>, target: u64) -> Option<Checkpoint> {
         loop {
-            let place = self.marks.lock().range(..=target).next_back()?.1.clone();
-            match self.window(&place) {
-                Some(window) => return Some(Checkpoint { mark: place.mark, window }),
-                None => drop(self.marks.lock().remove(&place.mark.out)),
+            let known = self.known.lock();
+            let place = known.marks.range(..=target).next_back()?.1.clone();
+            let file = known.file.clone();
+            drop(known);
+            let window = self.window(&place, file.as_deref());
+            if let Some(file) = &file {
+                self.look_after(file);
+            }
+            if let Some(window) = window {
+                return Some(Checkpoint { mark: place.mark, window });
+            }
+            let mut known = self.known.lock();
+            // Written down anew in the meantime, it may be there again.
+            if same(&known.file, &file) {
+                known.remove(place.mark.out);
             }
         }
     }
 
-    fn window(&self, place: &Place) -> Option<Arc<[u8]>> {
+    fn window(&self, place: &Place, file: Option<&RecordFile>) -> Option<Arc<[u8]>> {
         let record = match &place.window {
             Window::Memory(window) => return Some(window.clone()),
             Window::Record(record) => *record,
         };
-        match self.file.as_ref()?.read(record) {
+        match file?.read(record) {
             Ok(bytes) => {
                 let bytes = bytes?;
                 let (mark, len) = parse(&bytes);
                 (mark == place.mark && len <= WINDOW).then(|| bytes[HEAD..HEAD + len].into())
             }
+            // Thrown away by somebody else.
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => None,
             Err(e) => {
                 self.fail(&e);
                 None
@@ -152,11 +296,72 @@ impl Index {
         }
     }
 
+    /// Says that a file is used, and has it written down anew where it was deleted.
+    fn look_after(self: &Arc<Self>, file: &RecordFile) {
+        if !file.is_gone() {
+            return file.keep();
+        }
+        if self.failed.load(Ordering::Relaxed) || self.asked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let index = self.clone();
+        let renew = move || {
+            index.renew();
+            index.asked.store(false, Ordering::Relaxed);
+        };
+        let Some(aside) = &self.aside else { return renew() };
+        if !aside.try_run(renew) {
+            // Too much to do for that thread: the next who looks asks again.
+            self.asked.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes everything down anew, if the file is gone: what is in memory, and what can still be read of the old file.
+    fn renew(&self) {
+        let Some((folder, key)) = &self.place else { return };
+        let _renewing = self.renewing.lock();
+        let (old, mine) = {
+            let known = self.known.lock();
+            (known.file.clone(), known.marks.values().cloned().collect::<Vec<Place>>())
+        };
+        if self.failed.load(Ordering::Relaxed) || old.as_ref().is_some_and(|old| !old.is_gone()) {
+            return;
+        }
+        let renewed = self.read(folder, *key).and_then(|(file, mut marks)| {
+            for Place { mark, window } in mine {
+                // Another daemon may have been faster.
+                if marks.contains_key(&mark.out) {
+                    continue;
+                }
+                let Some(window) = self.window(&Place { mark, window }, old.as_deref()) else { continue };
+                let record = file.append(record(mark, &window))?;
+                marks.insert(mark.out, Place { mark, window: Window::Record(record) });
+            }
+            Ok((file, marks))
+        });
+        match renewed {
+            Ok((file, marks)) => {
+                let mut known = self.known.lock();
+                // What was added in the meantime is written down by whoever was asked to.
+                known.marks.retain(|_, place| matches!(place.window, Window::Memory(_)));
+                known.file = Some(file);
+                marks.into_values().for_each(|place| known.put(place));
+            }
+            // It is being deleted right now, or kept by others: whoever looks next sees to it.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) => {}
+            Err(e) => self.fail(&e),
+        }
+    }
+
     /// Throws everything away: the stream is damaged, and so may be what was decoded of it.
     pub fn spoil(&self) {
         self.failed.store(true, Ordering::Relaxed);
-        self.marks.lock().clear();
-        if let Some(Err(e)) = self.file.as_ref().map(RecordFile::spoil) {
+        let mut known = self.known.lock();
+        let outs: Vec<u64> = known.marks.keys().copied().collect();
+        outs.into_iter().for_each(|out| known.remove(out));
+        let file = known.file.clone();
+        drop(known);
+        if let Some(Err(e)) = file.map(|file| file.spoil()) {
             log::warn!("cannot throw away an index of a damaged file: {e}");
         }
     }
@@ -167,12 +372,13 @@ impl Index {
             // Marks that do not stay: something is wrong with the folder, and it must not be filled for ever.
             return;
         }
-        let mut marks = self.marks.lock();
-        marks.insert(mark.out, Place { mark, window: Window::Memory(window.clone()) });
-        if self.file.is_none() || self.failed.load(Ordering::Relaxed) {
-            return thin_out(&mut marks);
+        let mut known = self.known.lock();
+        known.put(Place { mark, window: Window::Memory(window.clone()) });
+        let in_memory = known.file.is_none();
+        drop(known);
+        if in_memory || self.failed.load(Ordering::Relaxed) {
+            return self.memory.thin_out();
         }
-        drop(marks);
         match &self.aside {
             Some(aside) => {
                 let index = self.clone();
@@ -182,35 +388,52 @@ impl Index {
         }
     }
 
-    /// Writes a mark down.
+    /// Writes a mark down. What cannot be written down stays in memory, within its bound.
     fn write(&self, mark: Mark, window: &[u8]) {
-        let Some(file) = self.file.as_ref().filter(|_| !self.failed.load(Ordering::Relaxed)) else {
-            return thin_out(&mut self.marks.lock());
-        };
-        match file.append(record(mark, window)) {
-            Ok(record) => {
-                if let Some(place) = self.marks.lock().get_mut(&mark.out).filter(|place| place.mark == mark) {
-                    place.window = Window::Record(record);
+        // The file may be deleted again and again; then there is no hurry.
+        for _ in 0..3 {
+            let Some(file) = self.known.lock().file.clone() else { break };
+            if self.failed.load(Ordering::Relaxed) {
+                break;
+            }
+            match file.append(record(mark, window)) {
+                Ok(record) => {
+                    self.waited.store(0, Ordering::Relaxed);
+                    let mut known = self.known.lock();
+                    if same(&known.file, &Some(file)) {
+                        if let Some(place) = known.marks.get_mut(&mark.out).filter(|place| place.mark == mark)
+                        {
+                            place.window = Window::Record(record);
+                        }
+                        return;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => self.renew(),
+                Err(e)
+                    if e.kind() == ErrorKind::WouldBlock
+                        && self.waited.fetch_add(1, Ordering::Relaxed) < PATIENCE =>
+                {
+                    break;
+                }
+                Err(e) => {
+                    self.fail(&e);
+                    break;
                 }
             }
-            Err(e) => {
-                self.fail(&e);
-                thin_out(&mut self.marks.lock());
+            let there = |place: &Place| place.mark == mark && matches!(place.window, Window::Record(_));
+            if self.known.lock().marks.get(&mark.out).is_some_and(there) {
+                return;
             }
         }
+        self.memory.thin_out();
     }
 }
 
-/// Keeps the windows in memory within their bound.
-fn thin_out(marks: &mut BTreeMap<u64, Place>) {
-    let in_memory = |place: &Place| matches!(place.window, Window::Memory(_));
-    if marks.values().filter(|p| in_memory(p)).count() > IN_MEMORY {
-        // Every second one: the whole stream stays reachable, in larger steps.
-        let mut keep = false;
-        marks.retain(|_, place| {
-            keep = !keep;
-            keep || !in_memory(place)
-        });
+/// Whether both are the same open file.
+fn same(one: &Option<Arc<RecordFile>>, other: &Option<Arc<RecordFile>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 

@@ -7,7 +7,7 @@
 //! are open and whatever they declare.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -15,8 +15,9 @@ use super::ahead::Ahead;
 use super::aside::Aside;
 use super::coverage::Coverage;
 use super::decode::Decoder;
-use super::index::Index;
+use super::index::{Index, Memory};
 use super::stream::Stream;
+use super::sum::Sum;
 use super::whole::Packed;
 use crate::error::Result;
 use crate::finding::Findings;
@@ -35,8 +36,11 @@ pub const NEAR: u64 = 12 * PIECE;
 const SOON: u64 = 4 * PIECE;
 /// Spare pieces that are kept.
 const SPARE: usize = 16;
-/// Indexes that are kept open.
+/// Indexes that are kept open: each is a file descriptor, or a few marks whose windows have a bound of their own.
 const INDEXES: usize = 64;
+const IN_MEMORY: usize = 4096;
+/// So many pieces of all streams together are compared with what they were before: 16 GiB, and some megabytes.
+const MOST_SUMS: usize = 1 << 17;
 
 /// What all packed streams of a project share. They are told apart by their numbers, which the project gives, or by
 /// what each is known by; not by both in one project.
@@ -49,8 +53,10 @@ pub struct Decoding {
     /// Pieces that nobody has any more, to be decoded into.
     spare: Mutex<Vec<Arc<[u8]>>>,
     numbers: Mutex<HashMap<[u8; 32], u32>>,
-    indexes: Cache<u32, Arc<Index>>,
+    indexes: Cache<u32, Arc<OnceLock<Arc<Index>>>>,
+    /// Held while a place for an index is made, and not while that is opened.
     opening: Mutex<()>,
+    memory: Arc<Memory>,
     folder: Option<Arc<CacheFolder>>,
     pub(super) ahead: Ahead,
     pub(super) aside: Arc<Aside>,
@@ -67,6 +73,32 @@ pub struct Pool {
     pub(super) bad_from: HashMap<u32, u64>,
     /// What was decoded of each stream.
     pub(super) coverage: HashMap<u32, Coverage>,
+    /// How many checksums of pieces are kept.
+    sums: usize,
+}
+
+impl Pool {
+    /// Whether a piece of a stream is what it was when it was decoded before, as far as that is known.
+    pub(super) fn agrees(&mut self, entry: u32, piece: u64, sum: &Sum) -> bool {
+        let coverage = self.coverage.entry(entry).or_default();
+        let before = coverage.sums();
+        let agrees = coverage.agrees(piece, sum, MOST_SUMS);
+        self.sums += coverage.sums() - before;
+        if self.sums > MOST_SUMS {
+            // Those first of streams that were checked as a whole.
+            for unchecked in [false, true] {
+                for (other, coverage) in &mut self.coverage {
+                    if *other != entry && (unchecked || self.bad_from.contains_key(other)) {
+                        self.sums -= coverage.forget_sums();
+                    }
+                }
+                if self.sums <= MOST_SUMS {
+                    break;
+                }
+            }
+        }
+        agrees
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +129,9 @@ impl Decoding {
             pieces: Cache::new(PIECES),
             spare: Mutex::default(),
             numbers: Mutex::default(),
-            // Without a folder an index takes memory, else a file descriptor.
-            indexes: Cache::new(if folder.is_some() { INDEXES } else { 12 }),
+            indexes: Cache::new(if folder.is_some() { INDEXES } else { IN_MEMORY }),
             opening: Mutex::default(),
+            memory: Arc::default(),
             folder,
             ahead: Ahead::default(),
             aside: Arc::default(),
@@ -136,18 +168,20 @@ impl Decoding {
         if !method.has_index() {
             return None;
         }
-        if let Some(index) = self.indexes.get(&entry) {
-            return Some(index);
-        }
-        // One at a time: two indexes of one stream would keep every mark twice.
-        let _opening = self.opening.lock();
-        if let Some(index) = self.indexes.get(&entry) {
-            return Some(index);
-        }
-        let place = self.folder.as_deref().zip(stream.packed.key());
-        let index = Arc::new(Index::open(place, content.size(), size).written_by(&self.aside));
-        self.indexes.insert(entry, index.clone(), 1);
-        Some(index)
+        let slot = self.indexes.get(&entry).unwrap_or_else(|| {
+            // One of each stream: two would keep every mark twice.
+            let _opening = self.opening.lock();
+            self.indexes.get(&entry).unwrap_or_else(|| {
+                let slot = Arc::<OnceLock<_>>::default();
+                self.indexes.insert(entry, slot.clone(), 1);
+                slot
+            })
+        });
+        let open = || {
+            let place = self.folder.clone().zip(stream.packed.key());
+            Index::open(place, content.size(), size).shared(&self.aside, &self.memory)
+        };
+        Some(slot.get_or_init(open).clone())
     }
 
     /// The cursor from which `target` is reached soonest, to go on until `until`; waits for one that is about to
@@ -228,5 +262,36 @@ impl Drop for Working<'_> {
         }
         drop(pool);
         self.shared.moved.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sum::Check;
+    use super::*;
+
+    #[test]
+    fn checksums_of_pieces_have_one_bound_and_those_of_what_was_checked_go_first() {
+        let sum = |bytes: &[u8]| {
+            let mut sum = Sum::new(Check::None);
+            sum.update(bytes);
+            sum
+        };
+        let (right, wrong) = (sum(b"right"), sum(b"wrong"));
+        let mut pool = Pool::default();
+        let third = MOST_SUMS as u64 / 3;
+        for entry in 0..3 {
+            assert!((0..third).all(|piece| pool.agrees(entry, piece, &right)));
+        }
+        assert!(!pool.agrees(0, 5, &wrong) && !pool.agrees(1, 5, &wrong));
+        // One of them was checked as a whole.
+        pool.bad_from.insert(1, 1 << 30);
+        for entry in 3..50 {
+            assert!((0..third).all(|piece| pool.agrees(entry, piece, &right)));
+            let kept: usize = pool.coverage.values().map(Coverage::sums).sum();
+            assert!(kept == pool.sums && kept <= MOST_SUMS, "{kept} of {MOST_SUMS}");
+            assert!(entry > 3 || (!pool.agrees(0, 5, &wrong) && pool.agrees(1, 5, &wrong)));
+            assert!(!pool.agrees(entry, 5, &wrong), "the newest is always compared");
+        }
     }
 }

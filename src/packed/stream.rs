@@ -36,6 +36,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Of `packed`. Nothing is read yet.
+    pub(super) fn new(packed: Packed, shared: Arc<Decoding>) -> Arc<Stream> {
+        Arc::new(Stream { packed, shared })
+    }
+
     /// A cursor as near before `target` as the index allows, at the start of a piece.
     pub(super) fn enter(&self, target: u64, index: Option<Arc<Index>>) -> Result<Cursor> {
         let Packed { entry, method, ref content, .. } = self.packed;
@@ -191,8 +196,7 @@ impl Stream {
         sum.update(piece);
         let mut pool = self.shared.pool.lock();
         let judged = pool.bad_from.contains_key(&entry);
-        let coverage = pool.coverage.entry(entry).or_default();
-        if !coverage.agrees(start / PIECE, &sum) {
+        if !pool.agrees(entry, start / PIECE, &sum) {
             drop(pool);
             // A mark was not what it seemed; which of the two was right, nobody knows.
             let what =
@@ -202,6 +206,7 @@ impl Stream {
         if judged {
             return;
         }
+        let coverage = pool.coverage.entry(entry).or_default();
         coverage.add(start, piece.len() as u64, sum);
         coverage.trailer = coverage.trailer.or(trailer);
         let Some(found) = coverage.whole(size) else { return };
@@ -322,7 +327,7 @@ pub struct Reading {
 impl Reading {
     /// Reads `packed`.
     pub fn new(packed: Packed, shared: Arc<Decoding>) -> Reading {
-        Reading { stream: Arc::new(Stream { packed, shared }), flow: Arc::default() }
+        Reading { stream: Stream::new(packed, shared), flow: Arc::default() }
     }
 
     /// Takes note of what is read, for what is read next.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Decoding, zlib};
+use super::{Decoding, RECORD, zlib};
 use crate::error::{Error, Result};
 use crate::finding::{Findings, Severity};
 use crate::store::CacheFolder;
@@ -164,6 +164,114 @@ fn the_index_is_there_again_for_the_same_bytes_and_no_others() {
         assert!(opened.read(at, 100_000).unwrap() == right[at..right.len().min(at + 100_000)]);
     }
     assert!(opened.codes().is_empty());
+}
+
+#[test]
+fn an_index_whose_folder_is_deleted_is_written_down_anew() {
+    let right = text(8_000_000);
+    let packed = pack(&right);
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("cache");
+    let cache = Arc::new(CacheFolder::open(&folder, 1 << 30).unwrap());
+    let open = || {
+        let pieces = Arc::new(Pieces::new(&packed, 2 << 20));
+        let content = Content::Coded(pieces.clone());
+        (Opened::with(content, right.len() as u64, [3; 32], Some(cache.clone())).unwrap(), pieces)
+    };
+    let written = || {
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        files.map(|file| file.metadata().map_or(0, |meta| meta.len())).sum::<u64>()
+    };
+    let eventually = |least: u64| {
+        (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            written() >= least
+        })
+    };
+    let (first, _) = open();
+    first.whole(100_000).unwrap();
+    assert!(eventually(20 * 32_768));
+    let all = written();
+    // By whoever only reads by it.
+    let (second, _) = open();
+    second.read(6_000_000, 10).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(second.read(3_000_000, 10).unwrap() == right[3_000_000..3_000_010]);
+    assert!(eventually(all), "{} of {all}", written());
+    let (again, read) = open();
+    again.read(7_000_000, 10).unwrap();
+    assert!(read.read.load(Ordering::Relaxed) < packed.len() as u64 / 4);
+    // By whoever makes marks, the file alone.
+    drop((first, second, again));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let (making, _) = open();
+    (0..4_000_000).step_by(100_000).for_each(|at| _ = making.read(at, 100_000).unwrap());
+    assert!(eventually(8 * 32_768));
+    std::fs::remove_file(std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path()).unwrap();
+    (4_000_000..8_000_000).step_by(100_000).for_each(|at| _ = making.read(at, 100_000).unwrap());
+    assert!(eventually(all / 10 * 9), "{} of {all}", written());
+}
+
+#[test]
+fn without_a_folder_no_stream_throws_the_marks_of_others_away() {
+    let right = text(4_000_000);
+    let packed = pack(&right);
+    let shared = Decoding::new(Arc::default(), None);
+    let streams: Vec<(Arc<Pieces>, Content)> = (0..20)
+        .map(|n| {
+            let pieces = Arc::new(Pieces::new(&packed, 1 << 20));
+            let size = right.len() as u64;
+            let content = zlib(Content::Coded(pieces.clone()), size, "asset", [n; 32], shared.clone());
+            (pieces, content.unwrap())
+        })
+        .collect();
+    let read = |at: usize| {
+        for (_, content) in &streams {
+            let mut bytes = [0; 10];
+            content.read_at(at as u64, &mut bytes).unwrap();
+            assert!(bytes == right[at..at + 10]);
+        }
+        streams.iter().map(|(pieces, _)| pieces.read.swap(0, Ordering::Relaxed)).sum::<u64>()
+    };
+    let most = 20 * packed.len() as u64;
+    assert!(read(3_900_000) > most * 9 / 10);
+    let second = read(1_900_000);
+    assert!(second < most / 4, "{second} of {most}: from the front it is the half");
+}
+
+#[test]
+fn whatever_byte_of_an_index_is_wrong_the_bytes_are_right() {
+    /// The magic and the key; where a record stands, where decoding begins and how long its window is.
+    const HEADS: [std::ops::Range<usize>; 2] = [0..48, 48 + RECORD + 4..48 + RECORD + 4 + 20];
+    let right = text(1_500_000);
+    let packed = pack(&right);
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Arc::new(CacheFolder::open(folder.path(), 1 << 30).unwrap());
+    let open = || {
+        let content = Content::Bytes(packed.as_slice().into());
+        Opened::with(content, right.len() as u64, [3; 32], Some(cache.clone())).unwrap()
+    };
+    open().whole(100_000).unwrap();
+    let file = || std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let written = || std::fs::read(file()).unwrap();
+    assert!((0..1000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        written().len() > 4 * RECORD
+    }));
+    let good = written();
+    for at in HEADS.into_iter().flatten() {
+        for change in [0x01, 0x80, 0xff, good[at]] {
+            let mut bad = good.clone();
+            bad[at] ^= change;
+            std::fs::write(file(), &bad).unwrap();
+            let opened = open();
+            for place in [1_200_000, 400_000, 900_000] {
+                assert!(opened.read(place, 5000).unwrap() == right[place..place + 5000], "{at} ^ {change}");
+            }
+            assert!(opened.whole(100_000).unwrap() == right, "{at} ^ {change}");
+            assert!(opened.codes().is_empty(), "{at} ^ {change}");
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! for the project's. Nothing is mapped into memory: a mapping cannot be checked after its bytes were used,
 //! and a file that shrinks under one kills the process.
 
+mod cache_folder;
 mod folder;
 mod location;
 mod publish;
@@ -14,10 +15,11 @@ mod source;
 mod stamp;
 mod target;
 
+pub use cache_folder::CacheFolder;
 pub use folder::{Folder, Item, ItemKind, look_for_users};
 pub use location::{Location, SESSION};
 pub use publish::{Draft, replace};
-pub use record_file::{CacheFolder, RecordFile};
+pub use record_file::RecordFile;
 pub use source::Source;
 pub use stamp::{Stamp, State};
 pub use target::Target;

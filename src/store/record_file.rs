@@ -1,163 +1,98 @@
-//! Files of records of one size, in a cache folder: what can be computed again, kept to save the time.
+//! Files of records of one size, in a [`super::CacheFolder`].
 //!
-//! Invariants. A record is believed only under its own checksum, so a torn or foreign one is at worst
-//! ignored. Records are appended by one write each, so several processes may add to one file. Everything may
-//! be deleted at any time: an open file stays usable, and a missing one begins anew.
+//! Invariants. A record is believed only under its own checksum, so a torn or foreign one is at worst ignored. Who
+//! adds one holds the file's lock, so several processes may add to one file, and what is no whole record at its end
+//! was left by somebody who was killed. An open file stays readable when it is deleted.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-/// A folder for caches, whose files never take more than a given number of bytes together.
-#[derive(Debug)]
-pub struct CacheFolder {
-    path: PathBuf,
-    bound: u64,
-}
+use super::cache_folder::Room;
 
 /// What a file begins with: a format that has changed has another.
 const MAGIC: [u8; 16] = *b"vaso records 1\n\0";
 /// Bytes before the first record: the magic and the key.
-const HEAD: u64 = 48;
+pub const HEAD: u64 = 48;
 /// Bytes of a record's checksum.
 const CHECKSUM: usize = 4;
+/// How often a lock is asked for, and how long is waited in between. Who has one needs it for one write; who was
+/// stopped in the middle must not stop others.
+const ASKED: u32 = 1000;
+const BETWEEN: Duration = Duration::from_micros(100);
+/// Seconds after which a file that is used is said to be used, again.
+const FRESH: u64 = 600;
 
-impl CacheFolder {
-    /// Uses `path`, which is made if it is missing, readable by its owner alone.
-    pub fn open(path: &Path, bound: u64) -> io::Result<CacheFolder> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let meta = fs::metadata(path)?;
-        if meta.uid() != nix::unistd::geteuid().as_raw() || meta.mode() & 0o022 != 0 {
-            // What others can write, others can forge.
-            let what = "others may write into the folder; take it from them (chmod go-w), or name another";
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-        }
-        Ok(CacheFolder { path: path.to_path_buf(), bound })
-    }
+/// What a file of this key begins with.
+pub fn head(key: [u8; 32]) -> Vec<u8> {
+    [&MAGIC[..], &key].concat()
+}
 
-    /// The folder for the user's caches, as the desktop's conventions have it.
-    pub fn usual() -> Option<PathBuf> {
-        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-        Some(base.join("vaso"))
-    }
+/// While it lives, nobody else adds to a file, or takes it away.
+#[derive(Debug)]
+pub struct Alone<'a>(&'a File);
 
-    /// The file for `key`, with records of `record` bytes (without their checksum).
-    pub fn records(&self, key: [u8; 32], record: usize) -> io::Result<RecordFile> {
-        let name = name_of(key);
-        let path = self.path.join(&name);
-        for _ in 0..3 {
-            match self.existing(&path, key, record) {
-                Ok(Some(file)) => return Ok(RecordFile { file, appending: Mutex::new(()), record }),
-                Ok(None) => match fs::remove_file(&path) {
-                    // Torn, foreign, or of another version. Whoever has it open keeps it.
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                },
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                Err(_) => {}
-            }
-            self.make_room()?;
-            self.begin(&path, &name, key)?;
-        }
-        Err(io::Error::other("the file is replaced again and again"))
-    }
-
-    /// The file for `key`, if there is one. Looking makes none.
-    pub fn existing_records(&self, key: [u8; 32], record: usize) -> io::Result<Option<RecordFile>> {
-        match self.existing(&self.path.join(name_of(key)), key, record) {
-            Ok(file) => Ok(file.map(|file| RecordFile { file, appending: Mutex::new(()), record })),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// The file at `path`, if it is whole and belongs to `key`.
-    fn existing(&self, path: &Path, key: [u8; 32], record: usize) -> io::Result<Option<File>> {
-        let file = open(path)?;
-        let meta = file.metadata()?;
-        let step = (record + CHECKSUM) as u64;
-        let own = meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw();
-        if !own || meta.len() < HEAD || !(meta.len() - HEAD).is_multiple_of(step) {
-            return Ok(None);
-        }
-        let mut head = [0; HEAD as usize];
-        file.read_exact_at(&mut head, 0)?;
-        Ok((head[..16] == MAGIC && head[16..] == key).then_some(file))
-    }
-
-    /// Makes the file with its head, in one step: two who do so at once end with the same file.
-    fn begin(&self, path: &Path, name: &str, key: [u8; 32]) -> io::Result<()> {
-        let unique = format!(".{name}-{}-{:?}", std::process::id(), std::thread::current().id());
-        let part = self.path.join(unique);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        let made = file.write_all(&[&MAGIC[..], &key].concat()).and_then(|()| fs::hard_link(&part, path));
-        fs::remove_file(&part)?;
-        match made {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-            _ => Ok(()),
-        }
-    }
-
-    /// Deletes the files of ours that have not been added to for the longest time, until the rest is within the
-    /// bound. Nothing else that lies in the folder is looked at.
-    pub fn make_room(&self) -> io::Result<()> {
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let ours = entry.file_name().to_str().is_some_and(is_our_name);
-            match entry.metadata() {
-                Ok(meta) if ours && meta.is_file() => {
-                    files.push((meta.modified()?, meta.len(), entry.path()))
-                }
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
+impl Alone<'_> {
+    /// Waits for others, a little: [`ErrorKind::WouldBlock`] if they need longer.
+    pub fn with(file: &File) -> io::Result<Alone<'_>> {
+        for _ in 0..ASKED {
+            match file.try_lock() {
+                Ok(()) => return Ok(Alone(file)),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN),
+                Err(TryLockError::Error(e)) => return Err(e),
             }
         }
-        files.sort();
-        let mut sum: u64 = files.iter().map(|(_, len, _)| len).sum();
-        for (_, len, path) in files {
-            if sum <= self.bound {
-                break;
-            }
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => sum -= len,
-            }
-        }
-        Ok(())
+        Err(ErrorKind::WouldBlock.into())
     }
 }
 
-/// Half of a key in hexadecimal digits.
-fn name_of(key: [u8; 32]) -> String {
-    key[..16].iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Whether a name is half of a key.
-fn is_our_name(name: &str) -> bool {
-    name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    const O_NOFOLLOW: i32 = nix::fcntl::OFlag::O_NOFOLLOW.bits();
-    OpenOptions::new().read(true).append(true).custom_flags(O_NOFOLLOW).open(path)
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // It goes with the file at the latest.
+        let _ = self.0.unlock();
+    }
 }
 
 /// One file of records.
 #[derive(Debug)]
 pub struct RecordFile {
     file: File,
-    /// Held while a record is appended, and its place is asked for.
-    appending: Mutex<()>,
+    /// Held while a record is added: threads of one process share the lock of the file.
+    adding: Mutex<()>,
     record: usize,
+    room: Arc<Room>,
+    opened: Instant,
+    /// Seconds from then to when it was last said to be used.
+    used: AtomicU64,
 }
 
 impl RecordFile {
+    /// `file` as one of this key, with records of `record` bytes; `None` if it is of another, or of none.
+    pub fn of(file: File, key: [u8; 32], record: usize, room: &Arc<Room>) -> io::Result<Option<RecordFile>> {
+        let meta = file.metadata()?;
+        let own = meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw();
+        if !own || meta.len() < HEAD {
+            return Ok(None);
+        }
+        let mut found = [0; HEAD as usize];
+        match file.read_exact_at(&mut found, 0) {
+            Err(e) if e.kind() != ErrorKind::UnexpectedEof => return Err(e),
+            Err(_) => return Ok(None),
+            Ok(()) => {}
+        }
+        if found[..] != head(key) {
+            return Ok(None);
+        }
+        touch(&file);
+        let (opened, used) = (Instant::now(), AtomicU64::new(0));
+        Ok(Some(RecordFile { file, adding: Mutex::new(()), record, room: room.clone(), opened, used }))
+    }
+
     fn step(&self) -> u64 {
         (self.record + CHECKSUM) as u64
     }
@@ -180,133 +115,60 @@ impl RecordFile {
         Ok((crc32fast::hash(&bytes).to_le_bytes()[..] == sum[..]).then_some(bytes))
     }
 
+    /// Whether it was deleted, or thrown away: what is added to it now, nobody else finds.
+    pub fn is_gone(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0 || meta.len() < HEAD)
+    }
+
+    /// Says now and then that it is used, to those who look for what is not.
+    pub fn keep(&self) {
+        let now = self.opened.elapsed().as_secs();
+        let last = self.used.load(Ordering::Relaxed);
+        if now - last.min(now) >= FRESH
+            && self.used.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            touch(&self.file);
+        }
+    }
+
     /// Throws all records away, for everybody: the file is no file of records any more, and is begun anew.
     pub fn spoil(&self) -> io::Result<()> {
         self.file.set_len(0)
     }
 
-    /// Adds a record, by one write, and gives its number.
+    /// Adds a record and gives its number. [`ErrorKind::NotFound`] when the file is gone, [`ErrorKind::FileTooLarge`]
+    /// when it has its share of the folder, [`ErrorKind::WouldBlock`] when others keep it for long.
     pub fn append(&self, mut record: Vec<u8>) -> io::Result<u64> {
         debug_assert_eq!(record.len(), self.record);
         record.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
-        // Appending moves this file's position to behind what was written, wherever others have written.
-        let appending = self.appending.lock();
-        let mut file = &self.file;
-        let written = file.write(&record)?;
-        let end = file.stream_position()?;
-        drop(appending);
-        match written == record.len() && end >= HEAD + self.step() {
-            true => Ok((end - HEAD) / self.step() - 1),
-            // Half a record would shift all later ones; without a whole number of them the file is thrown away.
-            false => Err(io::ErrorKind::StorageFull.into()),
+        let index = self.add(&record)?;
+        self.room.add(self.step());
+        Ok(index)
+    }
+
+    fn add(&self, record: &[u8]) -> io::Result<u64> {
+        let _adding = self.adding.lock();
+        let _alone = Alone::with(&self.file)?;
+        if self.is_gone() {
+            return Err(io::Error::new(ErrorKind::NotFound, "the file was thrown away"));
         }
+        let index = self.count()?;
+        let at = HEAD + index * self.step();
+        if at + self.step() > self.room.share() {
+            return Err(io::Error::new(
+                ErrorKind::FileTooLarge,
+                "the file has its share of the cache folder",
+            ));
+        }
+        self.file.write_all_at(record, at).inspect_err(|_| {
+            // Half a record is not counted, and is written over by the next one; without it, less is taken.
+            let _ = self.file.set_len(at);
+        })?;
+        Ok(index)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SIZE: usize = 100;
-
-    fn record(n: u8) -> Vec<u8> {
-        vec![n; SIZE]
-    }
-
-    #[test]
-    fn records_are_there_again_and_only_under_their_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = CacheFolder::open(&folder.path().join("vaso"), 1 << 20).unwrap();
-        let file = cache.records([1; 32], SIZE).unwrap();
-        file.append(record(1)).unwrap();
-        // A second process with the same file.
-        let other = cache.records([1; 32], SIZE).unwrap();
-        assert_eq!(other.append(record(2)).unwrap(), 1);
-        assert_eq!(file.append(record(3)).unwrap(), 2);
-        assert_eq!(file.read(2).unwrap(), Some(record(3)));
-        assert_eq!(file.count().unwrap(), 3);
-        assert_eq!(file.read(1).unwrap(), Some(record(2)));
-        assert_eq!(cache.records([2; 32], SIZE).unwrap().count().unwrap(), 0);
-        // Half of the key makes the name; the whole key has to fit.
-        let mut near = [1; 32];
-        near[31] = 2;
-        assert_eq!(cache.records(near, SIZE).unwrap().count().unwrap(), 0);
-    }
-
-    #[test]
-    fn what_is_torn_or_flipped_is_not_believed() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = CacheFolder::open(folder.path(), 1 << 20).unwrap();
-        let file = cache.records([3; 32], SIZE).unwrap();
-        file.append(record(1)).unwrap();
-        file.append(record(2)).unwrap();
-        let path = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[HEAD as usize + 5] ^= 1;
-        fs::write(&path, &bytes).unwrap();
-        let file = cache.records([3; 32], SIZE).unwrap();
-        assert_eq!((file.read(0).unwrap(), file.read(1).unwrap()), (None, Some(record(2))));
-        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert_eq!(cache.records([3; 32], SIZE).unwrap().count().unwrap(), 0, "begun anew");
-    }
-
-    #[test]
-    fn what_lies_in_the_folder_beside_is_not_ours_to_delete() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("thesis.pdf"), vec![0; 5000]).unwrap();
-        let cache = CacheFolder::open(folder.path(), 1000).unwrap();
-        for i in 0..5 {
-            let file = cache.records([i; 32], SIZE).unwrap();
-            for n in 0..5 {
-                file.append(record(n)).unwrap();
-            }
-        }
-        cache.make_room().unwrap();
-        assert_eq!(fs::read(folder.path().join("thesis.pdf")).unwrap().len(), 5000);
-    }
-
-    #[test]
-    fn many_who_begin_a_file_at_once_have_one_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = CacheFolder::open(folder.path(), 1 << 20).unwrap();
-        for round in 0..20 {
-            std::thread::scope(|scope| {
-                for n in 0..8 {
-                    let cache = &cache;
-                    scope.spawn(move || {
-                        let file = cache.records([round; 32], SIZE).unwrap();
-                        let at = file.append(record(n)).unwrap();
-                        assert_eq!(file.read(at).unwrap(), Some(record(n)));
-                    });
-                }
-            });
-            assert_eq!(cache.records([round; 32], SIZE).unwrap().count().unwrap(), 8);
-        }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 20, "nothing else is left");
-    }
-
-    #[test]
-    fn a_folder_that_others_may_write_into_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(CacheFolder::open(folder.path(), 1000).is_err());
-    }
-
-    #[test]
-    fn the_bound_holds_and_deleting_does_no_harm() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = CacheFolder::open(folder.path(), 2000).unwrap();
-        let files: Vec<RecordFile> = (0..20).map(|i| cache.records([i; 32], SIZE).unwrap()).collect();
-        for file in &files {
-            for n in 0..5 {
-                file.append(record(n)).unwrap();
-            }
-        }
-        cache.make_room().unwrap();
-        let sum: u64 =
-            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
-        assert!(sum <= 2000 && sum > 0, "{sum}");
-        assert_eq!(files[0].read(4).unwrap(), Some(record(4)), "an open file stays usable");
-    }
+/// Says that a file is used now. What cannot be said is not.
+fn touch(file: &File) {
+    let _ = file.set_modified(SystemTime::now());
 }

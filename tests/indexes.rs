@@ -1,0 +1,289 @@
+//! Indexes of packed files under a mount: deleted, cut short, damaged, without room; and what reads cost the daemon.
+
+mod common;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{As, Mount, Pack, Reader, drop_caches, eventually, folder, noise, recording};
+
+/// A package with one large packed file, and what that holds.
+fn large_packed(path: &Path, len: usize) -> Vec<u8> {
+    let data = recording(5, len);
+    let mut pack = Pack::new();
+    pack.deflated("packed", &data);
+    pack.write(path);
+    data
+}
+
+/// A number that the system keeps of a process.
+fn number_of(pid: u32, file: &str, what: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+/// Bytes that a process has read so far, from whatever file.
+fn read_by(pid: u32) -> u64 {
+    number_of(pid, "io", "rchar:")
+}
+
+/// Bytes of all files in a folder; 0 if there is none.
+fn taken(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.map(|file| file.metadata().map_or(0, |meta| meta.len())).sum()
+}
+
+struct Scene {
+    _home: tempfile::TempDir,
+    path: PathBuf,
+    data: Vec<u8>,
+    cache: PathBuf,
+}
+
+impl Scene {
+    fn new(len: usize) -> Scene {
+        let home = folder();
+        let path = home.path().join("Packed.vaso");
+        let data = large_packed(&path, len);
+        Scene { path, data, cache: home.path().join("caches/vaso"), _home: home }
+    }
+
+    fn mount(&self) -> Mount {
+        Mount::new(As::Me, &self.path, &["--cache", self.cache.to_str().unwrap()])
+    }
+
+    /// Reads from the mount what has to be there.
+    fn read(&self, mount: &Mount, at: usize, len: usize) {
+        let mut reader = Reader::new(As::Me);
+        reader.open("f", &mount.path("packed")).unwrap();
+        assert!(reader.pread("f", at as u64, len).unwrap() == self.data[at..at + len], "at {at}");
+    }
+
+    /// What 4 KiB cost after a mount.
+    fn cost(&self, at: usize) -> u64 {
+        let mount = self.mount();
+        let before = read_by(mount.pid);
+        self.read(&mount, at, 4096);
+        read_by(mount.pid) - before
+    }
+
+    fn packed(&self) -> u64 {
+        fs::metadata(&self.path).unwrap().len()
+    }
+}
+
+#[test]
+fn r4_a_cache_deleted_under_a_mount_is_there_again_for_the_next() {
+    let scene = Scene::new(24 << 20);
+    let mount = scene.mount();
+    scene.read(&mount, 0, scene.data.len());
+    mount.unmount();
+    let wipes: [&dyn Fn(); 3] = [
+        &|| fs::remove_dir_all(&scene.cache).unwrap(),
+        &|| fs::remove_dir_all(scene.cache.parent().unwrap()).unwrap(),
+        &|| {
+            fs::read_dir(&scene.cache)
+                .unwrap()
+                .for_each(|file| fs::remove_file(file.unwrap().path()).unwrap())
+        },
+    ];
+    for wipe in wipes {
+        let whole = taken(&scene.cache);
+        assert!(whole > 60 * 32_768, "an index was kept");
+        // By whoever reads with its help.
+        let mount = scene.mount();
+        scene.read(&mount, 22 << 20, 4096);
+        wipe();
+        let mut places = (1..40).map(|n| n * 5 % 22 * (1 << 20) + n * 4096);
+        eventually("the index is there again for a reader", || {
+            places.next().into_iter().for_each(|at| scene.read(&mount, at, 4096));
+            // A mark that was written down twice is there once.
+            taken(&scene.cache) >= whole / 10 * 9
+        });
+        mount.unmount();
+        assert!(scene.cost(17 << 20) < scene.packed() / 8);
+        // In the middle of its making.
+        wipe();
+        let mount = scene.mount();
+        scene.read(&mount, 0, 12 << 20);
+        wipe();
+        scene.read(&mount, 12 << 20, 12 << 20);
+        eventually("the index is there again", || taken(&scene.cache) >= whole / 4 * 3);
+        mount.unmount();
+        for at in [5 << 20, 10 << 20, 23 << 20] {
+            assert!(scene.cost(at) < scene.packed() / 8, "at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_cache_in_the_very_folder_that_is_mounted_over_works() {
+    let scene = Scene::new(12 << 20);
+    let dir = scene.cache.parent().unwrap();
+    fs::create_dir_all(&scene.cache).unwrap();
+    fs::set_permissions(&scene.cache, Permissions::from_mode(0o700)).unwrap();
+    let mount = || Mount::at(As::Me, &scene.path, dir, &["--cache", scene.cache.to_str().unwrap()]);
+    let first = mount();
+    scene.read(&first, 0, scene.data.len());
+    first.unmount();
+    assert!(taken(&scene.cache) > 30 * 32_768, "what lies under the mount is there again");
+    let second = mount();
+    let before = read_by(second.pid);
+    scene.read(&second, 10 << 20, 4096);
+    assert!(read_by(second.pid) - before < scene.packed() / 4);
+    second.unmount();
+}
+
+#[test]
+fn r4_half_a_pass_that_is_killed_leaves_half_an_index() {
+    let scene = Scene::new(24 << 20);
+    let mount = scene.mount();
+    scene.read(&mount, 0, 12 << 20);
+    // The daemon of this very mount.
+    common::run(Command::new("kill").args(["-9", &mount.pid.to_string()]));
+    eventually("it is dead", || !mount.is_alive());
+    common::run(common::vaso(As::Me).args(["umount", "--lazy"]).arg(&mount.dir));
+    assert!(scene.cost(10 << 20) < scene.packed() / 8);
+    assert!(scene.cost(3 << 20) < scene.packed() / 8);
+    let mount = scene.mount();
+    scene.read(&mount, 0, scene.data.len());
+}
+
+/// Memory of its own that a daemon takes at most while 48 readers are at work on one packed file.
+#[test]
+fn readers_of_a_packed_file_do_not_make_the_daemon_large() {
+    const READERS: &str = r#"
+import os, random, sys, threading
+path, size = sys.argv[1], os.stat(sys.argv[1]).st_size
+def at_random(seed):
+    numbers, fd = random.Random(seed), os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    for _ in range(100):
+        at = numbers.randrange(size // 4096) * 4096
+        os.posix_fadvise(fd, at, 4096, os.POSIX_FADV_DONTNEED)
+        assert len(os.pread(fd, 4096, at)) == 4096
+def in_order(n):
+    fd = os.open(path, os.O_RDONLY)
+    start = size // 24 * n
+    for at in range(start, start + size // 24, 1 << 20):
+        os.posix_fadvise(fd, at, 4 << 20, os.POSIX_FADV_DONTNEED)
+        os.pread(fd, 1 << 20, at)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(24) for work in (at_random, in_order)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+"#;
+    let scene = Scene::new(96 << 20);
+    let mount = scene.mount();
+    scene.read(&mount, 0, scene.data.len());
+    let mut readers =
+        Command::new("python3").args(["-c", READERS]).arg(mount.path("packed")).spawn().unwrap();
+    let mut most = 0;
+    let ended = loop {
+        most = most.max(number_of(mount.pid, "status", "RssAnon:"));
+        if let Some(ended) = readers.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    assert!(ended.success() && most < 64 << 10, "{most} KiB");
+}
+
+#[test]
+fn without_a_cache_nothing_is_kept_on_disk() {
+    let scene = Scene::new(8 << 20);
+    let home = folder();
+    let dir = home.path().join("mnt");
+    fs::create_dir(&dir).unwrap();
+    let caches = home.path().join("caches");
+    fs::create_dir(&caches).unwrap();
+    for option in [&["--no-cache"][..], &["-o", "nocache"], &[]] {
+        let mut command = common::vaso(As::Me);
+        command.env("XDG_CACHE_HOME", &caches).arg("mount").args(option).arg(&scene.path).arg(&dir);
+        common::succeed(command.stdout(Stdio::piped()));
+        assert!(fs::read(dir.join("packed")).unwrap() == scene.data);
+        common::succeed(common::vaso(As::Me).arg("umount").arg(&dir));
+        let kept = fs::read_dir(&caches).unwrap().count();
+        assert_eq!(kept, usize::from(option.is_empty()), "{option:?}");
+    }
+}
+
+#[test]
+fn a_cache_folder_without_room_or_rights_costs_time_and_nothing_else() {
+    let scene = Scene::new(12 << 20);
+    // As a user whose folder is closed to writing.
+    let folder = folder();
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    if common::is_root() {
+        std::os::unix::fs::chown(&closed, Some(65534), Some(65534)).unwrap();
+    }
+    fs::set_permissions(&closed, Permissions::from_mode(0o500)).unwrap();
+    let full = folder.path().join("full");
+    fs::create_dir(&full).unwrap();
+    let mut places = vec![(if common::is_root() { As::User } else { As::Me }, closed)];
+    let mut small = Command::new("mount");
+    small.args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(&full);
+    if common::is_root() {
+        common::succeed(&mut small);
+        places.push((As::Me, full.clone()));
+    }
+    for (who, cache) in &places {
+        let dir = folder.path().join("mnt");
+        fs::create_dir(&dir).unwrap();
+        if *who == As::User {
+            std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).unwrap();
+        }
+        // In the foreground, what it says can be read.
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = common::vaso(*who);
+        command.args(["mount", "--foreground", "--cache"]).arg(cache).arg(&scene.path).arg(&dir);
+        let mut daemon = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        eventually("it is mounted", || common::mounted(&dir));
+        let mut reader = Reader::new(*who);
+        assert!(reader.whole(&dir.join("packed")) == Ok(scene.data.clone()));
+        reader.open("f", &dir.join("packed")).unwrap();
+        assert!(reader.pread("f", 9 << 20, 4096).unwrap() == scene.data[9 << 20..][..4096]);
+        drop(reader);
+        common::succeed(common::vaso(*who).arg("umount").arg(&dir));
+        assert!(daemon.wait().unwrap().success());
+        let said = fs::read_to_string(folder.path().join("log")).unwrap();
+        assert_eq!(said.matches("the index cache does not work").count(), 1, "{cache:?}: {said}");
+        fs::remove_dir(&dir).unwrap();
+    }
+    if common::is_root() {
+        common::succeed(Command::new("umount").arg(&full));
+    }
+}
+
+#[test]
+fn a_random_read_of_stored_bytes_is_one_read_and_the_second_costs_nothing() {
+    let home = folder();
+    let path = home.path().join("Stored.vaso");
+    let data = noise(3, 16 << 20);
+    let mut pack = Pack::new();
+    pack.stored("stored", &data);
+    pack.write(&path);
+    let mount = Mount::new(As::Me, &path, &["--no-cache"]);
+    let mut reader = Reader::new(As::Me);
+    reader.open("f", &mount.path("stored")).unwrap();
+    const ROUND: u64 = 200;
+    drop_caches();
+    let mut round = |factor: u64| {
+        let before = (number_of(mount.pid, "io", "syscr:"), read_by(mount.pid));
+        for i in 0..ROUND {
+            // Far apart, so that the kernel reads nothing ahead.
+            let at = (i * factor % ROUND) * 20 * 4096;
+            assert!(reader.pread("f", at, 4096).unwrap() == data[at as usize..][..4096]);
+        }
+        (number_of(mount.pid, "io", "syscr:") - before.0, read_by(mount.pid) - before.1)
+    };
+    let (calls, bytes) = round(77);
+    // One takes the request from the kernel, one the bytes from the file; now and then somebody looks at the source.
+    assert!((2 * ROUND..2 * ROUND + 100).contains(&calls), "{calls} calls for {ROUND} reads");
+    assert!(bytes < ROUND * 3 * 4096, "{bytes} bytes for {ROUND} reads");
+    let (calls, bytes) = round(77);
+    assert!(calls < 20 && bytes < 100_000, "{calls} calls and {bytes} bytes for what the kernel has");
+}
