@@ -335,9 +335,9 @@ fn what_no_file_can_show_is_refused_by_name() {
     put("cam/left/section.json", b"{}\n", "change the values in their own files");
     put("header.json", b"{}\n", "change the values in their own files");
     put("new/section.json", b"{\"my\": 1}", "change the values in their own files");
-    // Text that would be read without its last byte.
+    // Text whose end would be read as another value.
     refused("cam.left", "a .x or .raw file of this section would not be read back", &|tree, _| {
-        tree.put("cam/left/note.x", b"\x12\x34,");
+        tree.put("cam/left/note.x", b"\x12\x34,u3\x07");
     });
     refused("empty", "remove it", &|_, path| fs::create_dir(path).unwrap());
     refused("cam/left/link", "it is a link", &|tree, path| {

@@ -286,6 +286,120 @@ fn files_bear_the_time_that_is_in_the_file() {
     assert_eq!(time("z5/eagle_times"), "2026-11-21T01:41:56Z");
 }
 
+/// Before 1970 too; the landing itself is the time of a writer without a clock.
+#[test]
+fn times_before_1970_are_times() {
+    let folder = common::folder();
+    let path = folder.path().join("old.vsf");
+    let time = |seconds: i32| {
+        let bytes = [&b"R\xC3\x85<b3\x12z3\x02y3\x01T5"[..], &seconds.to_be_bytes(), b"n3\0>"].concat();
+        fs::write(&path, bytes).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+        let branch = open(&path).unwrap();
+        let header = branch.tree().find(b"header.json").unwrap();
+        branch.tree().node(header).time().utc()
+    };
+    // By `date -u -d '1969-07-20T20:17:40Z + N seconds'`.
+    assert_eq!(time(1), "1969-07-20T20:17:41Z");
+    assert_eq!(time(-100_000_000), "1966-05-20T10:31:00Z");
+    assert_eq!(time(0), "2001-09-09T01:46:40Z");
+}
+
+#[test]
+fn a_file_of_a_newer_version_says_what_to_do() {
+    let folder = common::folder();
+    let path = folder.path().join("newer.vsf");
+    for (z, y, odd) in [(10, 9, false), (11, 9, true), (11, 11, true), (9, 11, true)] {
+        fs::write(&path, [b"R\xC3\x85<z3", &[z][..], b"y3", &[y], b"n3\0>"].concat()).unwrap();
+        let project = common::open(&path).unwrap();
+        let list = project.findings().list();
+        let newer: Vec<_> = list.iter().filter(|finding| finding.code == "vsf-newer").collect();
+        assert_eq!(newer.len(), usize::from(odd), "{z} {y}");
+        assert!(newer.iter().all(|finding| finding.remedy.contains("update vaso")));
+    }
+}
+
+/// What each kind of file bears, and that the offset is where its bytes, or its value, begin.
+#[test]
+fn every_file_bears_what_is_known_of_it() {
+    use vaso::format::vsf::{Builder, Data, Element, Fields, Packed, Tensor, Value, Width, Wrapped};
+    let folder = common::folder();
+    let path = folder.path().join("Known.vsf");
+    let mut fields = Fields::new();
+    let tensor = |strides| {
+        let (element, data) = (Element::Unsigned(Width::W4), Data::Bytes(b"ABCDEFGHIJKL".to_vec()));
+        Value::Tensor(Tensor { element, shape: vec![2, 3], strides, vector: false, data })
+    };
+    let packed = Packed { bits: 12, shape: vec![2], design: true, data: Data::Bytes(b"PQR".to_vec()) };
+    let wrapped = Wrapped { code: Wrapped::BLOB, bits: 40, data: Data::Bytes(b"WRAPS".to_vec()) };
+    fields.add("iso", &Value::Unsigned(Width::W4, 800)).unwrap();
+    fields.add("rows", &tensor(None)).unwrap();
+    fields.add("steps", &tensor(Some(vec![1, 2]))).unwrap();
+    fields.add("bits", &Value::Packed(packed)).unwrap();
+    fields.add("wrap", &Value::Wrapped(wrapped)).unwrap();
+    fields.add("colour", &Value::Opaque(Data::Bytes(b"ru\x01\x02\x03".to_vec()))).unwrap();
+    fields.add_all("flag", &[], None).unwrap();
+    let mut builder = Builder::new();
+    builder.section("cam", fields).unwrap();
+    builder.blob("raw", b"blob".to_vec()).unwrap();
+    let bytes = builder.to_bytes().unwrap();
+    fs::write(&path, &bytes).unwrap();
+    let top = Spot::top(open(&path).unwrap());
+    let at = |text: &[u8]| bytes.windows(text.len()).position(|w| w == text).unwrap().to_string();
+    let tensor_at = at(b"ABCDEFGHIJKL");
+    let steps_at = bytes.windows(6).rposition(|w| w == b"ABCDEF").unwrap().to_string();
+    for (file, expected) in [
+        ("cam/iso", vec![("offset", at(b"u4\x03\x20")), ("type", "u4".into())]),
+        (
+            "cam/rows.npy",
+            vec![
+                ("bits", "16".into()),
+                ("count", "6".into()),
+                ("offset", tensor_at),
+                ("shape", "2,3".into()),
+                ("type", "u4".into()),
+            ],
+        ),
+        (
+            "cam/steps.npy",
+            vec![
+                ("bits", "16".into()),
+                ("count", "6".into()),
+                ("offset", steps_at),
+                ("shape", "2,3".into()),
+                ("strides", "1,2".into()),
+                ("type", "u4".into()),
+            ],
+        ),
+        (
+            "cam/bits.packed",
+            vec![
+                ("bits", "12".into()),
+                ("count", "2".into()),
+                ("offset", at(b"PQR")),
+                ("shape", "2".into()),
+                ("type", "bp".into()),
+            ],
+        ),
+        ("cam/wrap.wrapped", vec![("offset", at(b"WRAPS")), ("type", "vb".into())]),
+        ("cam/wrap.bin", vec![("offset", at(b"WRAPS")), ("type", "vb".into())]),
+        ("cam/colour.raw", vec![("offset", at(b"ru\x01")), ("type", "ru".into())]),
+        ("cam/flag", vec![("offset", at(b"(d3\x04flag")), ("type", "flag".into())]),
+        ("raw.bin", vec![("count", "0".into()), ("offset", at(b"blob")), ("type", "unboxed".into())]),
+    ] {
+        let mut spot = top.clone();
+        for part in file.split('/') {
+            spot = spot.child(part.as_bytes()).unwrap().unwrap_or_else(|| panic!("{file}"));
+        }
+        let found = spot.branch.attributes(spot.node);
+        let expected: Vec<_> =
+            expected.into_iter().map(|(name, value)| (format!("user.vsf.{name}"), value)).collect();
+        let found: Vec<_> = found.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        assert_eq!(found, expected, "{file}");
+    }
+}
+
 /// A million labels of one name: each is found under a name of its own, without a search for each.
 #[test]
 fn twins_without_end_take_no_longer_than_others() {

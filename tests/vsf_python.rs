@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value as Json, json};
-use vaso::format::vsf::{self, Count, Data, Field, Input, Item, Value};
+use vaso::format::vsf::{self, Count, Data, Field, Input, Item, Unit, Value};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -32,15 +32,19 @@ fn told(bytes: &[u8], item: &Item) -> Json {
         Value::J5(n) => (value.kind(), json!(hex(&n.map(f32::to_be_bytes).concat()))),
         Value::J6(n) => (value.kind(), json!(hex(&n.map(f64::to_be_bytes).concat()))),
         Value::Spirix(n) => (value.kind(), json!(hex(&n.to_bytes()))),
-        Value::Time(time) => (
-            "e".to_string(),
-            json!(match time.count {
+        Value::Time(time) => ("e".to_string(), {
+            let count = match time.count {
                 Count::Unsigned(_, n) => n.to_string(),
                 Count::Signed(_, n) => n.to_string(),
                 Count::F5(n) => hex(&n.to_be_bytes()),
                 Count::F6(n) => hex(&n.to_be_bytes()),
-            }),
-        ),
+            };
+            let unit = match time.unit {
+                Unit::Seconds => "seconds",
+                Unit::Oscillations => "oscillations",
+            };
+            json!([count, unit, time.rfc3339()])
+        }),
         Value::Name(d) | Value::Ascii(_, d) | Value::Text(_, d) => (value.kind(), json!(data(d))),
         Value::Hash(s) | Value::Signature(s) | Value::Key(s) | Value::Mac(_, s) => {
             (value.kind(), json!(data(&s.data)))
@@ -139,6 +143,57 @@ fn two_readers_agree_on_every_file_of_the_corpus() {
     }
     files.sort();
     assert_eq!(compare(&files), 76 + 13 + 48);
+}
+
+/// Files of the dialects that no corpus has, from another writer.
+#[test]
+fn what_another_writer_writes_in_every_dialect_is_read() {
+    let folder = common::folder();
+    let writer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vsf_dialects.py");
+    let said = common::succeed(Command::new("python3").arg("-B").arg(writer).arg(folder.path()));
+    let truth: BTreeMap<String, Json> = serde_json::from_str(&said).unwrap();
+    let files: Vec<PathBuf> = truth.keys().map(|name| folder.path().join(name)).collect();
+    assert_eq!(compare(&files), 6);
+    for (path, truth) in files.iter().zip(truth.values()) {
+        let what = path.display();
+        let bytes = fs::read(path).unwrap();
+        let file = vsf::open(&bytes).unwrap();
+        assert_eq!(file.findings, [], "{what}");
+        assert_eq!(json!(file.header.version()), truth["version"], "{what}");
+        let written = file.header.items.iter().find_map(|item| match item.value {
+            Value::Time(time) => time.rfc3339(),
+            _ => None,
+        });
+        assert_eq!(json!(written), truth["header"], "{what}");
+        let body = file.section(&bytes, &file.labels[0]).unwrap();
+        assert_eq!(file.oddities(&file.labels[0], &body), [], "{what}");
+        let section = body.section;
+        assert_eq!(json!(section.fields.len()), truth["fields"], "{what}");
+        for (name, expected) in truth["times"].as_object().unwrap() {
+            let Value::Time(time) = &section.field(name).unwrap().values[0].value else {
+                panic!("{what} {name}")
+            };
+            let unit = if time.unit == Unit::Seconds { "seconds" } else { "oscillations" };
+            assert_eq!(json!({"unit": unit, "value": time.rfc3339()}), *expected, "{what} {name}");
+        }
+        let value = |name: &str, n: usize| section.field(name).unwrap().values[n].value.clone();
+        let w = vsf::Width::W3;
+        assert_eq!(value("iso_speed", 0), Value::Unsigned(vsf::Width::W4, 800));
+        assert_eq!(value("temperature", 0), Value::Signed(w, -5));
+        assert_eq!(value("gain", 0), Value::F5(0.5));
+        let letter = if truth["version"] == 9 { b'a' } else { b'l' };
+        assert_eq!(value("note", 0), Value::Ascii(letter, Data::Bytes(b" , ) (x".to_vec())));
+        assert_eq!([value("pair", 0), value("pair", 1)], [Value::Unsigned(w, 1), Value::Unsigned(w, 2)]);
+        assert!(section.field("flag").unwrap().values.is_empty());
+        let Value::Tensor(list) = value("list", 0) else { panic!("{what}") };
+        assert_eq!((list.shape, list.data.load(&bytes[..]).unwrap()), (vec![3], b"),(".to_vec()));
+        let Value::Packed(raw) = value("raw", 0) else { panic!("{what}") };
+        let mut samples = [0u16; 3];
+        vsf::unpack(raw.bits.into(), &raw.data.load(&bytes[..]).unwrap(), 0, &mut samples).unwrap();
+        assert_eq!((raw.shape, samples), (vec![3], [1, 2, 4095]));
+        let blob = file.range(&file.labels[1]).unwrap();
+        assert_eq!(bytes[blob.start as usize..blob.end as usize], b"(d3".repeat(100));
+    }
 }
 
 /// What is cut off at any place is read alike, as far as it goes.

@@ -9,6 +9,9 @@ document for every file: header values, labels, and the fields of every section 
 import json
 import struct
 import sys
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+from math import floor, isfinite
 
 
 class Bad(Exception):
@@ -63,7 +66,7 @@ def product(shape):
     return total
 
 
-def tensor(data, at, end):
+def tensor(data, at, end, reaching=False):
     strided = data[at] == ord("q")
     if not strided and data[at + 1 : at + 2] == b"n":
         length, at = number(data, at + 2, end)
@@ -84,7 +87,12 @@ def tensor(data, at, end):
         for _ in shape:
             n, at = number(data, at, end)
             strides.append(n)
-    stop = span(at, (product(shape) * ELEMENT_BITS[kind] + 7) // 8, end)
+    stored = product(shape)
+    if reaching:
+        stored = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if stored else 0
+        if stored == product(shape):
+            raise Bad("as many")
+    stop = span(at, (stored * ELEMENT_BITS[kind] + 7) // 8, end)
     said = [kind, shape, strides, at, stop]
     return ["q" if strided else "t", said], stop
 
@@ -128,26 +136,49 @@ def fixed(fmt, kind, at, data, end):
     return [kind, data[at:stop].hex()], stop
 
 
-def time(data, at, end, z, followed):
+LANDING = datetime(1969, 7, 20, 20, 17, 40, tzinfo=timezone.utc)
+OSCILLATIONS = 1420407826
+
+
+def moment(count, unit, seconds):
+    """A time as it is stored, what it counts, and when it is in UTC, to the nanosecond before it."""
+    try:
+        nanos = floor(seconds * 10**9)
+        whole = LANDING + timedelta(seconds=nanos // 10**9)
+        fraction = ("%09d" % (nanos % 10**9)).rstrip("0")
+        said = "%04d" % whole.year + whole.strftime("-%m-%dT%H:%M:%S")
+        return ["e", [count, unit, said + ("." + fraction if fraction else "") + "Z"]]
+    except (OverflowError, ValueError):
+        return ["e", [count, unit, None]]
+
+
+def seconds_of(fmt, at, data, end):
+    (_, stored), stop = fixed(fmt, "e", at, data, end)
+    (value,) = struct.unpack(fmt, bytes.fromhex(stored))
+    return moment(stored, "seconds", Fraction(value) if isfinite(value) else Fraction(10**30)), stop
+
+
+def whole_time(count, counts_seconds):
+    if counts_seconds:
+        return moment(str(count), "seconds", Fraction(count))
+    return moment(str(count), "oscillations", Fraction(count, OSCILLATIONS))
+
+
+def time(data, at, end, z):
     two = data[at : at + 2]
     if data[at] == ord("T") or two in (b"e3", b"e4", b"e5", b"e6", b"e7"):
         value, stop = number(data, at + 1, end)
-        return ["e", str(signed(value, stop - at - 2))], stop
+        return whole_time(signed(value, stop - at - 2), data[at] == ord("T")), stop
     if two == b"eu":
         value, stop = number(data, at + 2, end)
-        return ["e", str(value)], stop
+        return whole_time(value, z <= 5), stop
     if two == b"ei":
         value, stop = number(data, at + 2, end)
-        return ["e", str(signed(value, stop - at - 3))], stop
+        return whole_time(signed(value, stop - at - 3), z <= 5), stop
     if two == b"ef":
-        if z <= 3:
-            for fmt in (">d", ">f"):
-                stop = at + 2 + struct.calcsize(fmt)
-                if stop <= end and followed(stop):
-                    return ["e", data[at + 2 : stop].hex()], stop
         digit = data[at + 2 : at + 3]
         if digit in (b"5", b"6"):
-            return fixed(">f" if digit == b"5" else ">d", "e", at + 3, data, end)
+            return seconds_of(">f" if digit == b"5" else ">d", at + 3, data, end)
     raise Bad("time")
 
 
@@ -159,10 +190,18 @@ def values(data, at, end, z, place):
         "header": lambda p: p < end and (data[p] in b"(>" or chr(data[p]).isalpha()),
         "bare": lambda p: p >= end or data[p] == ord("(") or chr(data[p]).isalpha(),
     }[place]
+    several = list(readings(data, at, end, z, place))
+    if several:
+        # A reading is possible only where a delimiter follows; all that are possible are tried.
+        possible = [reading for reading in several if followed(reading[1])]
+        yield from possible or several[:1]
+        return
     try:
         yield value(data, at, end, z, place, followed)
     except Open as open_value:
         least, most, start = open_value.args
+        if Strict.on and data[at] != ord("x"):
+            raise Bad("unknown") from None
         for stop in range(start + least, min(start + most, end - 1) + 1):
             if data[stop] in b"),":
                 kind = chr(data[at]) if data[at] == ord("x") else "?"
@@ -171,6 +210,50 @@ def values(data, at, end, z, place):
 
 class Open(Exception):
     """A value that does not say where it ends: least and most bytes, and from where."""
+
+
+class Strict:
+    """Whether unknown values are refused, and what no writer writes: blanks, idle separators, fields without a colon."""
+
+    on = False
+
+
+def readings(data, at, end, z, place):
+    """What a value may be whose bytes do not say it, the likeliest first; nothing for all others."""
+    two = data[at : at + 2]
+
+    def seconds(fmt):
+        return lambda: seconds_of(fmt, at + 2, data, end)
+
+    def text():
+        n, start = number(data, at + 1, end)
+        stop = span(start, n, end)
+        return ["l", data[start:stop].hex()], stop
+
+    def length():
+        n, stop = number(data, at + 1, end)
+        return ["l", str(n)], stop
+
+    def sized_place():
+        n, stop = number(data, at + 1, end)
+        return ["w", "%016x" % n], stop
+
+    tried = []
+    if two == b"ef" and z <= 3:
+        tried = [seconds(">d"), seconds(">f"), lambda: time(data, at, end, z)]
+    elif two[:1] == b"l" and place != "header" and z == 7:
+        tried = [text, length]
+    elif two[:1] == b"l" and place != "header" and z > 7:
+        tried = [length, text]
+    elif two[:1] == b"w" and z == 7:
+        tried = [lambda: fixed("8s", "w", at + 1, data, end), sized_place]
+    elif two[:1] == b"q":
+        tried = [lambda: tensor(data, at, end), lambda: tensor(data, at, end, True)]
+    for one in tried:
+        try:
+            yield one()
+        except (Bad, IndexError, struct.error):
+            pass
 
 
 def value(data, at, end, z, place, followed):
@@ -196,18 +279,17 @@ def value(data, at, end, z, place, followed):
         kind = data[at : at + 3].decode()
         return fixed("%ds" % (ELEMENT_BITS[kind] // 8), kind, at + 3, data, end)
     if one in "eT":
-        return time(data, at, end, z, followed)
+        return time(data, at, end, z)
     if two in (b"t5", b"t6"):
-        return fixed(">f" if two == b"t5" else ">d", "e", at + 2, data, end)
+        return seconds_of(">f" if two == b"t5" else ">d", at + 2, data, end)
     if one in "tq":
         return tensor(data, at, end)
     if two == b"bp" or one == "p" and sized:
         return packed(data, at, end)
-    if one in "da" and sized or one == "l" and place != "header" and z <= 7:
+    if one in "da" and sized or one == "l" and place != "header" and z < 7:
         n, start = number(data, at + 1, end)
         stop = span(start, n, end)
-        if one != "l" or z < 7 or followed(stop):
-            return [one, data[start:stop].hex()], stop
+        return [one, data[start:stop].hex()], stop
     if one in "bnoyzLl" and sized:
         n, stop = number(data, at + 1, end)
         return [one, str(n)], stop
@@ -219,6 +301,9 @@ def value(data, at, end, z, place, followed):
         return ["v", [data[at + 1], data[start:stop].hex()]], stop
     if one == "w" and z <= 6:
         return fixed("8s", "w", at + 1, data, end)
+    if one == "w" and z > 7 and sized:
+        n, stop = number(data, at + 1, end)
+        return ["w", "%016x" % n], stop
     if one == "x":
         chars, start = number(data, at + 1, end)
         raise Open((3 * chars + 7) // 8, 3 * chars, start)
@@ -234,8 +319,16 @@ def value(data, at, end, z, place, followed):
 
 def blanks(data, at, end):
     while at < end and data[at] in SPACE:
+        if Strict.on:
+            raise Bad("blank")
         at += 1
     return at
+
+
+def separator(data, at, end):
+    if Strict.on and data[at + 1 : at + 2] in (b":", b",", b")"):
+        raise Bad("nothing is separated")
+    return blanks(data, at + 1, end)
 
 
 def name(data, at, end):
@@ -261,10 +354,12 @@ def ways(data, at, end, z, depth, in_field):
         if choice is not None:
             part, at = choice
             parts = (parts, part)
-        at = blanks(data, at, end)
-        if in_field:
-            while at < end and data[at] in b":, \t\n\r":
-                at += 1
+        try:
+            at = blanks(data, at, end)
+            while in_field and at < end and data[at] in b":,":
+                at = separator(data, at, end)
+        except Bad:
+            continue
         if at >= end or data[at] in b")]":
             yield unlink(parts), at
         elif data[at] == ord("["):
@@ -288,6 +383,8 @@ def unlink(parts):
 
 def fields(data, at, end, z, depth):
     title, inside = name(data, at + 1, end)
+    if Strict.on and data[inside : inside + 1] not in (b":", b")"):
+        raise Bad("no colon")
     for parts, stop in ways(data, inside, end, z, depth, True):
         if stop < end and data[stop] == ord(")"):
             yield ["field", at, stop + 1, title, parts], stop + 1
@@ -299,80 +396,140 @@ def sections(data, at, end, z, depth):
             yield ["value", at, stop + 1, "section", parts], stop + 1
 
 
+def modes():
+    """With what is promised before without; strictly before not."""
+    for kept in (2, 1, 0):
+        for Strict.on in (True, False):
+            yield kept
+    Strict.on = False
+
+
 def section(data, start, end, z, count):
-    """The parts of a body that reads to its end, with as many items as promised if any way has them."""
-    at = blanks(data, start, end)
-    bracket = data[at : at + 1] == b"["
-    first = None
-    found = sections(data, at, end, z, 1) if bracket else ways(data, at, end, z, 0, False)
-    for tries, (parts, stop) in enumerate(found):
-        if blanks(data, stop, end) != end or tries > 1000:
+    """The parts of a body that reads to its end, as well as any way does."""
+    for kept in modes():
+        if kept == 2 or kept and count is None:
             continue
-        parts = parts[4] if bracket else parts
-        own = sum(part[0] == "field" for part in parts) or len(parts)
-        if count is None or own == count:
-            return parts
-        first = first or parts
-    return first
+        try:
+            at = blanks(data, start, end)
+            bracket = data[at : at + 1] == b"["
+            found = sections(data, at, end, z, 1) if bracket else ways(data, at, end, z, 0, False)
+            for tries, (parts, stop) in enumerate(found):
+                if tries > 1000:
+                    break
+                if blanks(data, stop, end) != end:
+                    continue
+                parts = parts[4] if bracket else parts
+                own = sum(part[0] == "field" for part in parts) or len(parts)
+                if not kept or own == count:
+                    Strict.on = False
+                    return parts
+        except Bad:
+            pass
+    return None
 
 
-def label(data, at, end, z):
-    title, inside = name(data, at + 1, end)
-    place, others = {}, []
-    at = inside
-    while True:
+class Head:
+    """A header as far as it was read, in one of the ways in which it can be."""
+
+    def __init__(self, at, z=0, items=(), labels=(), label=None):
+        self.at, self.z, self.items, self.labels, self.label = at, z, items, labels, label
+
+    def settled(self):
+        """Where the next label or value begins."""
+        return self.label[0] if self.label else self.at
+
+    def onward(self, data, end):
+        """All ways to read the next token; `None` where the header ends."""
+        at, z, items, labels, label = self.at, self.z, self.items, self.labels, self.label
         at = blanks(data, at, end)
         if at >= end:
-            raise Bad("label")
-        if data[at] in b":,":
-            at += 1
+            raise Bad("header")
+        if label is None and data[at] == ord(">"):
+            self.at = at + 1
+            yield None
+        elif label is None and data[at] == ord("("):
+            title, inside = name(data, at + 1, end)
+            yield Head(inside, z, items, labels, (at, title, ()))
+        elif label is None:
+            for said, stop in values(data, at, end, z, "header"):
+                if said[0] == "?":
+                    raise Bad("header value")
+                version = int(said[1]) if said[0] == "z" else z
+                yield Head(stop, version, (items, ["value", at, stop] + said), labels)
+        elif data[at] in b":,":
+            yield Head(separator(data, at, end), z, items, labels, label)
         elif data[at] == ord(")"):
-            break
+            yield Head(at + 1, z, items, (labels, table(label[1], unlink(label[2]))))
+        elif data[at] == ord("["):
+            for part, stop in sections(data, at, end, z, 1):
+                yield Head(stop, z, items, labels, (label[0], label[1], (label[2], part)))
         else:
-            said, stop = next(values(data, at, end, z, "label"))
-            if said[0] in ("o", "b", "n"):
-                place[said[0]] = int(said[1])
-            else:
-                others.append(["value", at, stop] + said)
-            at = stop
-    where = [place["o"], place["b"], place.get("n")] if "o" in place and "b" in place else None
-    return {"name": title, "place": where, "values": others}, at + 1
+            for said, stop in values(data, at, end, z, "label"):
+                part = ["value", at, stop] + said
+                yield Head(stop, z, items, labels, (label[0], label[1], (label[2], part)))
+
+
+def table(title, parts):
+    """A label: the first offset, size and count among its values, and the others."""
+    place, others = {}, []
+    for part in parts:
+        if part[3] in ("o", "b", "n"):
+            place.setdefault(part[3], int(part[4]))
+        else:
+            others.append(part)
+    if "o" in place and "b" in place:
+        return {"name": title, "place": [place["o"], place["b"], place.get("n")], "values": others}
+    return {"name": title, "place": None, "values": parts}
+
+
+def promises(head):
+    """How much is kept of what the header says: nothing, the number of labels, or that and its length."""
+    said = {}
+    for item in unlink(head.items):
+        said.setdefault(item[3], int(item[4]) if item[3] in ("b", "n") else None)
+    if said.get("n") != len(unlink(head.labels)):
+        return 0
+    return 2 if said.get("b", head.at) in (head.at, head.at * 8) else 1
+
+
+def header(data):
+    """The header, as well as any way of reading it does; else the one that goes furthest. And whether it is whole."""
+    furthest = Head(4)
+    for kept in modes():
+        stack = [(Head(4), iter([Head(4)]))]
+        for _ in range(1 << 20):
+            if not stack:
+                break
+            here, alternatives = stack[-1]
+            try:
+                there = next(alternatives)
+            except (StopIteration, Bad, IndexError):
+                stack.pop()
+                furthest = max(furthest, here, key=lambda head: head.at)
+                continue
+            if there is not None:
+                stack.append((there, there.onward(data, len(data))))
+            elif promises(here) >= kept:
+                Strict.on = False
+                return here, True
+    return furthest, False
 
 
 def read(data):
     if data[:4] != b"R\xc3\x85<":
         raise Bad("magic")
-    items, labels, z, at = [], [], 0, 4
-    end = len(data)
-    try:
-        while True:
-            at = blanks(data, at, end)
-            if at >= end:
-                raise Bad("header")
-            if data[at] == ord(">"):
-                at += 1
-                break
-            if data[at] == ord("("):
-                found, at = label(data, at, end, z)
-                labels.append(found)
-            else:
-                said, stop = next(values(data, at, end, z, "header"))
-                if said[0] == "?":
-                    raise Bad("header value")
-                if said[0] == "z":
-                    z = int(said[1])
-                items.append(["value", at, stop] + said)
-                at = stop
-    except (Bad, IndexError):
-        if not labels:
-            raise
+    head, whole = header(data)
+    labels = unlink(head.labels)
+    if not whole and not labels:
+        raise Bad("header")
+    at = head.at if whole else blanks(data, head.settled(), len(data))
     for found in labels:
         if not found["place"]:
             continue
         offset, size, count = found["place"]
-        if count and offset + size <= end and (offset >= at or not size):
-            found["section"] = section(data, offset, offset + size, z, count)
-    return {"header_end": at, "items": items, "labels": labels}
+        if count and offset + size <= len(data) and (offset >= at or not size):
+            found["section"] = section(data, offset, offset + size, head.z, count)
+    return {"header_end": at, "items": unlink(head.items), "labels": labels}
 
 
 def main():

@@ -23,7 +23,7 @@ fn written(value: &Value) -> Vec<u8> {
     let mut builder = Builder::new();
     builder.section("s", fields).unwrap();
     let file = builder.to_bytes().unwrap();
-    let body = file.iter().position(|b| *b == b'[').unwrap();
+    let body = file.windows(2).position(|b| b == b"[(").unwrap();
     // `[(d3\x01v:` before and `)]` behind.
     file[body + 7..file.len() - 2].to_vec()
 }
@@ -281,9 +281,9 @@ fn no_place_is_copied_from_elsewhere() {
 /// Text whose bytes lie elsewhere is read back as it is, not as zeros.
 #[test]
 fn text_from_elsewhere_is_looked_at() {
-    let supply: Arc<dyn Input> = Arc::new(b"..\x12),..".to_vec());
+    let supply: Arc<dyn Input> = Arc::new(b"..\x12\x34,u3\x07..".to_vec());
     let mut fields = Fields::new();
-    fields.add_all("v", &[Value::Text(5, Data::At(2..5))], Some(&supply)).unwrap();
+    fields.add_all("v", &[Value::Text(5, Data::At(2..8))], Some(&supply)).unwrap();
     assert!(matches!(Builder::new().section("s", fields), Err(Unfit::Unclear(_))));
     let supply: Arc<dyn Input> = Arc::new(b"..\x12\x34\x56..".to_vec());
     let mut fields = Fields::new();

@@ -69,7 +69,7 @@ impl Copy {
         while let Some((spot, to)) = pending.pop() {
             match spot.kind() {
                 Kind::Directory => {
-                    let spot = spot.enter()?;
+                    let Some(spot) = self.entered(&spot)? else { continue };
                     std::fs::create_dir(&to).map_err(|e| cannot_write(&to, e))?;
                     pending.extend(spot.children().map(|c| {
                         let to = to.join(OsStr::from_bytes(c.name()));
@@ -90,6 +90,19 @@ impl Copy {
         Ok(())
     }
 
+    /// Behind the door of a directory; `None` if what is there cannot be read, which is told.
+    fn entered(&mut self, spot: &Spot) -> Result<Option<Spot>> {
+        match spot.enter() {
+            Ok(spot) => Ok(Some(spot)),
+            Err(e) if is_of_one(&e) => {
+                output::complain(&e.to_string());
+                self.failed += 1;
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     fn file(&mut self, spot: &Spot, to: &Path) -> Result<()> {
         let node = spot.branch.tree().node(spot.node);
         let mut target = Target::create(to).map_err(|e| cannot_write(to, e))?;
@@ -102,7 +115,7 @@ impl Copy {
             Ok(()) => target
                 .finish(u32::from(node.mode) | 0o200, node.time().into())
                 .map_err(|e| cannot_write(to, e)),
-            Err(e @ (Error::Damaged { .. } | Error::Unsupported { .. })) => {
+            Err(e) if is_of_one(&e) => {
                 output::complain(&e.to_string());
                 self.failed += 1;
                 Ok(())
@@ -122,12 +135,21 @@ impl Copy {
     }
 }
 
+/// Whether an error is that of one entry, beside which all else can be copied.
+fn is_of_one(error: &Error) -> bool {
+    matches!(error, Error::Damaged { .. } | Error::Unsupported { .. })
+}
+
 /// The bytes below `top`, as far as they are known without rendering anything.
 fn total(top: &Spot) -> Result<u64> {
     let mut below = vec![top.clone()];
     let mut bytes = 0u64;
     while let Some(spot) = below.pop() {
-        let spot = spot.enter()?;
+        let spot = match spot.enter() {
+            Ok(spot) => spot,
+            Err(e) if is_of_one(&e) => continue,
+            Err(e) => return Err(e),
+        };
         bytes = bytes.saturating_add(spot.branch.tree().node(spot.node).size());
         below.extend(spot.children());
     }

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::{cp, output, project};
 use crate::error::{Error, Result, from_io};
+use crate::finding::Severity;
 use crate::format::vsf::{self, Builder, RECORD, Record};
 use crate::store::{Location, Source, Target};
 use crate::tree::Spot;
@@ -123,7 +124,13 @@ fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
         let (dir, Record { cannot, seals, .. }) = (dir.to_string_lossy(), &record);
         output::json(&json!({ "dir": dir, "failed": failed, "cannot": cannot, "seals": seals }))?;
     }
-    Ok(if failed == 0 { Exit::Done } else { Exit::Findings })
+    // Sections of which only a part could be read: the rest of each is there as bytes.
+    let findings = project.findings().list();
+    let lost: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+    for finding in &lost {
+        output::complain(&format!("{}: {} ({})", finding.path, finding.message, finding.code));
+    }
+    Ok(if failed == 0 && lost.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
 fn pack(dir: &Path, file: &Path, hash: bool, json: bool) -> Result<Exit> {

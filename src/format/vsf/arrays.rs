@@ -1,12 +1,16 @@
-//! Arrays whose bytes do not lie in the file as NumPy wants them, made as they are read.
+//! Values whose bytes do not lie in the file as they are shown, made as they are read.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::element::Element;
+use super::input::{Fault, Wrong};
+use super::kept::{Kept, What};
 use super::pack;
-use super::value::Tensor;
+use super::value::{Data, Tensor, Wrapped};
+use super::wrapped::{UNWRAP, not_unwrapped};
 use crate::error::{Error, Result};
+use crate::finding::Findings;
 use crate::store::Source;
 use crate::tree::Coded;
 
@@ -79,57 +83,117 @@ impl Coded for Unpacked {
     }
 }
 
-/// The elements of a strided tensor in the order of its shape. All that is stored is in memory: the view may ask for
-/// it in any order.
+/// The elements of a strided tensor in the order of its shape, gathered as they are read. The file is read in pieces,
+/// of which what is near stays in the project's budget.
 #[derive(Debug)]
 pub struct Gathered {
     source: Arc<Source>,
-    stored: Vec<u8>,
-    size: usize,
-    shape: Vec<usize>,
-    strides: Vec<usize>,
+    kept: Arc<Kept>,
+    range: Range<u64>,
+    /// Bits of one element.
+    bits: u64,
+    shape: Vec<u64>,
+    strides: Vec<u64>,
     count: u64,
+    /// Bytes of the file that are read at once.
+    piece: u32,
 }
 
 impl Gathered {
-    /// The most stored bytes that are gathered from.
-    pub const MOST: u64 = 64 << 20;
+    const NEAR: u32 = 64 << 10;
+    const FAR: u32 = 4 << 10;
 
     /// The view of a tensor whose strides stay within what is stored; `None` where it cannot be made.
-    pub fn new(source: Arc<Source>, tensor: &Tensor) -> Result<Option<Gathered>> {
-        let strides = tensor.strides.clone().unwrap_or_default();
+    pub fn new(source: Arc<Source>, kept: Arc<Kept>, tensor: &Tensor) -> Option<Gathered> {
+        let Data::At(range) = tensor.data.clone() else { return None };
+        let strides = tensor.strides.as_ref()?;
         let bits = tensor.element.bits();
-        let view = tensor.element.bytes_of(tensor.count()).filter(|n| *n <= i64::MAX as u64);
-        if !tensor.is_within() || bits < 8 || tensor.data.len() > Self::MOST || view.is_none() {
-            return Ok(None);
+        let wide = |list: &[usize]| list.iter().map(|n| *n as u64).collect::<Vec<_>>();
+        let (shape, strides) = (wide(&tensor.shape), wide(strides));
+        let seen = tensor.count().checked_mul(bits.div_ceil(8)).filter(|n| *n <= i64::MAX as u64);
+        if !tensor.is_within() || seen.is_none() {
+            return None;
         }
-        let stored = tensor.data.load(source.as_ref()).map_err(|fault| fault.about(""))?;
-        let size = bits as usize / 8;
-        Ok(Some(Gathered {
-            source,
-            stored,
-            size,
-            shape: tensor.shape.clone(),
-            strides,
-            count: tensor.count(),
-        }))
+        // Where neighbours of the view lie far apart in a file that is too large to be kept, most of a large piece
+        // would be read for nothing.
+        let step = strides.last().map_or(0, |step| step.saturating_mul(bits) / 8);
+        let far = step >= Self::NEAR.into() && range.end - range.start > Kept::MOST as u64 / 2;
+        let piece = if far { Self::FAR } else { Self::NEAR };
+        Some(Gathered { source, kept, range, bits, shape, strides, count: tensor.count(), piece })
     }
 
-    /// Where an element of the view is stored.
-    fn place(&self, element: u64) -> usize {
+    /// Bytes of one element of the view.
+    fn width(&self) -> usize {
+        self.bits.div_ceil(8) as usize
+    }
+
+    /// The index of an element of the view.
+    fn index(&self, element: u64) -> Vec<u64> {
         let mut rest = element;
-        let mut place = 0;
-        for (length, stride) in self.shape.iter().zip(&self.strides).rev() {
-            place += (rest % *length as u64) as usize * stride;
-            rest /= *length as u64;
+        let mut index = vec![0; self.shape.len()];
+        for (at, length) in index.iter_mut().zip(&self.shape).rev() {
+            (*at, rest) = (rest % length, rest / length);
         }
-        place * self.size
+        index
+    }
+
+    /// The index behind `index`.
+    fn advance(&self, index: &mut [u64]) {
+        for (at, length) in index.iter_mut().zip(&self.shape).rev() {
+            *at += 1;
+            if *at < *length {
+                return;
+            }
+            *at = 0;
+        }
+    }
+
+    /// The element at `index`.
+    fn element(&self, index: &[u64], near: &mut Near, out: &mut [u8]) -> Result<()> {
+        let place: u64 = index.iter().zip(&self.strides).map(|(i, step)| i * step).sum();
+        if self.bits > 1 {
+            return near.read(self, self.range.start + place * (self.bits / 8), out);
+        }
+        near.read(self, self.range.start + place / 8, out)?;
+        out[0] = out[0] >> (7 - place % 8) & 1;
+        Ok(())
+    }
+}
+
+/// The piece of the file that was read last.
+#[derive(Default)]
+struct Near {
+    start: u64,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl Near {
+    fn read(&mut self, from: &Gathered, mut at: u64, mut out: &mut [u8]) -> Result<()> {
+        while !out.is_empty() {
+            let there = at.checked_sub(self.start).and_then(|skip| self.bytes.get(skip as usize..));
+            let Some(there) = there.filter(|there| !there.is_empty()) else {
+                let piece = u64::from(from.piece);
+                self.start = at - at % piece;
+                // Not only to the end of this tensor: the piece is its neighbour's too.
+                let range = self.start..(self.start + piece).min(from.source.size());
+                let key = (What::Piece(from.piece), self.start);
+                self.bytes = from.kept.get(key, || from.source.read_range(range))?;
+                if at - self.start >= self.bytes.len() as u64 {
+                    return Err(Error::damaged("vsf-short", "", "an element is not there"));
+                }
+                continue;
+            };
+            let n = there.len().min(out.len());
+            out[..n].copy_from_slice(&there[..n]);
+            (out, at) = (&mut out[n..], at + n as u64);
+        }
+        Ok(())
     }
 }
 
 impl Coded for Gathered {
     fn size(&self) -> u64 {
-        self.count * self.size as u64
+        self.count * self.width() as u64
     }
 
     fn check(&self) -> Result<()> {
@@ -137,20 +201,84 @@ impl Coded for Gathered {
     }
 
     fn is_ready(&self, _: u64, _: usize) -> bool {
-        true
+        false
+    }
+
+    fn read_at(&self, offset: u64, mut buf: &mut [u8]) -> Result<()> {
+        // Pieces that are kept are of the file as it was.
+        self.source.check()?;
+        let width = self.width();
+        let mut skip = (offset % width as u64) as usize;
+        let mut index = self.index(offset / width as u64);
+        let mut near = Near::default();
+        let mut one = [0; 64];
+        while !buf.is_empty() {
+            let n = (width - skip).min(buf.len());
+            self.element(&index, &mut near, &mut one[..width])?;
+            buf[..n].copy_from_slice(&one[skip..skip + n]);
+            buf = &mut buf[n..];
+            skip = 0;
+            self.advance(&mut index);
+        }
+        Ok(())
+    }
+}
+
+/// A wrapped value, unwrapped.
+#[derive(Debug)]
+pub struct Unwrapped {
+    /// The file.
+    pub source: Arc<Source>,
+    /// What was unwrapped of it lately.
+    pub kept: Arc<Kept>,
+    /// The wrapped value, whose bytes lie in the file.
+    pub wrapped: Wrapped,
+    /// The first of its bytes.
+    pub start: u64,
+    /// How many bytes are inside.
+    pub size: u64,
+    /// Its path, for whoever is told that it does not unwrap.
+    pub path: String,
+    /// Where that is told.
+    pub findings: Arc<Findings>,
+}
+
+impl Unwrapped {
+    fn make(&self) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(self.size as usize);
+        let limit = UNWRAP.max(self.size);
+        let made = self.wrapped.pour(&self.source.as_ref(), limit, &mut |piece| out.extend_from_slice(piece));
+        let wrong = match made {
+            Ok(Some(all)) if all == self.size => return Ok(out),
+            Ok(_) => {
+                let what = format!("{} bytes are promised to be inside, and {} are", self.size, out.len());
+                Wrong { at: self.start, code: "vsf-wrapped", what: what.into() }
+            }
+            Err(Fault::Wrong(wrong)) => wrong,
+            Err(Fault::Input(error)) => return Err(error),
+        };
+        self.findings.add(not_unwrapped(&wrong, &self.path));
+        Err(wrong.about(&self.path))
+    }
+}
+
+impl Coded for Unwrapped {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn check(&self) -> Result<()> {
+        self.source.check()
+    }
+
+    fn is_ready(&self, _: u64, _: usize) -> bool {
+        self.kept.has((What::Unwrapped, self.start))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let size = self.size as u64;
-        let mut done = 0;
-        while done < buf.len() {
-            let at = offset + done as u64;
-            let skip = (at % size) as usize;
-            let n = (self.size - skip).min(buf.len() - done);
-            let place = self.place(at / size) + skip;
-            buf[done..done + n].copy_from_slice(&self.stored[place..place + n]);
-            done += n;
-        }
+        self.source.check()?;
+        let all = self.kept.get((What::Unwrapped, self.start), || self.make())?;
+        buf.copy_from_slice(&all[offset as usize..][..buf.len()]);
         Ok(())
     }
 }
@@ -172,7 +300,7 @@ pub fn order(tensor: &Tensor) -> Order {
     if tensor.count() == 0 {
         return Order::Rows;
     }
-    if tensor.element == Element::Bool || tensor.stored() != tensor.count() {
+    if tensor.stored() != tensor.count() {
         return Order::Other;
     }
     let dense = |dimensions: &[(&usize, &usize)]| {
@@ -187,6 +315,8 @@ pub fn order(tensor: &Tensor) -> Order {
     let backward: Vec<_> = forward.iter().rev().copied().collect();
     match () {
         () if dense(&backward) => Order::Rows,
+        // Bits are unpacked one by one, and so put in order at once.
+        () if tensor.element == Element::Bool => Order::Other,
         () if dense(&forward) => Order::Columns,
         () => Order::Other,
     }

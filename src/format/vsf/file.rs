@@ -152,6 +152,9 @@ pub fn read_header(input: &dyn Input, start: u64) -> Parsed<File> {
         Err(fault) => return Err(fault),
     }
     file.header.span.end = walk.cursor.at();
+    if let Some(at) = walk.unsure {
+        file.find(Severity::Warning, "vsf-ambiguous", "", ambiguous(at));
+    }
     if walk.wide > 0 {
         let text = format!("{} numbers are written wider than they need to be", walk.wide);
         file.find(Severity::Notice, "vsf-wide", "", text);
@@ -170,6 +173,7 @@ impl File {
                 Some(b'(') => {
                     let label = label(walk, &mut numbers).inspect_err(|_| walk.cursor.seek(start))?;
                     self.labels.push(label);
+                    walk.top += 1;
                     if self.labels.len() as u64 > MAX_LABELS {
                         return Err(walk
                             .cursor
@@ -177,12 +181,18 @@ impl File {
                     }
                 }
                 Some(_) => {
-                    let Found::Value(value) = walk.value()? else {
+                    let Found::Value(value) = walk.decided()? else {
                         walk.cursor.seek(start);
                         return Err(walk.cursor.wrong("vsf-marker", "neither a label nor a known value"));
                     };
-                    if let Value::Number(b'z', z) = value {
-                        walk.version = Some(u64::try_from(z).unwrap_or(u64::MAX));
+                    if let Value::Number(marker, n) = value {
+                        let n = Some(u64::try_from(n).unwrap_or(u64::MAX));
+                        match (marker, walk.header) {
+                            (b'z', _) => walk.version = n,
+                            (b'n', _) => walk.expected = walk.expected.or(n),
+                            (b'b', Some((start, None))) => walk.header = Some((start, n)),
+                            _ => {}
+                        }
                     }
                     self.header.items.push(Item { value, span: start..walk.cursor.at() });
                     if self.header.items.len() > 1000 {
@@ -225,12 +235,17 @@ impl File {
 
     fn check_claims(&mut self) {
         let (version, backward) = (self.header.version(), self.header.backward());
-        if backward.is_some_and(|y| y > NEWEST) {
-            let text = format!(
-                "readers before version {} cannot read it, and this one knows {NEWEST}",
-                backward.unwrap()
-            );
-            self.find(Severity::Warning, "vsf-newer", "", text);
+        if let Some(newer) = backward.max(version).filter(|newest| *newest > NEWEST) {
+            let needed = backward.is_some_and(|y| y > NEWEST);
+            let text = match needed {
+                true => format!("readers before version {newer} cannot read it, and this one knows {NEWEST}"),
+                false => format!(
+                    "it is of version {newer}, and this reader knows {NEWEST}: what is new is not read"
+                ),
+            };
+            let severity = if needed { Severity::Warning } else { Severity::Notice };
+            let remedy = "update vaso to read all of it; what is shown is right as far as it goes";
+            self.findings.push(Finding::new(severity, "vsf-newer", "", text, remedy));
         } else if version.is_none() {
             self.find(Severity::Warning, "vsf-version", "", "the header names no version");
         }
@@ -319,12 +334,22 @@ impl File {
             let remedy = "nothing is lost; the label is wrong";
             found.push(Finding::new(Severity::Warning, "vsf-item-count", &title, text, remedy));
         }
+        if let Some(at) = body.unsure {
+            let remedy = "compare what is shown from there on with what its writer says is in it";
+            found.push(Finding::new(Severity::Warning, "vsf-ambiguous", &title, ambiguous(at), remedy));
+        }
         if body.wide > 0 {
             let text = format!("{} numbers are written wider than they need to be", body.wide);
             found.push(Finding::new(Severity::Notice, "vsf-wide", &title, text, "nothing has to be done"));
         }
         found
     }
+}
+
+fn ambiguous(at: u64) -> String {
+    format!(
+        "the value at byte {at} can be read in more than one way, and nothing that follows says which is meant"
+    )
 }
 
 /// The paths of the strided tensors that are not all there, below `path`. Sections are nested to a limit.
@@ -364,9 +389,10 @@ fn label(walk: &mut Walk, numbers: &mut Vec<Item>) -> Parsed<Label> {
                 break;
             }
             Some(b'[') => inline_section(walk)?,
-            Some(_) => match walk.value()? {
+            Some(_) => match walk.decided()? {
                 Found::Value(value) => value,
                 Found::Open(open) => closed_in_label(walk, open)?,
+                Found::Fork(_) => unreachable!("it was decided"),
             },
             None => return Err(walk.cursor.wrong("vsf-header-open", "the label does not end")),
         };
@@ -395,7 +421,7 @@ fn inline_section(walk: &mut Walk) -> Parsed<Value> {
 
 /// In a label there is no end to parse to: a value without one ends before `)` and the next label, or before
 /// another value.
-fn closed_in_label(walk: &mut Walk, open: Open) -> Parsed<Value> {
+pub fn closed_in_label(walk: &mut Walk, open: Open) -> Parsed<Value> {
     let (least, most) = match open.chars {
         Some(chars) => (chars.saturating_mul(3).div_ceil(8), chars.saturating_mul(3)),
         None => (0, 4096),

@@ -3,14 +3,15 @@
 //! ```text
 //!   RÅ< header: version, labels >   sections: [(name: values) …], or raw bytes
 //!     input      bytes at offsets, and a cursor over them
-//!     walk       one value at a time, recognised by its markers     resync   the end of those that hide it
+//!     walk       one value at a time, recognised by its markers     ways     those that may be one of several
+//!     resync     what and how long values are that do not say so
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
 //!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
 //!     alone       a value or a section without a file
-//!     project, view        the same as a tree of directories: names, npy, arrays, show
+//!     project, view        the same as a tree of directories: names, npy, arrays, kept, show
 //!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
 //! ```
 //!
@@ -43,6 +44,7 @@ mod found;
 pub mod fuzzing;
 mod generations;
 mod input;
+mod kept;
 mod layout;
 mod names;
 mod npy;
@@ -64,6 +66,7 @@ mod value;
 mod verify;
 mod view;
 mod walk;
+mod ways;
 mod wrapped;
 
 pub use alone::{read_section, read_value};

@@ -13,10 +13,13 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::file::{File, Kind, Label};
+use super::input::Fault;
+use super::kept::Kept;
 use super::names::{Names, is_cut, path_of};
-use super::value::Value;
+use super::value::{Item, Section, Value, Wrapped};
 use super::verify::{Check, Sealing};
 use super::view::{Attributes, Entry, Place, Shown, View, leaf};
+use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{show, verify};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
@@ -24,8 +27,12 @@ use crate::format::{Container, Description, OpenOptions};
 use crate::store::Source;
 use crate::tree::{Branch, Builder, Content, Leaf, NodeId, SafePath, Time, Tree};
 
-/// Views that are kept though nobody uses them.
-const KEPT: usize = 256;
+/// How much memory views may take that are kept though nobody uses them, and the least that each is taken for.
+const KEPT: usize = 32 << 20;
+const LEAST: usize = 64 << 10;
+
+/// Bytes that are unwrapped to verify a file. A few kilobytes could stand for hours of it.
+const UNWRAPPED: u64 = 16 << 30;
 
 /// Labels up to which `header.json` is made when the file is opened.
 const FEW: usize = 5_000;
@@ -43,11 +50,20 @@ pub struct Project {
     entries: Vec<Entry>,
     place: Place,
     header: OnceLock<Arc<[u8]>>,
-    /// By the number of the label and of the directory.
-    views: Mutex<HashMap<(u32, u64), Arc<View>>>,
+    views: Mutex<Views>,
+    kept: Arc<Kept>,
     /// Whose signatures were found when it was verified.
     signatures: Mutex<Vec<Signature>>,
     findings: Arc<Findings>,
+}
+
+/// Sections that somebody looks into, or did lately.
+#[derive(Debug, Default)]
+struct Views {
+    /// By the number of the label and of the directory.
+    open: HashMap<(u32, u64), Arc<View>>,
+    /// The memory of those that were added since the unused ones went.
+    added: usize,
 }
 
 /// A signature that fits the bytes.
@@ -68,9 +84,10 @@ pub fn open(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
     let findings = Arc::new(Findings::default());
     file.findings.iter().for_each(|finding| findings.add(finding.clone()));
     let place = place_of(&source, &file)?;
-    let (tree, entries) = Layout::new(&source, &file, place, &findings).build()?;
+    let kept = Arc::<Kept>::default();
+    let (tree, entries) = Layout::new(&source, &file, place, &kept, &findings).build()?;
     let (header, views, signatures) = (OnceLock::new(), Mutex::default(), Mutex::default());
-    Ok(Arc::new(Project { source, file, tree, entries, place, header, views, signatures, findings }))
+    Ok(Arc::new(Project { source, file, tree, entries, place, header, views, kept, signatures, findings }))
 }
 
 /// The time in the file, where there is one, else the file's own; and what tells its state from others.
@@ -81,8 +98,10 @@ fn place_of(source: &Source, file: &File) -> Result<Place> {
         _ => None,
     });
     let own = i128::from(stamp.mtime.0) * 1_000_000_000 + i128::from(stamp.mtime.1);
-    // Times that no file system knows are those of a writer without a clock.
-    let nanos = written.filter(|n| (0..=253_402_300_799_000_000_000).contains(n)).unwrap_or(own);
+    // The landing itself is the time of a writer without a clock, and no file system knows times of other millennia.
+    let landing = i128::from(super::EPOCH) * 1_000_000_000;
+    let known = -62_135_596_800_000_000_000..=253_402_300_799_000_000_000;
+    let nanos = written.filter(|n| known.contains(n) && *n != landing).unwrap_or(own);
     let time = Time {
         seconds: nanos.div_euclid(1_000_000_000) as i64,
         nanos: nanos.rem_euclid(1_000_000_000) as u32,
@@ -101,7 +120,7 @@ fn place_of(source: &Source, file: &File) -> Result<Place> {
 struct Layout<'a> {
     file: &'a File,
     place: Place,
-    findings: &'a Findings,
+    findings: &'a Arc<Findings>,
     builder: Builder,
     shown: Shown<'a>,
     /// Paths that something is at, or below.
@@ -152,10 +171,17 @@ fn promised(label: &Label) -> u64 {
 }
 
 impl<'a> Layout<'a> {
-    fn new(source: &'a Arc<Source>, file: &'a File, place: Place, findings: &'a Findings) -> Layout<'a> {
+    fn new(
+        source: &'a Arc<Source>,
+        file: &'a File,
+        place: Place,
+        kept: &Arc<Kept>,
+        findings: &'a Arc<Findings>,
+    ) -> Layout<'a> {
         let doors = file.labels.iter().filter(|label| label.kind() == Kind::Section).count();
         let builder = Builder::new(file.labels.len()).with_room_for_directories(doors);
-        let shown = Shown::new(source, file);
+        let mut shown = Shown::new(source, file);
+        (shown.kept, shown.findings) = (kept.clone(), findings.clone());
         let (names, standing) = (Names::default(), Standing::default());
         Layout { file, place, findings, builder, shown, names, standing }
     }
@@ -209,9 +235,10 @@ impl<'a> Layout<'a> {
                 self.leaf(&path, leaf)
             }
             Kind::Section if self.standing.folders.contains(path) => {
-                self.inner(|shown, file, findings| match shown.label(path, file, label, findings) {
+                self.inner(|shown, file| match shown.label(path, file, label) {
                     Err(error @ Error::Damaged { .. }) => {
-                        Finding::of_damage(&error).into_iter().for_each(|finding| findings.add(finding));
+                        let finding = Finding::of_damage(&error);
+                        finding.into_iter().for_each(|finding| shown.findings.add(finding));
                         Ok(())
                     }
                     other => other,
@@ -233,9 +260,9 @@ impl<'a> Layout<'a> {
                     Some(at) => (&path[..at], &path[at + 1..]),
                     None => (&b""[..], path),
                 };
-                self.inner(|shown, file, _| match &label.values[..] {
+                self.inner(|shown, file| match &label.values[..] {
                     [] => {
-                        shown.empty(folder, name);
+                        shown.empty(folder, name, label.span.start);
                         Ok(())
                     }
                     values => shown.values(folder, name, values, file),
@@ -245,9 +272,9 @@ impl<'a> Layout<'a> {
     }
 
     /// Adds files that are made at once.
-    fn inner(&mut self, make: impl FnOnce(&mut Shown<'a>, &File, &Findings) -> Result<()>) -> Result<()> {
+    fn inner(&mut self, make: impl FnOnce(&mut Shown<'a>, &File) -> Result<()>) -> Result<()> {
         let before = self.shown.entries.len();
-        make(&mut self.shown, self.file, self.findings)?;
+        make(&mut self.shown, self.file)?;
         let labels = self.file.labels.len();
         for n in before..self.shown.entries.len() {
             let path = self.names.free(self.shown.entries[n].path.clone());
@@ -300,7 +327,11 @@ impl Project {
     fn verify_sections(&self, keys: &[VerifyingKey]) -> Result<()> {
         let mut seen = HashSet::new();
         let mut budget = self.file.size.saturating_mul(4).saturating_add(64 << 20);
+        let mut wrapped = UNWRAPPED;
         for label in &self.file.labels {
+            if let Kind::Inline = label.kind() {
+                self.try_values(label.title(), &label.values, &mut wrapped)?;
+            }
             let Ok(range) = self.file.range(label) else { continue };
             // A hostile header can point to the same bytes a million times.
             if label.kind() != Kind::Section || !seen.insert(range.start) {
@@ -322,6 +353,7 @@ impl Project {
             budget = left;
             let body = self.file.section(self.source.as_ref(), label)?;
             self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
+            self.try_wrapped(label.title(), &body.section, &mut wrapped)?;
             let seal = verify::verify_section(self.source.as_ref(), &self.file, label, &body, keys)?;
             seal.iter().for_each(|check| self.checked(check));
         }
@@ -336,6 +368,44 @@ impl Project {
 
     fn header(&self) -> Arc<[u8]> {
         self.header.get_or_init(|| show::header_text(&self.file).into()).clone()
+    }
+}
+
+impl Project {
+    /// Unwraps what is wrapped in a section, to see whether it can be; at most as many bytes as are `left`.
+    fn try_wrapped(&self, path: String, section: &Section, left: &mut u64) -> Result<()> {
+        self.try_values(path.clone(), &section.items, left)?;
+        for field in &section.fields {
+            let name = String::from_utf8_lossy(&field.name[..field.name.len().min(200)]);
+            self.try_values(format!("{path}/{name}"), &field.values, left)?;
+        }
+        Ok(())
+    }
+
+    fn try_values(&self, path: String, items: &[Item], left: &mut u64) -> Result<()> {
+        for item in items {
+            match &item.value {
+                Value::Section(nested) => self.try_wrapped(path.clone(), nested, left)?,
+                Value::Wrapped(wrapped) => self.try_one(&path, wrapped, left)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn try_one(&self, path: &str, wrapped: &Wrapped, left: &mut u64) -> Result<()> {
+        let mut counted = 0;
+        let limit = UNWRAP.min(*left);
+        let done = wrapped.pour(&self.source.as_ref(), limit, &mut |piece| counted += piece.len() as u64);
+        *left = left.saturating_sub(counted);
+        match done {
+            Ok(_) => Ok(()),
+            Err(Fault::Wrong(wrong)) => {
+                self.findings.add(not_unwrapped(&wrong, path));
+                Ok(())
+            }
+            Err(Fault::Input(error)) => Err(error),
+        }
     }
 }
 
@@ -367,20 +437,22 @@ impl Branch for Project {
         it.door()?;
         let (label, number) = self.label(node)?;
         let place = Place { root: it.ino, ..self.place };
-        let view = match View::new(&self.source, &self.file, label, place, &self.findings) {
+        let view = match View::new(&self.source, &self.file, label, place, &self.kept, &self.findings) {
             Ok(view) => Arc::new(view),
             Err(error) => return Some(Err(error)),
         };
         let mut views = self.views.lock();
-        if views.len() >= KEPT {
-            views.retain(|_, view| Arc::strong_count(view) > 1);
+        views.added += view.weight.max(LEAST);
+        if views.added > KEPT {
+            views.open.retain(|_, view| Arc::strong_count(view) > 1);
+            views.added = view.weight.max(LEAST);
         }
-        Some(Ok(views.entry((number, it.ino)).or_insert(view).clone()))
+        Some(Ok(views.open.entry((number, it.ino)).or_insert(view).clone()))
     }
 
     fn open_door(&self, node: NodeId) -> Option<Arc<dyn Branch>> {
         let it = self.tree.node(node);
-        let view = self.views.lock().get(&(it.door()?, it.ino)).cloned();
+        let view = self.views.lock().open.get(&(it.door()?, it.ino)).cloned();
         view.map(|view| view as Arc<dyn Branch>)
     }
 
@@ -391,7 +463,9 @@ impl Branch for Project {
             return own.map(|entry| entry.attributes.clone()).unwrap_or_default();
         };
         let Some(reference) = &label.reference else { return Vec::new() };
-        let mut list = vec![("user.vsf.offset", reference.offset.to_string())];
+        let kind = if label.kind() == Kind::Section { "section" } else { "unboxed" };
+        let mut list =
+            vec![("user.vsf.offset", reference.offset.to_string()), ("user.vsf.type", kind.into())];
         list.extend(reference.count.map(|n| ("user.vsf.count", n.to_string())));
         list.sort();
         list
@@ -452,7 +526,8 @@ impl Container for Project {
     }
 
     fn forget_decoded(&self) {
-        self.views.lock().clear();
+        *self.views.lock() = Views::default();
+        self.kept.forget();
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -20,7 +20,6 @@ use super::view::Shown;
 use super::walk::{Found, Place, Walk};
 use super::{Input, is_name, rewrite};
 use crate::error::{Error, Result};
-use crate::finding::Findings;
 use crate::store::Source;
 use crate::tree::Content;
 
@@ -201,7 +200,7 @@ fn part(
     };
     let mut shown = Shown::new(source, file);
     shown.reserved = standing.map(|standing| standing.reserved.clone()).unwrap_or_default();
-    shown.label(path.as_bytes(), file, label, &Findings::default())?;
+    shown.label(path.as_bytes(), file, label)?;
     let mut refers = Vec::new();
     if let Err(why) = references(&body.section, file, &mut refers) {
         return Ok(Err(why));

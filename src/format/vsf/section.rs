@@ -33,6 +33,8 @@ pub struct Body {
     pub section: Section,
     /// How many numbers are written wider than they need to be.
     pub wide: u64,
+    /// The first value, if any, that may be another one as well: nothing that follows says which.
+    pub unsure: Option<u64>,
 }
 
 /// Reads the body that lies at `range`, for a file of format `version`. `expected` is the number of items that
@@ -49,7 +51,7 @@ pub fn read(
         Ok(section) => section,
         Err(fault) => return Err(fault.about("")),
     };
-    Ok(Body { section, wide: walk.wide })
+    Ok(Body { section, wide: walk.wide, unsure: walk.unsure })
 }
 
 impl Walk<'_> {
@@ -138,6 +140,7 @@ impl Walk<'_> {
                     let value = value?;
                     let item = Item { value, span: start..self.cursor.at() };
                     let before_fields = bracketed && section.fields.is_empty();
+                    self.top += u64::from(self.depth == self.base && !before_fields);
                     (if before_fields { &mut section.prefix } else { &mut section.items }).push(item);
                 }
                 None if !bracketed => return Ok(()),
@@ -217,13 +220,14 @@ impl Walk<'_> {
 
     /// The value at `start`, its end looked for where it does not say so itself.
     pub fn whole_value(&mut self, start: u64) -> Parsed<Value> {
-        match self.value()? {
+        match self.decided()? {
             Found::Value(value) => Ok(value),
+            Found::Fork(_) => unreachable!("it was decided"),
             Found::Open(open) => {
                 let end = match self.ends.get(&start) {
                     Some(end) => Some(*end),
                     None => {
-                        self.resolve(open)?;
+                        self.resolve(open.into())?;
                         self.ends.get(&start).copied()
                     }
                 };

@@ -8,19 +8,25 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::arrays::{self, Gathered, Order, Unpacked};
+use super::arrays::{self, Gathered, Order, Unpacked, Unwrapped};
 use super::element::Element;
 use super::file::{File, Label};
+use super::input::{Fault, Parsed};
+use super::kept::Kept;
 use super::names::{Names, component};
 use super::value::{Data, Item, Packed, Reference, Section, Tensor, Value, Wrapped};
+use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{npy, show};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
 use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree};
 
-/// Wrapped bytes are shown unwrapped up to here.
-const UNWRAP: u64 = 16 << 20;
+/// Bytes that are unwrapped to find out how many they are, in all of a section.
+const COUNTED: u64 = 256 << 20;
+
+/// About how many bytes of memory a file of a view takes beside what it holds.
+const ENTRY: usize = 500;
 
 /// Sections of more fields have no `section.json`.
 const MANY: u64 = 100_000;
@@ -48,6 +54,14 @@ pub struct Entry {
 pub struct Shown<'a> {
     source: &'a Arc<Source>,
     version: u64,
+    /// What is decoded of the file.
+    pub kept: Arc<Kept>,
+    /// What is worth telling.
+    pub findings: Arc<Findings>,
+    /// The name of the label that is shown, for messages, and the directory that it is shown in.
+    title: (String, Vec<u8>),
+    /// How many bytes may still be unwrapped only to be counted.
+    uncounted: u64,
     /// The files.
     pub entries: Vec<Entry>,
     /// The directories, which nothing may be in, and the number of the field that each is.
@@ -67,6 +81,10 @@ impl<'a> Shown<'a> {
         Shown {
             source,
             version,
+            kept: Arc::default(),
+            findings: Arc::default(),
+            title: Default::default(),
+            uncounted: COUNTED,
             entries: Vec::new(),
             folders: Vec::new(),
             names: Names::default(),
@@ -96,8 +114,9 @@ impl<'a> Shown<'a> {
         name: &[u8],
         suffix: &'static str,
         content: Content,
-        attributes: Attributes,
+        mut attributes: Attributes,
     ) {
+        attributes.sort();
         let path = self.free(folder, name, suffix);
         let field = self.field;
         self.entries.push(Entry { path, content, attributes, suffix, field });
@@ -137,20 +156,21 @@ impl<'a> Shown<'a> {
             self.field = self.fields;
             let name = component(&field.name);
             match field.reference() {
-                _ if field.values.is_empty() => self.empty(folder, &name),
+                _ if field.values.is_empty() => self.empty(folder, &name, field.span.start),
                 Some(reference) if field.values.len() <= 3 => self.reference(folder, &name, &reference, file),
                 _ => self.values(folder, &name, &field.values, file)?,
             }
         }
         if let Some(rest) = &section.rest {
-            self.range(folder, b"section", ".rest", rest.range.clone(), Vec::new());
+            let start = rest.range.start;
+            self.range(folder, b"section", ".rest", rest.range.clone(), attributes("rest".into(), start));
         }
         Ok(())
     }
 
     /// A name without a value: an empty file.
-    pub fn empty(&mut self, folder: &[u8], name: &[u8]) {
-        self.bytes(folder, name, "", Vec::new(), Vec::new());
+    pub fn empty(&mut self, folder: &[u8], name: &[u8], start: u64) {
+        self.bytes(folder, name, "", Vec::new(), attributes("flag".into(), start));
     }
 
     /// All values of a field: in one file where each is a line.
@@ -161,7 +181,11 @@ impl<'a> Shown<'a> {
             let mut text = lines.join(&b'\n');
             text.push(b'\n');
             let kinds: Vec<String> = items.iter().map(|item| item.value.kind()).collect();
-            self.bytes(folder, name, "", text, vec![("user.vsf.type", kinds.join(","))]);
+            let mut attributes = attributes(kinds.join(","), items.first().map_or(0, |item| item.span.start));
+            if items.len() > 1 {
+                attributes.push(("user.vsf.count", items.len().to_string()));
+            }
+            self.bytes(folder, name, "", text, attributes);
             return Ok(());
         }
         items.iter().try_for_each(|item| self.value(folder, name, item, file))
@@ -170,10 +194,10 @@ impl<'a> Shown<'a> {
     fn value(&mut self, folder: &[u8], name: &[u8], item: &Item, file: &File) -> Result<()> {
         if let Some(mut line) = show::line(&item.value, self.version) {
             line.push(b'\n');
-            self.bytes(folder, name, "", line, vec![("user.vsf.type", item.value.kind())]);
+            self.bytes(folder, name, "", line, attributes(item.value.kind(), item.span.start));
             return Ok(());
         }
-        let kind = ("user.vsf.type", item.value.kind());
+        let kind = item.value.kind();
         let whole = item.span.clone();
         match &item.value {
             Value::Tensor(tensor) => self.tensor(folder, name, tensor)?,
@@ -185,18 +209,27 @@ impl<'a> Shown<'a> {
                 self.field = outer;
             }
             Value::Text(chars, data) => {
-                let attributes = vec![("user.vsf.count", chars.to_string()), kind];
-                self.range(folder, name, ".x", tail(&whole, data), attributes);
+                let range = tail(&whole, data);
+                let mut attributes = attributes(kind, range.start);
+                attributes.push(("user.vsf.count", chars.to_string()));
+                self.range(folder, name, ".x", range, attributes);
             }
             Value::Wrapped(wrapped) => self.wrapped(folder, name, &whole, wrapped)?,
             // Text that is too long to be held, and hashes that are.
             Value::Name(data) | Value::Ascii(_, data) => {
-                self.range(folder, name, ".txt", tail(&whole, data), vec![kind]);
+                let range = tail(&whole, data);
+                let attributes = attributes(kind, range.start);
+                self.range(folder, name, ".txt", range, attributes);
             }
             Value::Hash(s) | Value::Signature(s) | Value::Key(s) | Value::Mac(_, s) => {
-                self.range(folder, name, ".bin", tail(&whole, &s.data), vec![kind]);
+                let range = tail(&whole, &s.data);
+                let attributes = attributes(kind, range.start);
+                self.range(folder, name, ".bin", range, attributes);
             }
-            _ => self.range(folder, name, ".raw", whole, vec![kind]),
+            _ => {
+                let attributes = attributes(kind, whole.start);
+                self.range(folder, name, ".raw", whole, attributes);
+            }
         }
         Ok(())
     }
@@ -221,12 +254,14 @@ impl<'a> Shown<'a> {
 
     fn tensor(&mut self, folder: &[u8], name: &[u8], tensor: &Tensor) -> Result<()> {
         let Data::At(range) = tensor.data.clone() else { return Ok(()) };
-        let attributes = vec![
+        let mut attributes = vec![
+            ("user.vsf.bits", tensor.element.bits().to_string()),
             ("user.vsf.count", tensor.count().to_string()),
             ("user.vsf.offset", range.start.to_string()),
             ("user.vsf.shape", list(&tensor.shape)),
             ("user.vsf.type", tensor.element.to_string()),
         ];
+        attributes.extend(tensor.strides.as_deref().map(|strides| ("user.vsf.strides", list(strides))));
         let stored = Content::Range(self.source.clone(), range.clone());
         let order = arrays::order(tensor);
         let body = match (tensor.element, order) {
@@ -238,10 +273,10 @@ impl<'a> Shown<'a> {
                 width: 1,
                 count: tensor.count(),
             }))),
-            (Element::Bool, _) => None,
             (_, Order::Rows | Order::Columns) => Some(stored.clone()),
             (_, Order::Other) => {
-                Gathered::new(self.source.clone(), tensor)?.map(|g| Content::Coded(Arc::new(g)))
+                let gathered = Gathered::new(self.source.clone(), self.kept.clone(), tensor);
+                gathered.map(|g| Content::Coded(Arc::new(g)))
             }
         };
         match body {
@@ -278,20 +313,74 @@ impl<'a> Shown<'a> {
 
     /// The wrapped bytes, and beside them what is in them where that can be told.
     fn wrapped(&mut self, folder: &[u8], name: &[u8], whole: &Range<u64>, wrapped: &Wrapped) -> Result<()> {
-        let attributes = vec![("user.vsf.type", format!("v{}", char::from(wrapped.code)))];
-        match wrapped.unwrap_bytes(self.source.as_ref(), UNWRAP) {
-            Ok(Some(inner)) => self.bytes(folder, name, ".bin", inner, attributes.clone()),
-            Ok(None) | Err(super::Fault::Wrong(_)) => {}
-            Err(super::Fault::Input(error)) => return Err(error),
+        let range = tail(whole, &wrapped.data);
+        let attributes = attributes(format!("v{}", char::from(wrapped.code)), range.start);
+        let path = self.told(folder, name);
+        let wrapped = Wrapped { data: Data::At(range.clone()), ..wrapped.clone() };
+        match self.inside(&wrapped, range.start) {
+            Ok(Some(size)) => {
+                let (source, kept, findings) =
+                    (self.source.clone(), self.kept.clone(), self.findings.clone());
+                let start = range.start;
+                let content = Unwrapped { source, kept, wrapped, start, size, path, findings };
+                let content = Content::Coded(Arc::new(content));
+                self.put(folder, name, ".bin", content, attributes.clone());
+            }
+            Ok(None) => {}
+            Err(Fault::Wrong(wrong)) => self.findings.add(not_unwrapped(&wrong, &path)),
+            Err(Fault::Input(error)) => return Err(error),
         }
-        self.range(folder, name, ".wrapped", tail(whole, &wrapped.data), attributes);
+        self.range(folder, name, ".wrapped", range, attributes);
         Ok(())
+    }
+
+    /// A name for messages.
+    fn told(&self, folder: &[u8], name: &[u8]) -> String {
+        let (title, base) = &self.title;
+        let below = folder.strip_prefix(&base[..]).unwrap_or(folder);
+        let parts = [title.as_bytes(), below, name];
+        let parts = parts.map(String::from_utf8_lossy);
+        parts
+            .iter()
+            .map(|part| part.trim_matches('/'))
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("/")
+    }
+
+    /// How many bytes are wrapped: as is said, or as are found.
+    fn inside(&mut self, wrapped: &Wrapped, start: u64) -> Parsed<Option<u64>> {
+        let source = self.source.as_ref();
+        let too_large = |n| Err(Fault::wrong(0, "vsf-too-large", format!("more than {n} bytes are wrapped")));
+        match wrapped.declared(&source)? {
+            Some(size) if size > UNWRAP => too_large(UNWRAP),
+            Some(size) => Ok(Some(size)),
+            None => {
+                let limit = UNWRAP.min(self.uncounted);
+                let count = || {
+                    let mut counted = 0;
+                    match wrapped.pour(&source, limit, &mut |piece| counted += piece.len() as u64) {
+                        Ok(all) => Ok((Ok(all), counted)),
+                        Err(Fault::Wrong(wrong)) => Ok((Err(wrong), counted)),
+                        Err(input) => Err(input),
+                    }
+                };
+                let (all, counted) = self.kept.counted(start, limit, count)?;
+                self.uncounted -= counted.min(self.uncounted);
+                all.map_err(Fault::Wrong)
+            }
+        }
     }
 }
 
 /// Where the bytes of a value lie, which are at its end.
 fn tail(whole: &Range<u64>, data: &Data) -> Range<u64> {
     whole.end - data.len()..whole.end
+}
+
+/// What is known of every value: its type, and where in the file it or its bytes begin.
+fn attributes(kind: String, offset: u64) -> Attributes {
+    vec![("user.vsf.offset", offset.to_string()), ("user.vsf.type", kind)]
 }
 
 fn list(shape: &[usize]) -> String {
@@ -314,6 +403,8 @@ pub struct Place {
 pub struct View {
     tree: Tree,
     entries: Vec<Entry>,
+    /// About how much memory it takes.
+    pub weight: usize,
 }
 
 impl View {
@@ -323,10 +414,12 @@ impl View {
         file: &File,
         label: &Label,
         place: Place,
-        findings: &Findings,
+        kept: &Arc<Kept>,
+        findings: &Arc<Findings>,
     ) -> Result<View> {
         let mut shown = Shown::new(source, file);
-        shown.label(b"", file, label, findings)?;
+        (shown.kept, shown.findings) = (kept.clone(), findings.clone());
+        shown.label(b"", file, label)?;
         let mut builder = Builder::new(shown.entries.len());
         builder.hang_below(place.root);
         builder.top(place.time);
@@ -341,21 +434,29 @@ impl View {
                 builder.leaf(path, leaf(&entry.content, n as u32, place))?;
             }
         }
-        Ok(View { tree: builder.finish().0, entries: shown.entries })
+        let held = |content: &Content| match content {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Headed(head, ..) => head.len(),
+            _ => 0,
+        };
+        let weight = shown.entries.iter().map(|entry| ENTRY + entry.path.len() + held(&entry.content)).sum();
+        Ok(View { tree: builder.finish().0, entries: shown.entries, weight })
     }
 }
 
 impl Shown<'_> {
     /// The files of a label's section, and its `section.json`, in `folder`.
-    pub fn label(&mut self, folder: &[u8], file: &File, label: &Label, findings: &Findings) -> Result<()> {
+    pub fn label(&mut self, folder: &[u8], file: &File, label: &Label) -> Result<()> {
+        self.title = (label.title(), folder.to_vec());
+        self.uncounted = COUNTED;
         let body = file.section(self.source.as_ref(), label)?;
-        file.oddities(label, &body).into_iter().for_each(|finding| findings.add(finding));
+        file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
         if body.section.count() <= MANY {
             let json = show::pretty(&show::section(&body.section, self.version));
             self.bytes(folder, b"section.json", "", json, Vec::new());
         } else {
             let text = format!("{} fields; there is no section.json", body.section.count());
-            findings.add(Finding::new(
+            self.findings.add(Finding::new(
                 Severity::Notice,
                 "vsf-large",
                 label.title(),

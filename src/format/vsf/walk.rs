@@ -3,15 +3,18 @@
 //! Values are recognised by their markers alone, wherever they stand; the few that mean different things in
 //! different dialects ask for the format's version, and where that does not decide, for what follows. Delimiters
 //! occur inside of payloads, so none is ever searched for. Two kinds of value do not say where they end: text whose
-//! codebook is not here, and what is not known. Those are [`Found::Open`], and `resync.rs` finds their end.
+//! codebook is not here, and what is not known. Those are [`Found::Open`]. Others may be one of several, each with its
+//! own end, and their bytes do not say which: those are [`Found::Fork`] (`ways.rs`). `resync.rs` decides both by what
+//! follows, to the very end.
 
 use std::collections::HashMap;
 
 use super::eagle::{Count, EagleTime, Mark, Unit};
 use super::element::{Element, Width};
-use super::input::{Cursor, Fault, Input, Parsed, width_of};
+use super::input::{Cursor, Input, Parsed, width_of};
 use super::spirix::Spirix;
 use super::value::{Algorithm, Data, Packed, Sealed, Tensor, Value, Wrapped, count_of};
+use super::ways::{Fork, Way};
 use super::{MAX_NAME, MAX_RANK, SMALL};
 
 /// Where a value stands; what may follow it depends on that.
@@ -45,6 +48,8 @@ pub enum Found {
     Value(Value),
     /// A value whose end is not known; the walk stands behind what is known of it.
     Open(Open),
+    /// One of several values; where the walk stands means nothing.
+    Fork(Fork),
 }
 
 /// A walk over one header or one body.
@@ -57,12 +62,20 @@ pub struct Walk<'a> {
     pub depth: u32,
     /// How many of them are open when the body's own fields are read: 1 where the body has brackets.
     pub base: u32,
-    /// How many fields of the body itself have been read.
+    /// How many items of the body itself, or labels of the header, have been read.
     pub top: u64,
-    /// How many there are to be, if the label says so.
+    /// How many there are to be, if the label or the header says so.
     pub expected: Option<u64>,
+    /// The first byte of a header, and how long it says that it is; `None` in a body.
+    pub header: Option<(u64, Option<u64>)>,
     /// Where values end that do not say so.
     pub ends: HashMap<u64, u64>,
+    /// What values are that may be one of several.
+    pub picks: HashMap<u64, Way>,
+    /// The first value that what follows did not decide.
+    pub unsure: Option<u64>,
+    /// How many steps may still be taken to decide anything.
+    pub tries: u32,
     /// Numbers in wider markers than they need.
     pub wide: u64,
     /// How many more bytes may be taken into memory.
@@ -77,6 +90,7 @@ impl<'a> Walk<'a> {
         place: Place,
     ) -> Self {
         Walk {
+            header: (place == Place::Header).then_some((range.start, None)),
             cursor: Cursor::new(input, range),
             version,
             place,
@@ -85,6 +99,9 @@ impl<'a> Walk<'a> {
             top: 0,
             expected: None,
             ends: HashMap::new(),
+            picks: HashMap::new(),
+            unsure: None,
+            tries: super::resync::ALL_TRIES,
             wide: 0,
             room: super::MAX_MEMORY,
         }
@@ -99,6 +116,9 @@ impl<'a> Walk<'a> {
         if b"uijscobnyzLpTtq".contains(&marker) && matches!(next, b'8' | b'9' | b'A'..=b'Z') {
             return Err(self.cursor.wrong("vsf-width", "integers of this width are not supported"));
         }
+        if let Some(found) = self.fork(start, marker, next)? {
+            return Ok(found);
+        }
         let value = match marker {
             b'u' => self.unsigned(next)?,
             b'i' if sized => self.signed()?,
@@ -107,15 +127,18 @@ impl<'a> Walk<'a> {
             b's' | b'c' if sized => self.spirix(marker == b'c')?,
             b'e' | b'T' => self.time(marker)?,
             b't' if matches!(next, b'5' | b'6') => self.design_time()?,
-            b't' | b'q' => Some(self.tensor(marker)?),
+            b't' | b'q' => Some(self.tensor(marker, false)?),
             b'b' if next == b'p' => Some(self.packed(true)?),
             b'p' if sized => Some(self.packed(false)?),
             b'd' => Some(Value::Name(self.named()?)),
-            b'l' => Some(self.ascii_or_number()?),
+            b'l' => Some(self.read_as(if self.place == Place::Header { Way::Number } else { Way::Text })?),
             b'a' if sized => Some(Value::Ascii(b'a', self.text()?)),
             b'h' | b'g' | b'k' | b'a' | b'm' => self.sealed(marker, next)?,
             b'v' => Some(self.wrapped()?),
-            b'w' => self.world(next)?,
+            b'w' if self.version.is_none_or(|z| z < 7) && self.cursor.left() >= 8 => {
+                Some(self.read_as(Way::Place)?)
+            }
+            b'w' if matches!(next, b'3'..=b'6') => Some(self.read_as(Way::SizedPlace)?),
             b'x' => {
                 let chars = self.count()?;
                 return Ok(Found::Open(Open { start, known: self.cursor.at(), chars: Some(chars) }));
@@ -142,7 +165,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A length or count.
-    fn count(&mut self) -> Parsed<u64> {
+    pub fn count(&mut self) -> Parsed<u64> {
         let at = self.cursor.at();
         let figure = self.cursor.sized()?;
         self.wide += u64::from(!figure.minimal);
@@ -196,11 +219,11 @@ impl<'a> Walk<'a> {
         Ok(Some(Value::Signed(width, width.sign_extend(raw))))
     }
 
-    fn f5(&mut self) -> Parsed<f32> {
+    pub fn f5(&mut self) -> Parsed<f32> {
         Ok(f32::from_be_bytes(self.cursor.array()?))
     }
 
-    fn f6(&mut self) -> Parsed<f64> {
+    pub fn f6(&mut self) -> Parsed<f64> {
         Ok(f64::from_be_bytes(self.cursor.array()?))
     }
 
@@ -249,8 +272,7 @@ impl<'a> Walk<'a> {
             }
             (b'e', b'f') => {
                 self.cursor.skip(1)?;
-                let (count, mark) = self.real_time()?;
-                (count, Unit::Seconds, mark)
+                (self.typed_real()?, Unit::Seconds, Mark::Typed)
             }
             _ => return Ok(None),
         };
@@ -263,26 +285,11 @@ impl<'a> Walk<'a> {
         Ok(Count::Signed(width, width.sign_extend(raw)))
     }
 
-    /// Behind `ef`: formats 2 and 3 do not say how many bytes there are.
-    fn real_time(&mut self) -> Parsed<(Count, Mark)> {
-        let start = self.cursor.at();
-        if self.version.is_none_or(|z| z <= 3) {
-            for bytes in [8, 4] {
-                self.cursor.seek(start);
-                if self.cursor.left() < bytes {
-                    continue;
-                }
-                let count = if bytes == 8 { Count::F6(self.f6()?) } else { Count::F5(self.f5()?) };
-                if self.may_end_here()? {
-                    return Ok((count, Mark::Bare));
-                }
-            }
-            self.cursor.seek(start);
-        }
-        let digit = self.cursor.byte()?;
-        match digit {
-            b'5' => Ok((Count::F5(self.f5()?), Mark::Typed)),
-            b'6' => Ok((Count::F6(self.f6()?), Mark::Typed)),
+    /// Behind `ef` or `e`: a digit and as many bytes as it says.
+    pub fn typed_real(&mut self) -> Parsed<Count> {
+        match self.cursor.byte()? {
+            b'5' => Ok(Count::F5(self.f5()?)),
+            b'6' => Ok(Count::F6(self.f6()?)),
             _ => Err(self.cursor.wrong("vsf-time", "a time in no known form")),
         }
     }
@@ -290,14 +297,11 @@ impl<'a> Walk<'a> {
     /// `t5` and `t6`: no tensor, whose number of dimensions never needs 32 bits.
     fn design_time(&mut self) -> Parsed<Option<Value>> {
         let start = self.cursor.at();
-        let count = match self.cursor.byte()? {
-            b'5' => Count::F5(self.f5()?),
-            _ => Count::F6(self.f6()?),
-        };
+        let count = self.typed_real()?;
         if !self.may_end_here()? || self.place == Place::Bare && self.element().is_ok() {
             // Then it claims to be a tensor all the same, and is refused as one.
             self.cursor.seek(start);
-            return self.tensor(b't').map(Some);
+            return self.tensor(b't', false).map(Some);
         }
         Ok(Some(Value::Time(EagleTime { count, unit: Unit::Seconds, mark: Mark::Design })))
     }
@@ -309,7 +313,7 @@ impl<'a> Walk<'a> {
             Place::Field => matches!(next, Some(b')' | b',' | b':' | b' ' | b'\t' | b'\n' | b'\r')),
             Place::Label => next.is_some_and(|b| matches!(b, b')' | b',' | b':') || b.is_ascii_alphabetic()),
             Place::Header => next.is_some_and(|b| matches!(b, b'(' | b'>') || b.is_ascii_alphabetic()),
-            Place::Bare => next.is_none_or(|b| b.is_ascii_alphabetic() || b == b'('),
+            Place::Bare => next.is_none_or(|b| b.is_ascii_alphabetic() || matches!(b, b'(' | b']')),
         })
     }
 
@@ -354,26 +358,9 @@ impl<'a> Walk<'a> {
         Ok(Data::At(self.cursor.range(len)?))
     }
 
-    /// As many elements are stored as the shape has. Some writers store as many as the strides reach; that is
-    /// believed where what follows speaks for it, and against the other.
-    fn strided(&mut self, shape: &[usize], element: Element, reach: u64) -> Parsed<Data> {
-        let start = self.cursor.at();
-        let whole = self.extent(shape, |n| element.bytes_of(n));
-        if matches!(&whole, Ok(_) | Err(Fault::Wrong(_))) && !(whole.is_ok() && self.may_end_here()?) {
-            let after = self.cursor.at();
-            self.cursor.seek(start);
-            if let Some(len) = element.bytes_of(reach).filter(|len| *len <= self.cursor.left()) {
-                let data = Data::At(self.cursor.range(len)?);
-                if self.may_end_here()? {
-                    return Ok(data);
-                }
-            }
-            self.cursor.seek(after);
-        }
-        whole
-    }
-
-    fn tensor(&mut self, marker: u8) -> Parsed<Value> {
+    /// A tensor, behind its marker. As many elements are stored as the shape has; or, with `reaching`, as many as the
+    /// strides reach, where that is another number.
+    pub fn tensor(&mut self, marker: u8, reaching: bool) -> Parsed<Value> {
         let vector = marker == b't' && self.cursor.eat(b'n')?;
         let rank = if vector { 1 } else { self.rank()? };
         let mut shape = if vector { self.dimensions(1)? } else { Vec::new() };
@@ -384,8 +371,11 @@ impl<'a> Walk<'a> {
         let strides = if marker == b'q' { Some(self.dimensions(rank)?) } else { None };
         let reach = strides.as_ref().and_then(|strides| super::value::reach_of(&shape, strides));
         let data = match reach {
-            Some(reach) => self.strided(&shape, element, reach)?,
-            None => self.extent(&shape, |n| element.bytes_of(n))?,
+            _ if !reaching => self.extent(&shape, |n| element.bytes_of(n))?,
+            Some(reach) if count_of(&shape) != Some(reach) => {
+                self.extent(&shape, |_| element.bytes_of(reach))?
+            }
+            _ => return Err(self.cursor.wrong("vsf-stride", "the strides reach what the shape has")),
         };
         Ok(Value::Tensor(Tensor { element, shape, strides, vector, data }))
     }
@@ -424,27 +414,9 @@ impl<'a> Walk<'a> {
         self.data(len)
     }
 
-    fn text(&mut self) -> Parsed<Data> {
+    pub fn text(&mut self) -> Parsed<Data> {
         let len = self.count()?;
         self.data(len)
-    }
-
-    /// `l` is text to format 6 and a number in headers; in between, what follows decides.
-    fn ascii_or_number(&mut self) -> Parsed<Value> {
-        let start = self.cursor.at();
-        let number = match (self.place, self.version) {
-            (Place::Header, _) => true,
-            (_, Some(0..=6) | None) => false,
-            _ => {
-                self.cursor.sized()?;
-                self.may_end_here()?
-            }
-        };
-        self.cursor.seek(start);
-        Ok(match number {
-            true => Value::Number(b'l', self.cursor.sized()?.value),
-            false => Value::Ascii(b'l', self.text()?),
-        })
     }
 
     /// `h`, `g`, `k` and codes: a letter for the algorithm and the length less one; or, as in the design, no
@@ -481,22 +453,6 @@ impl<'a> Walk<'a> {
         let bits = self.count()?;
         let data = self.data(bits.div_ceil(8))?;
         Ok(Value::Wrapped(Wrapped { code, bits, data }))
-    }
-
-    /// Eight bytes without a size to format 6, a sized number from format 8; in format 7 what follows decides.
-    fn world(&mut self, next: u8) -> Parsed<Option<Value>> {
-        let start = self.cursor.at();
-        if self.version.is_none_or(|z| z <= 7) && self.cursor.left() >= 8 {
-            let place = self.cursor.number(8)?;
-            if self.version.is_none_or(|z| z < 7) || self.may_end_here()? {
-                return Ok(Some(Value::World(place as u64)));
-            }
-            self.cursor.seek(start);
-        }
-        Ok(match next {
-            b'3'..=b'6' => Some(Value::World(self.cursor.sized()?.value as u64)),
-            _ => None,
-        })
     }
 
     /// Rare values of a known length: network addresses, colours, opcodes.
