@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::Input;
 use super::headers::deflate;
-use super::scratch::{self, Folder, STILL, Said};
+use super::scratch::{self, Cache, STILL, Said};
 use crate::error::Error;
 use crate::finding::Findings;
 use crate::format::OpenOptions;
@@ -60,13 +60,12 @@ pub fn index(data: &[u8]) {
         2 => Order::Shuffled(seed.into()),
         _ => Order::ByTwo,
     };
-    let folder = Folder::new();
-    let cache = Arc::new(CacheFolder::open(folder.path(), 1 << 24).expect("a new folder is ours"));
-    let package = scene.package(cache.clone());
+    let cache = Cache::new();
+    let package = scene.package(cache.folder().clone());
     let id = package.tree.find(NAME).expect("it has one entry");
     let key = package.packed(id).expect("its header is in order").key().expect("it lies in a file");
-    cache.records(key, RECORD).expect("a new folder takes a file");
-    let path = fs::read_dir(folder.path()).expect("it was just made").next().expect("it has one file");
+    cache.folder().records(key, RECORD).expect("a new folder takes a file");
+    let path = fs::read_dir(cache.path()).expect("it was just made").next().expect("it has one file");
     let path = path.expect("it can be listed").path();
     let mut bytes = fs::read(&path).expect("it was just written");
     for _ in 0..MOST {

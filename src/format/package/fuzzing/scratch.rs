@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::package::record::{CENTRAL, END, LOCAL};
-use crate::store::{Location, Source};
+use crate::store::{CacheFolder, Location, Source};
 
 /// Nobody writes into what [`source`] opens, so that no read of it may fail.
 pub const STILL: &str = "the file is there and nobody writes into it";
@@ -30,24 +30,41 @@ pub fn source(bytes: &[u8]) -> Arc<Source> {
     source
 }
 
-/// A folder that goes with the value.
-pub struct Folder(PathBuf);
+/// A cache folder that goes with the value.
+pub struct Cache {
+    path: PathBuf,
+    folder: Arc<CacheFolder>,
+}
 
-impl Folder {
-    /// A path, at which nothing is yet.
-    pub fn new() -> Folder {
-        Folder(path())
+impl Cache {
+    /// A new one.
+    pub fn new() -> Cache {
+        let path = path();
+        let folder = CacheFolder::open(&path, 1 << 24).expect("a new folder is ours");
+        Cache { path, folder: Arc::new(folder) }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// What packages are told of it.
+    pub fn folder(&self) -> &Arc<CacheFolder> {
+        &self.folder
     }
 }
 
-impl Drop for Folder {
+impl Drop for Cache {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        // An index that is still being written down would make the folder anew.
+        for _ in 0..5000 {
+            if Arc::strong_count(&self.folder) == 1 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
