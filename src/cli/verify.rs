@@ -69,9 +69,8 @@ pub fn run(args: Args) -> Result<Exit> {
                 let what = signature.section.as_deref().unwrap_or("the file");
                 writeln!(out, "signed: {} by {}", output::plain(what), signature.key)?;
             }
-            let bytes = project.tree().bytes();
             match ok {
-                true => writeln!(out, "clean: every checksum and digest is right ({bytes} bytes)"),
+                true => writeln!(out, "clean: every checksum and digest is right"),
                 false => writeln!(out, "not clean: see the findings above"),
             }
         })?;
