@@ -75,7 +75,7 @@ impl Volume {
             Listed::Control(revision) => {
                 let left = (3..).zip(Control::inside(revision)).skip(offset.saturating_sub(2) as usize);
                 for (next, (name, control)) in left {
-                    let (ino, ..) = self.texts.now(control, revision);
+                    let ino = self.control(control, revision).ino;
                     if each(ino, next, control.kind(), name.as_bytes()) {
                         return;
                     }
@@ -121,18 +121,18 @@ impl Volume {
         offset: u64,
         mut each: impl FnMut(&Attr, u64, &[u8]) -> bool,
     ) {
-        self.readdir(listing, offset, |_, next, _, name| {
-            match Control::find(control::FOLDER, name, revision) {
-                // Its number is one that the kernel gives back.
-                Some(Control::History) => self.history(revision.clone()).is_ok_and(|attr| {
-                    let full = each(&attr, next, name);
-                    if full {
-                        self.forget(attr.ino, 1);
-                    }
-                    full
-                }),
-                control => each(&self.control(control.unwrap_or(Control::Folder), revision), next, name),
+        self.readdir(listing, offset, |ino, next, _, name| {
+            if ino != control::HISTORY {
+                return self.getattr(ino).is_ok_and(|attr| each(&attr, next, name));
             }
+            // Its number is one that the kernel gives back.
+            self.history(revision.clone()).is_ok_and(|attr| {
+                let full = each(&attr, next, name);
+                if full {
+                    self.forget(attr.ino, 1);
+                }
+                full
+            })
         });
     }
 }
