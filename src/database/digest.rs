@@ -20,7 +20,7 @@ const RENEWED: [(&str, &[&str]); 4] =
 
 /// What the numbers in a database stand for.
 #[derive(Debug, Default)]
-struct Names {
+pub(super) struct Names {
     datasets: BTreeMap<i64, String>,
     assets: BTreeMap<i64, String>,
 }
@@ -46,15 +46,19 @@ impl Database {
         let names = self.lasting_names()?;
         let sum = match table {
             "trace" if self.layout.with("trace", &["dataset_id", "t_seconds"]).is_some() => {
-                self.sum_of_traces(columns, &names)?
+                self.sum_of_traces(columns, names)?
             }
-            _ => self.sum_of_rows(table, columns, &names)?,
+            _ => self.sum_of_rows(table, columns, names)?,
         };
         self.sums.lock().insert(key, sum);
         Ok(sum)
     }
 
-    fn lasting_names(&self) -> Result<Names> {
+    /// The same for all tables, and read once.
+    fn lasting_names(&self) -> Result<&Names> {
+        if let Some(names) = self.names.get() {
+            return Ok(names);
+        }
         let mut names = Names::default();
         for (name, sample) in named(self)? {
             names.datasets.insert(sample.id, format!("{name:?}"));
@@ -63,7 +67,8 @@ impl Database {
             let name = info.sha256.or(info.external).or(info.original_name).unwrap_or(info.kind);
             names.assets.insert(info.id, name);
         }
-        Ok(names)
+        // Another thread may have been faster, with the same.
+        Ok(self.names.get_or_init(|| names))
     }
 
     /// Traces are read by their datasets, which is several times as fast.

@@ -87,6 +87,7 @@ pub struct Database {
     pieces: OnceLock<asset::Listed>,
     outcomes: part::ByDataset<Outcome>,
     references: part::ByDataset<Reference>,
+    names: OnceLock<digest::Names>,
     sums: Mutex<BTreeMap<(String, Vec<String>), digest::Sum>>,
 }
 
@@ -133,6 +134,7 @@ impl Database {
             pieces,
             outcomes: Default::default(),
             references: Default::default(),
+            names: OnceLock::new(),
             sums: Mutex::default(),
         }))
     }
