@@ -226,6 +226,27 @@ fn strided_tensors_end_where_all_that_follows_says() {
     }
 }
 
+/// Where elements repeat, the strides reach fewer than the shape has; all are stored, whatever they look like.
+#[test]
+fn strided_tensors_that_repeat_are_as_many_elements_as_the_shape() {
+    for (tensor, data) in [
+        (&b"q3\x02u33\x023\x023\x003\x01"[..], &b"ab,)"[..]),
+        (b"q3\x02u33\x023\x023\x003\x01", b"ab)("),
+        (b"q3\x02u33\x023\x023\x003\x00", b"a,,,"),
+        (b"q3\x02u03\x033\x043\x003\x00", b"\0,"),
+        (b"q3\x02u03\x023\x013\x003\x01", b"\0"),
+    ] {
+        let what = [tensor, data].concat();
+        let body = [b"[", &field(b"t", &what)[..], &field(b"after", b"u3\x07"), b"]"].concat();
+        let (_, section, found) = open(&file(2, 2, &body));
+        let what = what.escape_ascii();
+        assert!(found.is_empty(), "{what} {found:?}");
+        assert_eq!(section.fields.len(), 2, "{what}");
+        let Value::Tensor(read) = &section.fields[0].values[0].value else { panic!("{what}") };
+        assert_eq!(read.data.len(), data.len() as u64, "{what}");
+    }
+}
+
 /// However many there are, and however little decides them.
 #[test]
 fn many_that_nothing_decides_take_bounded_work() {

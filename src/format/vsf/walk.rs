@@ -350,16 +350,16 @@ impl<'a> Walk<'a> {
         Ok(element)
     }
 
-    /// How many bytes the elements of `shape` take, which have to be there.
-    fn extent(&mut self, shape: &[usize], bytes_of: impl Fn(u64) -> Option<u64>) -> Parsed<Data> {
-        let Some(len) = count_of(shape).and_then(bytes_of) else {
+    /// Of so many bytes, which have to be there; none if no number can say it.
+    fn extent(&mut self, bytes: Option<u64>) -> Parsed<Data> {
+        let Some(len) = bytes else {
             return Err(self.cursor.wrong("vsf-shape", "the shape is larger than any file"));
         };
         Ok(Data::At(self.cursor.range(len)?))
     }
 
     /// A tensor, behind its marker. As many elements are stored as the shape has; or, with `reaching`, as many as the
-    /// strides reach, where that is another number.
+    /// strides reach, where those take more bytes. (Where they reach fewer, because elements repeat, all are stored.)
     pub fn tensor(&mut self, marker: u8, reaching: bool) -> Parsed<Value> {
         let vector = marker == b't' && self.cursor.eat(b'n')?;
         let rank = if vector { 1 } else { self.rank()? };
@@ -369,14 +369,18 @@ impl<'a> Walk<'a> {
             shape = self.dimensions(rank)?;
         }
         let strides = if marker == b'q' { Some(self.dimensions(rank)?) } else { None };
-        let reach = strides.as_ref().and_then(|strides| super::value::reach_of(&shape, strides));
-        let data = match reach {
-            _ if !reaching => self.extent(&shape, |n| element.bytes_of(n))?,
-            Some(reach) if count_of(&shape) != Some(reach) => {
-                self.extent(&shape, |_| element.bytes_of(reach))?
+        let counted = count_of(&shape).and_then(|count| element.bytes_of(count));
+        let stored = match &strides {
+            Some(strides) if reaching => {
+                let reached = super::value::reach_of(&shape, strides).and_then(|reach| element.bytes_of(reach));
+                if reached.is_none_or(|reached| counted.is_none_or(|counted| reached <= counted)) {
+                    return Err(self.cursor.wrong("vsf-stride", "the strides reach no more than the shape has"));
+                }
+                reached
             }
-            _ => return Err(self.cursor.wrong("vsf-stride", "the strides reach what the shape has")),
+            _ => counted,
         };
+        let data = self.extent(stored)?;
         Ok(Value::Tensor(Tensor { element, shape, strides, vector, data }))
     }
 
@@ -399,7 +403,7 @@ impl<'a> Walk<'a> {
         }
         let shape = self.dimensions(rank)?;
         let bytes_of = |n: u64| u64::try_from((u128::from(n) * u128::from(bits)).div_ceil(8)).ok();
-        let data = self.extent(&shape, bytes_of)?;
+        let data = self.extent(count_of(&shape).and_then(bytes_of))?;
         Ok(Value::Packed(Packed { bits: bits as u16, shape, design, data }))
     }
 

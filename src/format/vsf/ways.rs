@@ -32,7 +32,7 @@ pub enum Way {
     SizedPlace,
     /// A strided tensor of as many elements as its shape has.
     Shape,
-    /// A strided tensor of as many elements as its strides reach.
+    /// A strided tensor of as many elements as its strides reach, which are more: its writer counted on them.
     Reach,
 }
 
