@@ -51,8 +51,13 @@ fn original() -> Vec<u8> {
     let pair = [Value::Unsigned(Width::W3, 7), Value::Ascii(b'l', bytes(*b"right"))];
     fields.add_all("pair", &pair, None).unwrap();
     fields.add_reference("dark", "frames.dark").unwrap();
+    fields.add_reference("lens", "optics.lens").unwrap();
+    let mut lens = Fields::new();
+    lens.add("mm", &Value::Unsigned(Width::W3, 35)).unwrap();
+    lens.add_reference("self", "optics.lens").unwrap();
     let mut builder = Builder::new();
     builder.section("cam.left", fields).unwrap();
+    builder.section("optics.lens", lens).unwrap();
     builder.blob("frames.dark", vec![9; 1000]).unwrap();
     builder.to_bytes().unwrap()
 }
@@ -71,10 +76,13 @@ const SAME: &str = r#"
 import os, sys, numpy
 def said(top):
     out = {}
-    for folder, _, names in os.walk(top):
-        for name in names:
+    for folder, folders, names in os.walk(top):
+        for name in names + folders:
             path = os.path.join(folder, name)
-            if name in ("section.json", "header.json", ".vsf-record.json"): continue
+            if os.path.islink(path):
+                out[os.path.relpath(path, top)] = os.readlink(path)
+                continue
+            if name in folders or name in ("section.json", "header.json", ".vsf-record.json"): continue
             key = os.path.relpath(path, top)
             if name.endswith(".npy"):
                 a = numpy.load(path)
@@ -135,6 +143,11 @@ impl Tree {
         let path = self.dir().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
+        self
+    }
+
+    fn link(&self, name: &str, target: &str) -> &Tree {
+        std::os::unix::fs::symlink(target, self.dir().join(name)).unwrap();
         self
     }
 
@@ -303,6 +316,9 @@ fn files_come_and_go() {
     tree.put("frames/dark.bin", [8; 1000]).refused("cam/left/dark.bin", "frames.dark");
     tree.drop("cam/left/dark.bin");
     assert_eq!(tree.value("dark"), None);
+    tree.drop("cam/left/lens").link("cam/left/lens", "../../frames").refused("cam/left/lens", "that it was");
+    tree.drop("cam/left/lens");
+    assert_eq!(tree.value("lens"), None);
     fs::remove_dir_all(tree.dir().join("frames")).unwrap();
     fs::remove_dir_all(tree.dir().join("cam/left/more")).unwrap();
     assert_eq!(tree.value("more"), None);
@@ -399,7 +415,27 @@ fn known_names_have_their_types() {
 fn a_tree_without_its_record_is_packed_as_it_looks() {
     let tree = Tree::new();
     tree.drop(RECORD).refused("cam/left/note.x", "keep the record");
-    tree.drop("cam/left/note.x");
+    tree.drop("cam/left/note.x").refused("optics/lens/self", "does not lead to a section");
+    tree.drop("optics/lens/self");
+    // A link is a reference, wherever it leads as long as that is a section.
+    let refers = |tree: &Tree| {
+        let file = pack(&tree.dir()).unwrap();
+        let read = vsf::open(&file).unwrap();
+        let label = |name: &[u8]| read.labels.iter().find(|label| label.name == name).unwrap();
+        let section = read.section(&file, label(b"cam.left")).unwrap().section;
+        (section.field("lens").unwrap().reference(), label(b"optics.lens").reference.clone())
+    };
+    let (said, lens) = refers(&tree);
+    assert!(said.is_some() && said == lens);
+    for elsewhere in ["../../optics", "../../../optics/lens", "/etc", "../../frames/dark.bin", "gain"] {
+        tree.drop("cam/left/lens").link("cam/left/lens", elsewhere);
+        tree.refused("cam/left/lens", "does not lead to a section");
+    }
+    tree.drop("cam/left/lens").link("cam/left/lens", "../.././optics//lens");
+    tree.refused("cam/left/lens", "lead elsewhere");
+    tree.drop("cam/left/lens").link("cam/left/lens", "../../optics/lens").link("top", "optics/lens");
+    tree.refused("top", "links are values of a section");
+    tree.drop("top");
     let packed = vsf::pack(12, &[0u16, 1, 2, 4095, 7, 9]).unwrap();
     let raw = Packed { bits: 12, shape: vec![2, 3], design: true, data: bytes(packed) };
     assert_eq!(tree.value("raw"), Some(Value::Packed(raw)));
@@ -447,6 +483,12 @@ fn a_record_that_lies_changes_nothing_in_silence() {
         (at("/refers/16"), json!(null)),
         (at("/refers/16"), json!("no.such.section")),
         (at("/refers/16"), json!("cam.left")),
+        (at("/refers/17"), json!("cam.left")),
+        (at("/refers/17"), json!("frames.dark")),
+        (at("/refers/17"), json!(null)),
+        (at("/files/17"), json!([["cam/left/lens", "@../.."]])),
+        (at("/files/17"), json!([["cam/left/lens", ""]])),
+        (at("/files/17"), json!([["cam/left/dark.bin", "@../../optics/lens"]])),
         (at("/stored"), json!(["zz"])),
         (at("/stored"), json!(["5b", u64::MAX, "5d"])),
         (at("/stored"), json!(["5b", 1u64 << 61, 1u64 << 61, "5d"])),

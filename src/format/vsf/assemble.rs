@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::arrange::array;
 use super::build::{Builder, Fields, is_name};
 use super::encode::Unfit;
-use super::found::{Files, Found, find, refuse};
+use super::found::{Files, Found, Links, find, refuse};
 use super::input::Input;
 use super::names::unescaped;
 use super::record::{self, Part, Record};
@@ -25,6 +25,9 @@ const MAX_TEXT: u64 = 64 << 20;
 
 /// The longest record.
 const MAX_RECORD: u64 = 1 << 30;
+
+/// What names of fields are.
+const NAMES: &str = "names are words of a-z, A-Z, 0-9 and _ that begin with a letter";
 
 /// How the type of a value is changed.
 const ANEW: &str = "delete .vsf-record.json, and all types are made anew";
@@ -40,7 +43,7 @@ pub struct Assembled {
 
 /// The file that the directory makes. What is there twice is compared; `progress` is told how many bytes were, of all.
 pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Assembled> {
-    let Found { mut files, folders } = find(dir)?;
+    let Found { mut files, folders, links } = find(dir)?;
     if files.is_empty() {
         return Err(Error::Refused(format!("cannot pack {}: there are no files in it", dir.display())));
     }
@@ -62,7 +65,7 @@ pub fn assemble(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Assemb
     let left =
         record.seals.iter().map(|seal| format!("left out, since it fits the unpacked file alone: {seal}"));
     let notes = left.collect();
-    let mut pack = Pack { files, folders, record: &record, sections, builder, tell: &mut tell, notes };
+    let mut pack = Pack { files, links, folders, record: &record, sections, builder, tell: &mut tell, notes };
     if record.in_bytes {
         pack.builder.header_length_in_bytes();
     }
@@ -99,6 +102,7 @@ fn check_derived(path: &str, file: Option<Arc<OnDisk>>, recorded: Option<&str>) 
 struct Pack<'a> {
     /// Those that no value was made of yet.
     files: Files,
+    links: Links,
     folders: BTreeSet<String>,
     record: &'a Record,
     sections: Vec<(String, Made)>,
@@ -166,7 +170,8 @@ impl Pack<'_> {
                 continue;
             }
             // One whose files were all deleted is deleted.
-            if files.iter().all(|(path, _)| !self.files.contains_key(path)) {
+            if files.iter().all(|(path, _)| !self.files.contains_key(path) && !self.links.contains_key(path))
+            {
                 continue;
             }
             if let Some(label) = refers {
@@ -197,6 +202,16 @@ impl Pack<'_> {
         let [(path, suffix)] = files else {
             return Err(refuse(record::NAME, "it does not make sense; delete it"));
         };
+        if let Some(target) = suffix.strip_prefix(record::LINK) {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            // One that closes a circle leads to itself, and nothing beside the record says whereto else.
+            let true_to = |to: String| label_of(&to) == label;
+            let sensible = target == name || leads_to(folder, target.as_bytes()).is_some_and(true_to);
+            let there = self.links.remove(path);
+            let unchanged = sensible && there.is_some_and(|there| there == target.as_bytes());
+            let why = format!("it refers to {label}, and has to be the link to {target} that it was");
+            return if unchanged { Ok(()) } else { Err(refuse(path, why)) };
+        }
         let file = self.take(path)?;
         let unchanged = match suffix.as_str() {
             ".bin" => {
@@ -377,23 +392,22 @@ impl Pack<'_> {
         let within = self.record.labels.iter().flat_map(|part| part.files.iter().flatten());
         let within: HashSet<&str> =
             within.filter(|(_, kind)| kind == record::FOLDER).map(|(path, _)| path.as_str()).collect();
-        for (path, file) in &files {
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-            if folder
-                .match_indices('/')
-                .map(|(at, _)| at)
-                .chain([folder.len()])
-                .any(|at| within.contains(&folder[..at]))
-            {
+        let links = std::mem::take(&mut self.links);
+        for path in files.keys().chain(links.keys()) {
+            let mut above = path.match_indices('/').map(|(at, _)| &path[..at]);
+            if above.any(|folder| within.contains(folder)) {
                 let why = "a section within a field has only what the record knows; move it out of there";
                 return Err(refuse(path, why));
             }
+        }
+        for (path, file) in &files {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
             if name == "section.json" {
                 check_derived(path, Some(file.clone()), None)?;
                 continue;
             }
             let stem = |suffix: &str| name.strip_suffix(suffix);
-            let label = String::from_utf8_lossy(&unescaped(folder.as_bytes())).into_owned();
+            let label = label_of(folder);
             let joined = |stem: &str| if folder.is_empty() { stem.into() } else { format!("{label}.{stem}") };
             if let Some(stem) = stem(".bin") {
                 self.sections.push((joined(stem), Made::Bytes(file.clone())));
@@ -417,13 +431,34 @@ impl Pack<'_> {
                 None => (name, unrecorded_text(path, name, file)?),
             };
             if !is_name(name) {
-                let why = "names are words of a-z, A-Z, 0-9 and _ that begin with a letter";
-                return Err(refuse(path, format!("{why}, and the suffixes .npy and .bin are known")));
+                return Err(refuse(path, format!("{NAMES}, and the suffixes .npy and .bin are known")));
             }
             let supply: Arc<dyn Input> = Arc::new(supply);
             let fields = self.section_of(label);
             fields.add_all(name, &values, Some(&supply)).map_err(|unfit| refuse(path, unfit))?;
         }
+        for path in links.keys() {
+            let Some((folder, _)) = path.rsplit_once('/').filter(|(_, name)| is_name(name)) else {
+                return Err(refuse(path, format!("links are values of a section: {NAMES}")));
+            };
+            self.section_of(label_of(folder));
+        }
+        links.iter().try_for_each(|(path, target)| self.link(path, target))
+    }
+
+    /// A link to the directory of a section refers to that section.
+    fn link(&mut self, path: &str, target: &[u8]) -> Result<()> {
+        let (folder, name) = path.rsplit_once('/').expect("its section was begun");
+        let to = leads_to(folder, target).map(|to| label_of(&to));
+        let is_there = |to: &String| {
+            self.sections.iter().any(|(label, made)| label == to && matches!(made, Made::Fields(_)))
+        };
+        let Some(to) = to.filter(is_there) else {
+            let why = "it is a link, and does not lead to a section; put there what it leads to, or restore the record";
+            return Err(refuse(path, why));
+        };
+        let fields = self.section_of(label_of(folder));
+        fields.add_reference(name, &to).map_err(|unfit| refuse(path, unfit))?;
         Ok(())
     }
 
@@ -516,4 +551,23 @@ fn unrecorded_text(path: &str, name: &str, file: &OnDisk) -> Result<Vec<Value>> 
             .map_err(|why| refuse(path, format!("{name} means the same everywhere: {why}, or rename it")))?,
     };
     Ok(vec![value])
+}
+
+/// The label that is shown as this directory.
+fn label_of(folder: &str) -> String {
+    String::from_utf8_lossy(&unescaped(folder.as_bytes())).into_owned()
+}
+
+/// Where a link in `folder` leads, below the top.
+fn leads_to(folder: &str, target: &[u8]) -> Option<String> {
+    let target = std::str::from_utf8(target).ok().filter(|target| !target.starts_with('/'))?;
+    let mut path: Vec<&str> = folder.split('/').collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(path.pop()?),
+            name => path.push(name),
+        }
+    }
+    Some(path.join("/"))
 }

@@ -5,6 +5,7 @@
 //! the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use crate::tree::{Kind, Spot};
 /// Files by their paths in the directory.
 pub type Files = BTreeMap<String, Arc<OnDisk>>;
 
+/// Links by their paths in the directory, and where they lead.
+pub type Links = BTreeMap<String, Vec<u8>>;
+
 /// What is in a directory.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -25,6 +29,8 @@ pub struct Found {
     pub files: Files,
     /// The directories below it.
     pub folders: BTreeSet<String>,
+    /// The links, and where they lead.
+    pub links: Links,
 }
 
 /// The refusal of a path.
@@ -59,7 +65,8 @@ pub fn find(dir: &Path) -> Result<Found> {
                     found.files.insert(shown, Arc::new(file));
                 }
                 () if kind.is_symlink() => {
-                    return Err(refuse(&shown, "it is a link; put what it leads to in its place"));
+                    let target = std::fs::read_link(entry.path()).map_err(failed)?;
+                    found.links.insert(shown, target.into_os_string().into_vec());
                 }
                 () => return Err(refuse(&shown, "it is neither a file nor a directory; remove it")),
             }
@@ -94,17 +101,28 @@ pub fn compare_names(dir: &Path, packed: &Path) -> Result<()> {
         if spot.kind() == Kind::Directory {
             pending.extend(spot.enter()?.children());
             folders.insert(path);
-        } else {
-            files.insert(path);
+            continue;
         }
+        if let (Kind::Link, Some(there)) = (spot.kind(), found.links.get(&path)) {
+            let content = spot.branch.open(spot.node)?;
+            let mut target = vec![0; content.size() as usize];
+            content.read_at(0, &mut target)?;
+            // One that closes a circle becomes one that leads nowhere.
+            if target != *there && target != path.rsplit('/').next().unwrap_or_default().as_bytes() {
+                return Err(refuse(&path, "the file would have it lead elsewhere; restore it"));
+            }
+        }
+        files.insert(path);
     }
-    let lost = found.files.keys().find(|path| !is_derived(path) && !files.contains(*path));
+    let there = found.files.keys().chain(found.links.keys());
+    let lost = there.filter(|path| !is_derived(path)).find(|path| !files.contains(*path));
     if let Some(path) = lost {
         return Err(refuse(path, "no VSF file shows it under this name; rename it or move it"));
     }
     let more = files
         .iter()
-        .find(|path| !is_derived(path) && !found.files.contains_key(*path) && !is_twin(path, &found.files));
+        .filter(|path| !is_derived(path) && !found.links.contains_key(*path))
+        .find(|path| !found.files.contains_key(*path) && !is_twin(path, &found.files));
     if let Some(path) = more {
         let why = format!("it is not there, and the file would have it; delete {}", record::NAME);
         return Err(refuse(path, why));

@@ -11,7 +11,7 @@
 //!     value, element, spirix, eagle             what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
 //!     alone       a value or a section without a file
-//!     project, view        the same as a tree of directories: names, npy, arrays, kept, show
+//!     project, view        the same as a tree of directories: names, npy, arrays, kept, show, refers
 //!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
 //! ```
 //!
@@ -53,6 +53,7 @@ mod plan;
 mod project;
 mod read_back;
 mod record;
+mod refers;
 pub mod registry;
 mod resync;
 mod rewrite;

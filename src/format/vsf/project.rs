@@ -277,8 +277,10 @@ impl<'a> Layout<'a> {
         make(&mut self.shown, self.file)?;
         let labels = self.file.labels.len();
         for n in before..self.shown.entries.len() {
-            let path = self.names.free(self.shown.entries[n].path.clone());
-            let leaf = leaf(&self.shown.entries[n].content, (labels + n) as u32, self.place);
+            let entry = &mut self.shown.entries[n];
+            let path = self.names.free(entry.path.clone());
+            entry.rename(&path);
+            let leaf = entry.leaf((labels + n) as u32, self.place);
             self.leaf(&path, leaf)?;
         }
         Ok(())

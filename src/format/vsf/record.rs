@@ -21,13 +21,16 @@ use super::walk::{Found, Place, Walk};
 use super::{Input, is_name, rewrite};
 use crate::error::{Error, Result};
 use crate::store::Source;
-use crate::tree::Content;
+use crate::tree::{Content, Kind as Shape};
 
 /// The name of a record among the files.
 pub const NAME: &str = ".vsf-record.json";
 
 /// What a directory has as its suffix.
 pub const FOLDER: &str = "/";
+
+/// What a link has as its suffix, before where it leads.
+pub const LINK: &str = "@";
 
 /// The number of this kind of record.
 const KIND: u32 = 1;
@@ -71,7 +74,7 @@ pub struct Part {
     /// The fields as the design writes them; a number stands for as many bytes that are in the files.
     pub stored: Option<Vec<Chunk>>,
     /// Of each field, those within each other counted from front to back: its files, and the suffix of each; of one that
-    /// is a section its directory, as [`FOLDER`].
+    /// is a section its directory, as [`FOLDER`], and of one that refers to a section its link, as [`LINK`].
     pub files: Vec<Vec<(String, String)>>,
     /// Of each field that refers to a label: its name.
     pub refers: Vec<Option<String>>,
@@ -217,7 +220,11 @@ fn part(
             json = Some(hash(bytes));
         }
         if entry.field > 0 {
-            files[entry.field - 1].push((path, entry.suffix.to_string()));
+            let suffix = match (entry.kind, &entry.content) {
+                (Shape::Link, Content::Bytes(to)) => format!("{LINK}{}", String::from_utf8_lossy(to)),
+                _ => entry.suffix.to_string(),
+            };
+            files[entry.field - 1].push((path, suffix));
         }
     }
     Ok(Ok(Part { name, path, json, stored: Some(chunks(fields)), files, refers }))

@@ -280,7 +280,7 @@ pub struct Field {
 }
 
 /// Where bytes lie that something refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// The first byte, from the start of the file. As stored: it may point anywhere.
     pub offset: u128,

@@ -13,7 +13,8 @@ use super::element::Element;
 use super::file::{File, Label};
 use super::input::{Fault, Parsed};
 use super::kept::Kept;
-use super::names::{Names, component};
+use super::names::{Names, component, path_of};
+use super::refers::Named;
 use super::value::{Data, Item, Packed, Reference, Section, Tensor, Value, Wrapped};
 use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{npy, show};
@@ -39,7 +40,9 @@ pub type Attributes = Vec<(&'static str, String)>;
 pub struct Entry {
     /// Its path below where it is shown.
     pub path: Vec<u8>,
-    /// Its bytes.
+    /// Whether it is a file or a link.
+    pub kind: Kind,
+    /// Its bytes; of a link where it leads.
     pub content: Content,
     /// What else is known of it.
     pub attributes: Attributes,
@@ -49,10 +52,31 @@ pub struct Entry {
     pub field: usize,
 }
 
+impl Entry {
+    /// What the tree says of it, as number `entry`.
+    pub fn leaf(&self, entry: u32, place: Place) -> Leaf {
+        Leaf { kind: self.kind, ..leaf(&self.content, entry, place) }
+    }
+
+    /// It gets another name in the same directory; a link to itself stays one.
+    pub fn rename(&mut self, path: &[u8]) {
+        let loops = matches!(&self.content, Content::Bytes(target) if target[..] == *last(&self.path));
+        if self.kind == Kind::Link && loops {
+            self.content = Content::Bytes(last(path).into());
+        }
+        self.path = path.to_vec();
+    }
+}
+
+/// The name at the end of a path.
+pub(super) fn last(path: &[u8]) -> &[u8] {
+    path.rsplit(|b| *b == b'/').next().unwrap_or_default()
+}
+
 /// The files that values become.
 #[derive(Debug)]
 pub struct Shown<'a> {
-    source: &'a Arc<Source>,
+    pub(super) source: &'a Arc<Source>,
     version: u64,
     /// What is decoded of the file.
     pub kept: Arc<Kept>,
@@ -69,8 +93,17 @@ pub struct Shown<'a> {
     names: Names,
     /// Paths that are others', whatever is free beside them.
     pub reserved: Arc<HashSet<Vec<u8>>>,
+    /// How many directories the paths of `entries` lie below the top of the file's tree.
+    pub above: usize,
+    /// The sections that fields can refer to, once one does.
+    pub(super) named: Option<Named>,
+    /// Where the section lies that is shown, and whether only because a field refers to it.
+    pub(super) own: Option<Reference>,
+    pub(super) referred: bool,
+    /// How many bytes of sections without labels may still be shown where a field refers to them.
+    pub(super) unshown: u64,
     /// The field that is shown, and how many there were.
-    field: usize,
+    pub(super) field: usize,
     fields: usize,
 }
 
@@ -89,13 +122,18 @@ impl<'a> Shown<'a> {
             folders: Vec::new(),
             names: Names::default(),
             reserved: Arc::default(),
+            above: 0,
+            named: None,
+            own: None,
+            referred: false,
+            unshown: file.size,
             field: 0,
             fields: 0,
         }
     }
 
     /// `folder/name`, or its first twin that is free; taken from now on.
-    fn free(&mut self, folder: &[u8], name: &[u8], suffix: &str) -> Vec<u8> {
+    pub(super) fn free(&mut self, folder: &[u8], name: &[u8], suffix: &str) -> Vec<u8> {
         let mut path = folder.to_vec();
         if !folder.is_empty() {
             path.push(b'/');
@@ -118,11 +156,11 @@ impl<'a> Shown<'a> {
     ) {
         attributes.sort();
         let path = self.free(folder, name, suffix);
-        let field = self.field;
-        self.entries.push(Entry { path, content, attributes, suffix, field });
+        let (kind, field) = (Kind::File, self.field);
+        self.entries.push(Entry { path, kind, content, attributes, suffix, field });
     }
 
-    fn bytes(
+    pub(super) fn bytes(
         &mut self,
         folder: &[u8],
         name: &[u8],
@@ -133,7 +171,7 @@ impl<'a> Shown<'a> {
         self.put(folder, name, suffix, Content::Bytes(bytes.into()), attributes);
     }
 
-    fn range(
+    pub(super) fn range(
         &mut self,
         folder: &[u8],
         name: &[u8],
@@ -157,7 +195,9 @@ impl<'a> Shown<'a> {
             let name = component(&field.name);
             match field.reference() {
                 _ if field.values.is_empty() => self.empty(folder, &name, field.span.start),
-                Some(reference) if field.values.len() <= 3 => self.reference(folder, &name, &reference, file),
+                Some(reference) if field.values.len() <= 3 => {
+                    self.reference(folder, &name, &reference, file)?
+                }
                 _ => self.values(folder, &name, &field.values, file)?,
             }
         }
@@ -232,24 +272,6 @@ impl<'a> Shown<'a> {
             }
         }
         Ok(())
-    }
-
-    fn reference(&mut self, folder: &[u8], name: &[u8], reference: &Reference, file: &File) {
-        let count = reference.count.map_or(String::new(), |n| n.to_string());
-        let attributes = vec![
-            ("user.vsf.count", count.clone()),
-            ("user.vsf.offset", reference.offset.to_string()),
-            ("user.vsf.type", "o".to_string()),
-        ];
-        match reference.range(file.size) {
-            Some(range) if reference.count.is_none_or(|n| n == 0) => {
-                self.range(folder, name, ".bin", range, attributes);
-            }
-            _ => {
-                let line = format!("{} {} {count}\n", reference.offset, reference.size);
-                self.bytes(folder, name, "", line.into_bytes(), attributes);
-            }
-        }
     }
 
     fn tensor(&mut self, folder: &[u8], name: &[u8], tensor: &Tensor) -> Result<()> {
@@ -335,7 +357,7 @@ impl<'a> Shown<'a> {
     }
 
     /// A name for messages.
-    fn told(&self, folder: &[u8], name: &[u8]) -> String {
+    pub(super) fn told(&self, folder: &[u8], name: &[u8]) -> String {
         let (title, base) = &self.title;
         let below = folder.strip_prefix(&base[..]).unwrap_or(folder);
         let parts = [title.as_bytes(), below, name];
@@ -419,6 +441,7 @@ impl View {
     ) -> Result<View> {
         let mut shown = Shown::new(source, file);
         (shown.kept, shown.findings) = (kept.clone(), findings.clone());
+        shown.above = 1 + path_of(&label.name).iter().filter(|b| **b == b'/').count();
         shown.label(b"", file, label)?;
         let mut builder = Builder::new(shown.entries.len());
         builder.hang_below(place.root);
@@ -431,7 +454,7 @@ impl View {
         for (n, entry) in shown.entries.iter().enumerate() {
             // A path of too many levels is not shown; `section.json` has what is there.
             if let Ok(path) = SafePath::check(&entry.path) {
-                builder.leaf(path, leaf(&entry.content, n as u32, place))?;
+                builder.leaf(path, entry.leaf(n as u32, place))?;
             }
         }
         let held = |content: &Content| match content {
@@ -449,6 +472,7 @@ impl Shown<'_> {
     pub fn label(&mut self, folder: &[u8], file: &File, label: &Label) -> Result<()> {
         self.title = (label.title(), folder.to_vec());
         self.uncounted = COUNTED;
+        (self.own, self.unshown) = (label.reference.clone(), file.size);
         let body = file.section(self.source.as_ref(), label)?;
         file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
         if body.section.count() <= MANY {

@@ -372,9 +372,12 @@ impl<'a> Walk<'a> {
         let counted = count_of(&shape).and_then(|count| element.bytes_of(count));
         let stored = match &strides {
             Some(strides) if reaching => {
-                let reached = super::value::reach_of(&shape, strides).and_then(|reach| element.bytes_of(reach));
+                let reached =
+                    super::value::reach_of(&shape, strides).and_then(|reach| element.bytes_of(reach));
                 if reached.is_none_or(|reached| counted.is_none_or(|counted| reached <= counted)) {
-                    return Err(self.cursor.wrong("vsf-stride", "the strides reach no more than the shape has"));
+                    return Err(self
+                        .cursor
+                        .wrong("vsf-stride", "the strides reach no more than the shape has"));
                 }
                 reached
             }
