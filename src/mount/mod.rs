@@ -5,7 +5,7 @@
 //!   kernel    the mount itself                      patience  threads for what takes its time
 //!   session   the daemon's life                     launch    the program started again, in the background
 //!   unmount   ending a mount from outside           table     what is mounted where       options   -o
-//!   memory    what threads share of it
+//!   memory    what threads share of it               readahead how far the kernel reads ahead
 //! ```
 
 mod adapter;
@@ -16,6 +16,7 @@ mod launch;
 mod memory;
 mod options;
 mod patience;
+mod readahead;
 mod session;
 mod table;
 mod unmount;

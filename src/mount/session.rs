@@ -16,7 +16,7 @@ use super::adapter::Adapter;
 use super::options::MountOptions;
 use super::patience::contained;
 use super::table::{self, Mount};
-use super::{kernel, unmount};
+use super::{kernel, readahead, unmount};
 use crate::error::{Error, Result};
 use crate::format::{self, OpenOptions};
 use crate::store::{CacheFolder, Location, Source};
@@ -65,7 +65,9 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
     let adapter = Adapter::new(volume.clone(), !options.noxattr, !options.nopassthrough);
     let session =
         kernel::mount(adapter, source.path(), &point, options).map_err(|e| cannot_mount(&point, e))?;
-    *mounted.lock() = table::at(&point)?;
+    let mount = table::at(&point)?;
+    mount.as_ref().inspect(|mount| readahead::widen(mount));
+    *mounted.lock() = mount;
     log::info!("{} is mounted at {}", source.path().display(), point.display());
 
     let (to_kernel, forget) = mpsc::channel();
