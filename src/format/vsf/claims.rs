@@ -51,7 +51,9 @@ impl Claims {
         let keys = self.keys.join(", ");
         let unchecked = "; `vaso verify` checks that, and it was not checked here";
         match (self.keys.len(), self.signatures) {
-            (0, _) => format!("by somebody whose key is not in the file{unchecked}"),
+            (0, _) => {
+                "by somebody whose key is not in the file; `vaso verify --key KEY` checks whose it is".into()
+            }
             (_, 0) => format!("by nobody, as far as its header tells; it names the key {keys}"),
             (1, _) => format!("by {keys}, as the file says{unchecked}"),
             _ => format!("by one or more of {keys}, as the file says{unchecked}"),

@@ -85,20 +85,15 @@ fn behind(file: &File, checks: &[Check]) -> Option<Check> {
     let (whole, part): (Vec<&Check>, Vec<&Check>) =
         of_file.filter(|check| check.outcome.is_told()).partition(|check| check.first.is_none());
     let is_signature = |check: &&Check| check.signer.is_some();
-    let check = |sealing, why: fn(&'static str) -> Outcome, text| Check {
-        sealing,
-        outcome: why(text),
-        signer: None,
-        first: None,
-    };
+    let check = |sealing, outcome| Check { sealing, outcome, signer: None, first: None };
     if checks.iter().any(|check| matches!(check.outcome, Outcome::Missing(_))) {
         return None;
     }
     if part.iter().any(is_signature) && !whole.iter().any(is_signature) {
-        return Some(check(Sealing::FileSignature, Outcome::Missing, APPENDED));
+        return Some(check(Sealing::FileSignature, Outcome::Missing(APPENDED)));
     }
     let end = part.iter().filter(|check| check.outcome == Outcome::Right).filter_map(|c| c.first).max()?;
-    (whole.is_empty() && end < file.size).then(|| check(Sealing::Behind(end), Outcome::Unverified, UNCOVERED))
+    (whole.is_empty() && end < file.size).then(|| check(Sealing::Behind(end), Outcome::Unverified(UNCOVERED)))
 }
 
 /// Whether the signature in a label covers the file: so it is from format 5 on.
