@@ -11,6 +11,7 @@ use super::Salvage;
 use super::layout::{Identity, Layout};
 use super::record::Part;
 use super::report::{Certainty, Gap, SampleReport, TableReport};
+use crate::database::lenient_json;
 use crate::error::{Error, Result};
 
 /// How many lost rows are told apart; more are only counted.
@@ -295,8 +296,8 @@ fn name(db: &Connection, samples: &mut Vec<SampleReport>, certainty: Certainty) 
             Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?))
         });
         sample.name = found.ok().map(|(name, extra)| {
-            let extra: Option<serde_json::Value> = extra.and_then(|text| serde_json::from_str(&text).ok());
-            let experiment = extra.as_ref().and_then(|e| e.get("experiment")?.as_str());
+            let extra = extra.and_then(|text| lenient_json(&text));
+            let experiment = extra.as_ref().and_then(|e| e.value.get("experiment")?.as_str());
             format!("{} / {name}", experiment.unwrap_or("Default"))
         });
     }

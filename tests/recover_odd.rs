@@ -1,0 +1,91 @@
+//! What a project may hold that few think of, and that must not keep its rows from coming back, nor let a recovery in part
+//! look like a whole one.
+
+mod common;
+#[path = "common/scene.rs"]
+mod scene;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use common::{As, run, succeed, vaso};
+use rusqlite::Connection;
+use scene::{Scene, TRACE};
+use serde_json::Value;
+
+/// Changes a copy of a database with SQLite, and gives its path.
+fn changed(scene: &Scene, from: &str, sql: &str) -> PathBuf {
+    let path = scene.path("project.vaso");
+    fs::copy(scene.path(from), &path).unwrap();
+    Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    path
+}
+
+fn page_size(bytes: &[u8]) -> usize {
+    match u16::from_be_bytes([bytes[16], bytes[17]]) {
+        1 => 65536,
+        n => n.into(),
+    }
+}
+
+fn number(path: &Path, sql: &str) -> i64 {
+    Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// Zeros the first page of a table's tree, and gives how many rows it had, if it was an interior one.
+fn zero_root(path: &Path, table: &str) -> usize {
+    let root = number(path, &format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'")) as usize;
+    let mut bytes = fs::read(path).unwrap();
+    let size = page_size(&bytes);
+    let page = &mut bytes[(root - 1) * size..root * size];
+    assert!([2, 5].contains(&page[0]), "{table} has one page only");
+    let cells = u16::from_be_bytes([page[3], page[4]]);
+    page.fill(0);
+    fs::write(path, bytes).unwrap();
+    cells.into()
+}
+
+fn table<'a>(outcome: &'a Value, name: &str) -> &'a Value {
+    let tables = outcome["report"]["tables"].as_array().unwrap();
+    tables.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{outcome}"))
+}
+
+fn result(outcome: &Value) -> PathBuf {
+    PathBuf::from(outcome["path"].as_str().unwrap())
+}
+
+#[test]
+fn what_python_writes_as_json_keeps_its_sample_in_its_experiment() {
+    let scene = Scene::new();
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    let far = format!("{}1{}", "[".repeat(3000), "]".repeat(3000));
+    let extras = [
+        (r#"{"experiment": "WT", "note": "half \ud800"}"#.to_string(), true),
+        (r#"{"experiment": "WT", "big": 1e400, "low": [-1e999]}"#.to_string(), true),
+        (format!(r#"{{"deep": {deep}, "experiment": "WT"}}"#), true),
+        ("\u{feff}{\"experiment\": \"WT\"}".to_string(), true),
+        (format!(r#"{{"deep": {far}, "experiment": "WT"}}"#), false),
+        (r#"{"experiment": "WT", "note": "torn he"#.to_string(), false),
+    ];
+    for (extra, is_object) in extras {
+        let path = changed(&scene, "v7.db", "");
+        let db = Connection::open(&path).unwrap();
+        db.execute("UPDATE dataset SET extra_json = ?1, name = 'odd' WHERE id = 1", [&extra]).unwrap();
+        drop(db);
+        let file = "browse/WT/odd/metadata.json";
+        let shown = succeed(vaso(As::Me).arg("cat").arg(&path).arg(file));
+        // Read by Python's json, written anew without what only Python reads.
+        let script = "import json, sys; e = json.load(sys.stdin)['extra']; \
+                      json.dumps(e, ensure_ascii=False).encode(); print(type(e).__name__)";
+        let mut python = Command::new("python3");
+        python.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut python = python.spawn().unwrap();
+        python.stdin.take().unwrap().write_all(shown.as_bytes()).unwrap();
+        let output = python.wait_with_output().unwrap();
+        let kind = if is_object { "dict\n" } else { "str\n" };
+        assert_eq!(String::from_utf8_lossy(&output.stdout), kind, "{extra:.60}");
+    }
+}
