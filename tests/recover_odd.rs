@@ -57,6 +57,52 @@ fn result(outcome: &Value) -> PathBuf {
     PathBuf::from(outcome["path"].as_str().unwrap())
 }
 
+/// Ends a program that waits for ever.
+fn patiently(scene: &Scene, args: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", "120"]).arg(common::program()).arg("recover").args(args);
+    let output = run(command.current_dir(scene.path("")).stdin(Stdio::null()));
+    assert!(output.status.code().is_some(), "it waits for ever");
+    output
+}
+
+#[test]
+fn what_cannot_be_a_head_is_not_waited_for_and_not_overwritten() {
+    let bundle = "corrupt_current.vasopack";
+    let kinds: [fn(&Path); 3] = [
+        |head| assert!(Command::new("mkfifo").arg(head).status().unwrap().success()),
+        |head| {
+            fs::write(head.with_file_name("elsewhere.json"), b"{}").unwrap();
+            symlink("elsewhere.json", head).unwrap();
+        },
+        |head| fs::write(head, vec![b' '; (1 << 20) + 1]).unwrap(),
+    ];
+    for make in kinds {
+        let scene = Scene::new();
+        let (head, snapshots) = (scene.path(bundle).join("HEAD.json"), scene.path(bundle).join("snapshots"));
+        fs::remove_file(&head).unwrap();
+        make(&head);
+        let kind = fs::symlink_metadata(&head).unwrap().file_type();
+        let count = || fs::read_dir(&snapshots).unwrap().count();
+        let before = count();
+        let output = patiently(&scene, &[bundle, "--in-place", "--use", "1"]);
+        assert!(!output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("HEAD.json"), "{output:?}");
+        assert_eq!((count(), fs::symlink_metadata(&head).unwrap().file_type()), (before, kind));
+        assert!(!scene.path(bundle).join(".lock").exists());
+    }
+    let scene = Scene::new();
+    let snapshots = scene.path(bundle).join("snapshots");
+    fs::create_dir_all(scene.path(bundle).join(".staging")).unwrap();
+    fs::copy(scene.path("v7.db"), scene.path(bundle).join(".staging/1.sqlite")).unwrap();
+    fs::rename(&snapshots, scene.path("elsewhere")).unwrap();
+    symlink(scene.path("elsewhere"), &snapshots).unwrap();
+    let before = fs::read_dir(scene.path("elsewhere")).unwrap().count();
+    let output = patiently(&scene, &[bundle, "--in-place", "--use", "1"]);
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(scene.path("elsewhere")).unwrap().count(), before);
+}
+
 #[test]
 fn what_python_writes_as_json_keeps_its_sample_in_its_experiment() {
     let scene = Scene::new();

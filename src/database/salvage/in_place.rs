@@ -5,7 +5,6 @@
 //! meanwhile.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,9 +22,8 @@ use crate::tree::Time;
 /// Publishes what `taken` holds as the next snapshot of `bundle`.
 pub fn publish(bundle: &Path, taken: &Judged) -> Result<(PathBuf, Option<Report>)> {
     let held = signs::hold(&Location::find(bundle)?)?;
-    let head = bundle.join("HEAD.json");
-    let before = fs::read(&head).ok();
-    let folder = bundle.join("snapshots");
+    let before = places::head_text(bundle)?;
+    let folder = places::snapshots_folder(bundle)?;
     let refuse = |e: std::io::Error| Error::Refused(format!("cannot write into {}: {e}", folder.display()));
     let draft = Draft::begin(&folder).map_err(refuse)?;
     let report = taken.write(draft.path())?;
@@ -33,8 +31,8 @@ pub fn publish(bundle: &Path, taken: &Judged) -> Result<(PathBuf, Option<Report>
     let next = places::snapshots(bundle).first().map_or(0, |(named, _)| named.number.0) + 1;
     let names = (next..next + 1000).map(|n| names::usual(n).into());
     let path = draft.publish(names, mode_of(&taken.path)).map_err(refuse)?;
-    if fs::read(&head).ok() != before {
-        return Err(Error::SourceChanged(head));
+    if places::head_text(bundle)? != before {
+        return Err(Error::SourceChanged(bundle.join("HEAD.json")));
     }
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let text = new_head(before.as_deref(), &name, taken.snapshot);
