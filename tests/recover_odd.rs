@@ -57,6 +57,24 @@ fn result(outcome: &Value) -> PathBuf {
     PathBuf::from(outcome["path"].as_str().unwrap())
 }
 
+#[test]
+fn a_trace_of_other_columns_does_not_keep_the_rest_from_coming_back() {
+    let scene = Scene::new();
+    let fill =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000) INSERT INTO trace";
+    for (columns, values) in [("dataset_id, x", "1, i"), ("t_seconds, x", "i * 0.1, i"), ("x, y", "i, 2")] {
+        let sql = format!("DROP TABLE trace; CREATE TABLE trace({columns}); {fill} SELECT {values} FROM n");
+        let path = changed(&scene, "v7.db", &sql);
+        let events = number(&path, "SELECT count(*) FROM event");
+        zero_root(&path, "trace");
+        let told = scene.json(0, &["project.vaso"]);
+        let new = result(&told);
+        assert_eq!(number(&new, TRACE), 9000, "{columns}");
+        assert_eq!(number(&new, "SELECT count(*) FROM event"), events);
+        assert_eq!(told["report"]["samples"].as_array().unwrap().len(), 0);
+    }
+}
+
 /// Ends a program that waits for ever.
 fn patiently(scene: &Scene, args: &[&str]) -> Output {
     let mut command = Command::new("timeout");

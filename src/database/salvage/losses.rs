@@ -50,10 +50,16 @@ pub fn tell(
         }
         if report.name == "trace" {
             let damaged = pages.broken > 0 || report.lost > 0 || !pages.found.is_empty();
-            traces = Some((missing, damaged, report.certainty));
+            traces = Some((at, missing, damaged, report.certainty));
         }
     }
-    let Some((missing, damaged, certainty)) = traces else { return Ok(Vec::new()) };
+    let Some((at, missing, damaged, certainty)) = traces else { return Ok(Vec::new()) };
+    let layout = &salvage.catalog.plan.tables[at];
+    let has = |name: &str| layout.fields.iter().any(|f| f.name.eq_ignore_ascii_case(name));
+    if !has("dataset_id") || !has("t_seconds") {
+        // A stranger's table: its rows are counted, and nobody can say whose they are.
+        return Ok(Vec::new());
+    }
     let mut samples = match missing {
         Some(missing) => by_index(db, &missing)?,
         None if damaged => by_sampling(db)?,
