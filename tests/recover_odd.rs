@@ -75,6 +75,26 @@ fn a_trace_of_other_columns_does_not_keep_the_rest_from_coming_back() {
     }
 }
 
+#[test]
+fn times_without_end_and_pauses_are_not_taken_for_lost_rows() {
+    let scene = Scene::new();
+    let far = "INSERT INTO trace(dataset_id, t_seconds) VALUES(1, 1e300), (1, 2e300), (1, -1.7e308)";
+    // A pause of an hour in a recording of ten rows a second would be 36,000 rows.
+    let pause = "UPDATE trace SET t_seconds = t_seconds + 3600 WHERE dataset_id = 1 AND t_seconds > 20";
+    for sql in [far, pause] {
+        let path = changed(&scene, "v1.db", sql);
+        let all = number(&path, TRACE);
+        let on_root = zero_root(&path, "trace") as i64;
+        let told = scene.json(0, &["project.vaso"]);
+        assert_eq!(number(&result(&told), TRACE), all - on_root);
+        // One page is gone, and no page of rows has more than these.
+        let size = page_size(&fs::read(&path).unwrap()) as u64;
+        let lost = table(&told, "trace")["lost"].as_u64().unwrap();
+        assert!(lost >= on_root as u64 && lost <= size / 20, "{lost}");
+        assert!(told["report"]["lost"].as_u64().unwrap() <= size / 20);
+    }
+}
+
 /// Ends a program that waits for ever.
 fn patiently(scene: &Scene, args: &[&str]) -> Output {
     let mut command = Command::new("timeout");

@@ -292,7 +292,8 @@ impl Judged {
     pub fn seems_to_lose_little(&self) -> bool {
         let Some(report) = &self.salvage else { return false };
         let samples = report.tables.iter().find(|t| t.name == "dataset");
-        samples.is_some_and(|t| t.lost == 0) && report.lost * 100 <= report.recovered + report.lost
+        let all = report.recovered.saturating_add(report.lost);
+        samples.is_some_and(|t| t.lost == 0) && report.lost.saturating_mul(100) <= all
     }
 
     /// Whether the numbers of its lost rows are known, and not only that there were some.

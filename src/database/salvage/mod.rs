@@ -154,7 +154,7 @@ impl<'a> Salvage<'a> {
             user_version: self.user_version(),
             schema_found: self.catalog.is_whole,
             recovered,
-            lost: tables.iter().map(|t| t.lost).sum(),
+            lost: tables.iter().fold(0, |sum, t| sum.saturating_add(t.lost)),
             lost_is_exact: is_exact,
             doubt: None,
             tables,

@@ -250,7 +250,8 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     // What is estimated here is made exact by an index, where one is left.
     let leaves = pages.reached.len().max(1) as u64;
     let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
-    let by_reference = (pages.broken as u64 * (taken.rows / leaves).max(1)).saturating_sub(found_by_shape);
+    let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
+    let by_reference = by_reference.saturating_sub(found_by_shape);
     let certainty = match () {
         () if pages.broken > 0 || pages.damaged > 0 => Certainty::About,
         // Nothing says which pages the table had: those that are gone are missed by nobody.
@@ -260,7 +261,7 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     Ok(TableReport {
         name: layout.name.clone(),
         recovered: filler.inserted,
-        lost: lost + by_reference,
+        lost: lost.saturating_add(by_reference),
         certainty,
         found_by_shape,
         from_damaged_pages: taken.from_damaged + more.from_damaged,

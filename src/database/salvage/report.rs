@@ -180,7 +180,7 @@ impl SampleReport {
         if self.lost == 0 && self.certainty != Certainty::Exact {
             return format!("sample {name}: {} rows; {}", grouped(self.recovered), self.certainty.lost(0));
         }
-        let all = self.recovered + self.lost;
+        let all = self.recovered.saturating_add(self.lost);
         let mut line = format!(
             "sample {name}: {} of {}{} rows",
             grouped(self.recovered),
