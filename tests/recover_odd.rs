@@ -58,6 +58,29 @@ fn result(outcome: &Value) -> PathBuf {
 }
 
 #[test]
+fn tables_that_count_their_rows_are_recovered_and_count_on() {
+    let scene = Scene::new();
+    let path = changed(
+        &scene,
+        "v7.db",
+        "CREATE TABLE note(id INTEGER PRIMARY KEY AUTOINCREMENT, txt);
+         CREATE TABLE gone(id INTEGER PRIMARY KEY AUTOINCREMENT, txt);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50)
+         INSERT INTO note(txt) SELECT 'note ' || i FROM n;
+         INSERT INTO gone(txt) VALUES('a'), ('b'), ('c');
+         DELETE FROM note WHERE id > 40; DELETE FROM gone; ANALYZE",
+    );
+    zero_root(&path, "trace");
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!(table(&told, "note")["recovered"], 40);
+    let new = result(&told);
+    assert_eq!(number(&new, "SELECT count(*) FROM note WHERE txt = 'note ' || id"), 40);
+    assert_eq!(number(&new, "SELECT seq FROM sqlite_sequence WHERE name = 'note'"), 50);
+    assert_eq!(number(&new, "SELECT seq FROM sqlite_sequence WHERE name = 'gone'"), 3);
+    assert_eq!(number(&new, "SELECT count(*) FROM sqlite_sequence"), 2);
+}
+
+#[test]
 fn a_trace_of_other_columns_does_not_keep_the_rest_from_coming_back() {
     let scene = Scene::new();
     let fill =

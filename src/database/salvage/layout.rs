@@ -193,6 +193,31 @@ impl Layout {
         }
     }
 
+    /// A table that SQLite keeps for itself.
+    fn of_internal(row: &Schema) -> Option<Layout> {
+        let columns: &[&str] = match row.name.to_ascii_lowercase().as_str() {
+            "sqlite_sequence" => &["name", "seq"],
+            "sqlite_stat1" => &["tbl", "idx", "stat"],
+            "sqlite_stat4" => &["tbl", "idx", "neq", "nlt", "ndlt", "sample"],
+            _ => return None,
+        };
+        let field = |name: &&str| Field {
+            name: name.to_string(),
+            affinity: Affinity::Any,
+            not_null: false,
+            has_default: false,
+            generated: false,
+        };
+        Some(Layout {
+            name: row.name.clone(),
+            fields: columns.iter().map(field).collect(),
+            identity: Identity::Number("rowid"),
+            ordered: true,
+            root: row.root,
+            index: None,
+        })
+    }
+
     /// The table of the schema itself.
     pub fn of_schema() -> Layout {
         let field = |name: &str, affinity| Field {
@@ -256,6 +281,8 @@ pub struct Plan {
     pub tables: Vec<Layout>,
     /// Its indices.
     pub indices: Vec<Layout>,
+    /// The tables that SQLite keeps for itself: no rows of the project, but pages of the file.
+    pub internal: Vec<Layout>,
     /// What could not be made: name and reason.
     pub refused: Vec<(String, String)>,
 }
@@ -265,7 +292,10 @@ impl Plan {
     pub fn of(schema: &[Schema]) -> rusqlite::Result<Plan> {
         let mut db = Connection::open_in_memory()?;
         let mut plan = Plan { refused: create(&mut db, schema, &["table", "index"])?, ..Plan::default() };
-        for row in schema.iter().filter(|row| row.kind == "table") {
+        let (internal, own): (Vec<_>, Vec<_>) =
+            schema.iter().filter(|row| row.kind == "table").partition(|row| row.is_internal());
+        plan.internal = internal.into_iter().filter_map(Layout::of_internal).collect();
+        for row in own {
             match table(&db, row) {
                 Ok(Some(layout)) => plan.tables.push(layout),
                 Ok(None) => {}

@@ -75,6 +75,8 @@ pub struct Salvage<'a> {
     /// Deleted rows seen, for each table.
     stale: Vec<u64>,
     notes: Vec<String>,
+    /// The pages of each table that SQLite keeps for itself.
+    internal: Vec<Pages>,
 }
 
 impl<'a> Salvage<'a> {
@@ -94,13 +96,14 @@ impl<'a> Salvage<'a> {
         };
         let mut tables = walk(&mut survey, &plan.tables)?;
         let indices = walk(&mut survey, &plan.indices)?;
+        let internal = walk(&mut survey, &plan.internal)?;
         survey.walk_free_list()?;
         let found = survey.assign(plan)?;
         let stale = vec![0; tables.len()];
         for (at, pages) in found {
             tables[at].found = pages;
         }
-        let mut salvage = Salvage { survey, catalog, tables, indices, stale, notes };
+        let mut salvage = Salvage { survey, catalog, tables, indices, stale, notes, internal };
         salvage.set_deleted_apart()?;
         salvage.describe();
         Ok(Some(salvage))

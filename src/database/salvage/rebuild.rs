@@ -22,6 +22,11 @@ use crate::tree::Cell as Value;
 /// The longest that it may take. A stranger's schema may be slow by intent; a hundred million rows take less.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// What SQLite keeps the numbers of AUTOINCREMENT in.
+const SEQUENCES: &str = "sqlite_sequence";
+/// How many rows in doubt are named, and how many sequences kept.
+const NAMED: usize = 1000;
+
 /// An error of SQLite while `doing` something to the new database.
 pub fn failed(doing: &str, path: &Path) -> impl Fn(rusqlite::Error) -> Error {
     let text = format!("cannot {doing} {}", path.display());
@@ -177,6 +182,7 @@ pub fn rebuild(salvage: &mut Salvage<'_>, path: &Path) -> Result<(Connection, Ve
     for at in 0..salvage.catalog.plan.tables.len() {
         reports.push(fill(salvage, &db, at)?);
     }
+    keep_sequences(salvage, &db)?;
     db.execute_batch("COMMIT").map_err(&fail)?;
     let late =
         layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
@@ -271,6 +277,39 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
         refused: filler.refused,
         doubtful: taken.doubtful + more.doubtful,
     })
+}
+
+/// SQLite makes the numbers of AUTOINCREMENT from the rows that go in; those that were given to deleted rows are not
+/// to be given again.
+fn keep_sequences(salvage: &mut Salvage<'_>, db: &Connection) -> Result<()> {
+    let plan = &salvage.catalog.plan;
+    let Some(at) = plan.internal.iter().position(|layout| layout.name.eq_ignore_ascii_case(SEQUENCES)) else {
+        return Ok(());
+    };
+    let (mut told, encoding) = (Vec::new(), salvage.survey.reader.geometry.encoding);
+    let pages = &salvage.internal[at];
+    salvage.survey.rows(&pages.reached, &plan.internal[at], &mut |row| {
+        if let [Value::Text(name), Value::Integer(last), ..] = row.values
+            && told.len() < NAMED
+        {
+            told.extend(String::from_utf8(encoding.utf8(name)).ok().map(|name| (name, *last)));
+        }
+        Ok(())
+    })?;
+    if pages.broken > 0 || pages.damaged > 0 {
+        let what = "numbers of rows that were deleted may be given again";
+        salvage.notes.push(format!("{SEQUENCES} is damaged: {what}"));
+    }
+    for (name, last) in told.iter().filter(|(name, _)| plan.table(name).is_some()) {
+        let grow = "UPDATE main.sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1";
+        // Without a table that counts so there are no sequences, and nothing is to be kept.
+        if db.execute(grow, (name, last)) == Ok(0) {
+            let add = "INSERT INTO main.sqlite_sequence(name, seq) VALUES(?1, ?2)";
+            db.execute(add, (name, last))
+                .map_err(|e| Error::Refused(format!("cannot keep {SEQUENCES}: {e}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// The result is sound and has as many rows as went in, or it is not given to anybody.
