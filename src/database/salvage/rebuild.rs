@@ -16,6 +16,7 @@ use super::layout::{self, Identity, Layout};
 use super::record::{Encoding, Key, order};
 use super::report::{Certainty, TableReport};
 use super::rows::{Row, Taken};
+use super::version;
 use crate::error::{Error, Result};
 use crate::tree::Cell as Value;
 
@@ -184,6 +185,9 @@ pub fn rebuild(salvage: &mut Salvage<'_>, path: &Path) -> Result<(Connection, Ve
     }
     keep_sequences(salvage, &db)?;
     db.execute_batch("COMMIT").map_err(&fail)?;
+    salvage.version = version::tell(salvage, &db);
+    db.pragma_update(None, "user_version", salvage.version.number).map_err(&fail)?;
+    salvage.notes.extend(salvage.version.note.clone());
     let late =
         layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
     for (name, why) in refused.into_iter().chain(late) {
@@ -204,10 +208,9 @@ fn prepare(db: &Connection, salvage: &Salvage<'_>) -> rusqlite::Result<()> {
     db.execute_batch(&format!(
         "PRAGMA page_size={}; PRAGMA encoding='{encoding}'; {vacuum} PRAGMA foreign_keys=OFF;
          PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON;
-         PRAGMA application_id={}; PRAGMA user_version={};",
+         PRAGMA application_id={};",
         geometry.page_size,
         geometry.application_id.unwrap_or(0),
-        salvage.user_version(),
     ))
 }
 

@@ -99,6 +99,8 @@ pub struct Report {
     pub pages: BTreeMap<&'static str, usize>,
     /// The `user_version` of the result.
     pub user_version: i32,
+    /// Whether something tells it: the head of the file, or what is in it.
+    pub version_is_known: bool,
     /// Whether all of the schema was found in the file.
     pub schema_found: bool,
     /// All rows in the result.
@@ -122,6 +124,7 @@ impl Report {
     pub fn is_lossless(&self) -> bool {
         self.lost == 0
             && self.lost_is_exact
+            && self.version_is_known
             && self.doubt.is_none()
             && self.tables.iter().all(|t| t.refused == 0 && t.cut_off == 0)
     }
