@@ -111,6 +111,42 @@ fn tables_that_count_their_rows_are_recovered_and_count_on() {
     assert_eq!(number(&new, "SELECT count(*) FROM sqlite_sequence"), 2);
 }
 
+/// The overflow pages with `word` in them, and the place in the file of the number that leads to the first.
+fn chain(bytes: &[u8], word: &str) -> (usize, u32) {
+    let size = page_size(bytes);
+    let has = |page: &[u8]| page.windows(word.len()).any(|part| part == word.as_bytes());
+    let (leaves, rest): (Vec<_>, Vec<_>) =
+        bytes.chunks(size).zip(1u32..).filter(|(page, _)| has(page)).partition(|(page, _)| page[0] == 13);
+    let (leaf, at) = leaves[0];
+    let place = |number: u32| leaf.windows(4).position(|part| part == number.to_be_bytes());
+    let (place, first) = rest.iter().find_map(|(_, n)| Some((place(*n)?, *n))).unwrap();
+    ((at as usize - 1) * size + place, first)
+}
+
+#[test]
+fn a_row_that_ends_in_the_bytes_of_another_is_no_success() {
+    let scene = Scene::new();
+    let payload = |k: &str| format!("replace(hex(zeroblob(4000)), '00', '{k}-')");
+    let mut sql = "DELETE FROM result;".to_string();
+    for (id, k) in [(1, "k1"), (2, "k2"), (3, "k3")] {
+        let text = payload(k);
+        sql += &format!("INSERT INTO result VALUES({id}, 1, '{k}', '1', '2026', {text});");
+    }
+    let path = changed(&scene, "small.db", &sql);
+    let mut bytes = fs::read(&path).unwrap();
+    let ((at, _), (_, other)) = (chain(&bytes, "k1-k1-k1-"), chain(&bytes, "k3-k3-k3-"));
+    bytes[at..at + 4].copy_from_slice(&other.to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!(number(&result(&told), "SELECT payload_json LIKE '%k1-k3%' FROM result WHERE id = 1"), 1);
+    assert_eq!((&told["complete"], &told["report"]["lost"]), (&false.into(), &0.into()));
+    assert_eq!(table(&told, "result")["doubtful"], 2);
+    assert_eq!(table(&told, "result")["doubtful_keys"], serde_json::json!(["1", "3"]));
+    let output = scene.recover(&["project.vaso"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("Recovered in part") && said.contains("with another row): 1, 3"), "{said}");
+}
+
 #[test]
 fn a_trace_of_other_columns_does_not_keep_the_rest_from_coming_back() {
     let scene = Scene::new();

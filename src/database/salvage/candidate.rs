@@ -296,9 +296,10 @@ impl Judged {
         samples.is_some_and(|t| t.lost == 0) && report.lost.saturating_mul(100) <= all
     }
 
-    /// Whether the numbers of its lost rows are known, and not only that there were some.
+    /// Whether the numbers of its lost rows are known, and not only that there were some, and nothing that is left is in
+    /// doubt.
     pub fn knows_its_losses(&self) -> bool {
-        self.salvage.as_ref().is_some_and(|report| report.lost_is_exact)
+        self.salvage.as_ref().is_some_and(|report| report.lost_is_exact && !report.has_doubts())
     }
 
     /// What it holds beyond `other`, in words.

@@ -13,9 +13,10 @@ use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
 
 use super::Salvage;
 use super::layout::{self, Identity, Layout};
-use super::record::{Encoding, Key, order};
+use super::record::{Encoding, Key, Part, order};
 use super::report::{Certainty, TableReport};
 use super::rows::{Row, Taken};
+use super::survey::Use;
 use super::version;
 use crate::error::{Error, Result};
 use crate::tree::Cell as Value;
@@ -183,6 +184,7 @@ pub fn rebuild(salvage: &mut Salvage<'_>, path: &Path) -> Result<(Connection, Ve
     for at in 0..salvage.catalog.plan.tables.len() {
         reports.push(fill(salvage, &db, at)?);
     }
+    tell_shared(salvage, &mut reports)?;
     keep_sequences(salvage, &db)?;
     db.execute_batch("COMMIT").map_err(&fail)?;
     salvage.version = version::tell(salvage, &db);
@@ -279,7 +281,42 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
         cut_off,
         refused: filler.refused,
         doubtful: taken.doubtful + more.doubtful,
+        doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),
     })
+}
+
+/// Counts the rows that share overflow pages as doubtful, all of them, and names them.
+fn tell_shared(salvage: &Salvage<'_>, reports: &mut [TableReport]) -> Result<()> {
+    if !salvage.survey.counts().contains_key(&Use::Shared) {
+        return Ok(());
+    }
+    for (at, report) in reports.iter_mut().enumerate() {
+        let pages = &salvage.tables[at];
+        for pages in [&pages.reached, &pages.found] {
+            salvage.survey.sharing(pages, &salvage.catalog.plan.tables[at], &mut |key| {
+                let key = words(key);
+                if !report.doubtful_keys.contains(&key) {
+                    report.doubtful += 1;
+                    if report.doubtful_keys.len() < NAMED {
+                        report.doubtful_keys.push(key);
+                    }
+                }
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A key for people.
+fn words(key: &Key) -> String {
+    let part = |part: &Part| match part {
+        Part::Null => "NULL".to_string(),
+        Part::Integer(v) => v.to_string(),
+        Part::Real(v) => v.to_string(),
+        Part::Text(v) => String::from_utf8_lossy(v).chars().take(40).collect(),
+        Part::Blob(v) => format!("{} bytes", v.len()),
+    };
+    key.iter().map(part).collect::<Vec<_>>().join("/")
 }
 
 /// SQLite makes the numbers of AUTOINCREMENT from the rows that go in; those that were given to deleted rows are not

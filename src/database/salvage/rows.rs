@@ -28,9 +28,10 @@ pub struct Taken {
     pub cut_off: Vec<Key>,
     /// How many those are.
     pub cut_off_count: u64,
-    /// Rows whose last overflow page is all zeros, which may be the value, and rows that claim the same overflow page,
-    /// of which one is wrong: nobody can say which.
+    /// Rows whose last overflow page is all zeros, which may be the value.
     pub doubtful: u64,
+    /// Their keys.
+    pub doubtful_keys: Vec<Key>,
 }
 
 /// How many keys of lost rows are remembered.
@@ -67,8 +68,6 @@ impl Survey<'_> {
                     continue;
                 };
                 let zeros = chain.last().is_some_and(|last| self.use_of(*last) == Use::Empty);
-                let shared = chain.iter().any(|page| self.use_of(*page) == Use::Overflow);
-                taken.doubtful += u64::from(zeros) + 2 * u64::from(shared);
                 let next = |what| if what == Use::Overflow { Use::Shared } else { Use::Overflow };
                 chain.into_iter().for_each(|page| self.set_use(page, next(self.use_of(page))));
                 let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
@@ -76,11 +75,38 @@ impl Survey<'_> {
                     taken.lost_in_pages += 1;
                     continue;
                 }
+                if zeros {
+                    taken.doubtful += 1;
+                    if taken.doubtful_keys.len() < REMEMBERED {
+                        taken.doubtful_keys.push(spot.key.clone());
+                    }
+                }
                 each(&Row { key: &spot.key, values: &values })?;
                 taken.rows += 1;
                 taken.from_damaged += u64::from(!holding.intact);
             }
         }
         Ok(taken)
+    }
+
+    /// Gives the keys of the rows that share an overflow page with another: one of them is wrong, and nobody can say
+    /// which. To be asked when all rows were given.
+    pub fn sharing(&self, pages: &[u32], layout: &Layout, each: &mut dyn FnMut(&Key)) -> Result<()> {
+        for number in pages {
+            let Some(holding) = self.reader.assess(*number, layout)? else { continue };
+            let page = self.reader.pager.page(*number)?;
+            for spot in &holding.spots {
+                let mut shared = false;
+                let mut look = |page: u32| {
+                    shared |= self.use_of(page) == Use::Shared;
+                    !shared
+                };
+                self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut look)?;
+                if shared {
+                    each(&spot.key);
+                }
+            }
+        }
+        Ok(())
     }
 }
