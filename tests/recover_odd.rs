@@ -148,6 +148,26 @@ fn a_row_that_ends_in_the_bytes_of_another_is_no_success() {
 }
 
 #[test]
+fn values_of_unusual_types_keep_no_row_of_a_whole_page_from_coming_back() {
+    let scene = Scene::new();
+    // What Python's sqlite3 stores for a whole number of numpy.
+    let odd = "UPDATE trace SET tiff_page = x'0100000000000000' WHERE dataset_id = 1";
+    for which in ["AND t_seconds BETWEEN 10 AND 11", ""] {
+        let path = changed(&scene, "v7.db", &format!("{odd} {which}"));
+        let (all, blobs) =
+            (number(&path, TRACE), number(&path, &format!("{TRACE} WHERE typeof(tiff_page) = 'blob'")));
+        assert!(blobs > 5);
+        let on_root = zero_root(&path, "trace") as i64;
+        let told = scene.json(0, &["project.vaso"]);
+        let new = result(&told);
+        assert_eq!(number(&new, TRACE), all - on_root, "{told}");
+        let back = number(&new, &format!("{TRACE} WHERE tiff_page = x'0100000000000000'"));
+        assert!((blobs - on_root..=blobs).contains(&back), "{back} of {blobs}");
+        assert_eq!(table(&told, "trace")["lost"], on_root);
+    }
+}
+
+#[test]
 fn a_trace_of_other_columns_does_not_keep_the_rest_from_coming_back() {
     let scene = Scene::new();
     let fill =

@@ -182,6 +182,14 @@ impl Layout {
         fit
     }
 
+    /// How many of a record's values are of the types that its table declares, and how many are of others.
+    pub fn ordinary(&self, serials: &[u64], encoding: Encoding) -> (usize, usize) {
+        let values = serials.iter().zip(&self.fields).filter(|(serial, _)| **serial != 0);
+        let all = values.clone().count();
+        let good = values.filter(|(serial, field)| field.fit(**serial, encoding) == Fit::Exact).count();
+        (good, all - good)
+    }
+
     /// The key of a row, kept.
     pub fn key<'v>(&self, rowid: i64, values: impl Iterator<Item = Option<Value<'v>>>) -> Option<Key> {
         match self.identity {
@@ -246,8 +254,8 @@ impl Layout {
 }
 
 impl Field {
-    /// Whether this is a value that SQLite would never have written: a zero in eight bytes, where it writes none.
-    /// Such zeros are what is left of a page whose end was never written.
+    /// Whether this is a value that SQLite rarely writes: a zero in eight bytes, where most statements write none. Such
+    /// zeros may be what is left of a page whose end was never written.
     pub fn is_torn(&self, value: &Value<'_>) -> bool {
         let numeric = matches!(self.affinity, Affinity::Integer | Affinity::Real | Affinity::Numeric);
         numeric && matches!(value, Value::Real(v) if v.to_bits() == 0)

@@ -1,5 +1,6 @@
 //! The rows of a table, page by page, with what was lost on the way.
 
+use super::assess::{Holding, Spot};
 use super::layout::Layout;
 use super::record::{Key, Types};
 use super::survey::{Survey, Use};
@@ -33,6 +34,9 @@ pub struct Taken {
     /// Their keys.
     pub doubtful_keys: Vec<Key>,
 }
+
+/// Bytes behind the last cell of a page that may be of no use: SQLite leaves fewer than these.
+const FRAGMENT: usize = 4;
 
 /// How many keys of lost rows are remembered.
 const REMEMBERED: usize = 1000;
@@ -71,7 +75,9 @@ impl Survey<'_> {
                 let next = |what| if what == Use::Overflow { Use::Shared } else { Use::Overflow };
                 chain.into_iter().for_each(|page| self.set_use(page, next(self.use_of(page))));
                 let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
-                if values.iter().zip(&layout.fields).any(|(value, field)| field.is_torn(value)) {
+                if values.iter().zip(&layout.fields).any(|(value, field)| field.is_torn(value))
+                    && self.is_torn(&page, &holding, spot, layout, &values)
+                {
                     taken.lost_in_pages += 1;
                     continue;
                 }
@@ -87,6 +93,37 @@ impl Survey<'_> {
             }
         }
         Ok(taken)
+    }
+
+    /// Whether a row that has a zero in eight bytes was torn. SQLite writes such zeros for some statements, and others in
+    /// none; of a page that is whole, a row can only be torn where the page ends, and in columns in which no other row
+    /// has such zeros.
+    fn is_torn(
+        &self,
+        page: &[u8],
+        holding: &Holding,
+        spot: &Spot,
+        layout: &Layout,
+        values: &[Value<'_>],
+    ) -> bool {
+        if !holding.intact {
+            return true;
+        }
+        if spot.cell.extent.end + FRAGMENT < self.reader.geometry.usable {
+            return false;
+        }
+        let mut written = vec![false; layout.fields.len()];
+        let mut types = Types::default();
+        for other in holding.spots.iter().filter(|s| s.cell.extent.start != spot.cell.extent.start) {
+            let local = &page[other.cell.local.clone()];
+            if types.read(local, other.cell.payload).is_none() {
+                continue;
+            }
+            for (i, value) in types.values(local).map_while(|v| v).enumerate() {
+                written[i] |= layout.fields[i].is_torn(&value);
+            }
+        }
+        values.iter().enumerate().any(|(i, value)| layout.fields[i].is_torn(value) && !written[i])
     }
 
     /// Gives the keys of the rows that share an overflow page with another: one of them is wrong, and nobody can say
