@@ -205,6 +205,37 @@ fn times_without_end_and_pauses_are_not_taken_for_lost_rows() {
     }
 }
 
+#[test]
+fn a_blob_that_ends_in_zeros_is_given_and_told_to_be_in_doubt() {
+    let scene = Scene::new();
+    // 589 bytes of the row lie in its page, and 4,092 on each of three more, of which the last begins with the zeros.
+    let path = changed(&scene, "v7.db", "");
+    let blob = [vec![b'x'; 8_765], vec![0; 4_092]].concat();
+    let insert = "INSERT INTO blob_chunk VALUES(900, 0, ?1)";
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    db.execute(insert, [&blob]).unwrap();
+    drop(db);
+    let stored = |path: &Path| -> Vec<u8> {
+        let find = "SELECT data FROM blob_chunk WHERE asset_id = 900";
+        Connection::open(path).unwrap().query_row(find, [], |row| row.get(0)).unwrap()
+    };
+    let root = number(&path, "SELECT rootpage FROM sqlite_schema WHERE name = 'trace'") as usize;
+    let mut bytes = fs::read(&path).unwrap();
+    let size = page_size(&bytes);
+    bytes[(root - 1) * size..root * size].fill(0xaa);
+    fs::write(&path, &bytes).unwrap();
+    let told = scene.json(0, &["project.vaso"]);
+    assert!(stored(&result(&told)) == blob);
+    let chunks = table(&told, "blob_chunk");
+    assert_eq!((&chunks["doubtful"], &chunks["doubtful_keys"][0]), (&1.into(), &"900/0".into()));
+    assert_eq!((&chunks["cut_off"], &told["complete"]), (&0.into(), &false.into()));
+    // Where pages were lost to zeros, nobody can vouch for these.
+    bytes[(root - 1) * size..root * size].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(table(&scene.json(0, &["project.vaso"]), "blob_chunk")["cut_off"], 1);
+}
+
 /// Ends a program that waits for ever.
 fn patiently(scene: &Scene, args: &[&str]) -> Output {
     let mut command = Command::new("timeout");

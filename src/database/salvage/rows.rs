@@ -1,7 +1,10 @@
 //! The rows of a table, page by page, with what was lost on the way.
 
+use std::borrow::Cow;
+
 use super::assess::{Holding, Spot};
 use super::layout::Layout;
+use super::page::Cell;
 use super::record::{Key, Types};
 use super::survey::{Survey, Use};
 use crate::error::Result;
@@ -62,7 +65,11 @@ impl Survey<'_> {
                     chain.push(page);
                     uses(page)
                 };
-                let payload = self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut may_use)?;
+                let mut payload = self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut may_use)?;
+                if payload.is_none() {
+                    chain.clear();
+                    payload = self.ending_in_zeros(&page, &spot.cell, &mut chain)?;
+                }
                 let sound = payload.filter(|p| types.read(p, spot.cell.payload).is_some());
                 let Some(payload) = sound else {
                     taken.cut_off_count += 1;
@@ -93,6 +100,32 @@ impl Survey<'_> {
             }
         }
         Ok(taken)
+    }
+
+    /// A payload whose last page is all zeros, if those may be the end of a plain blob.
+    fn ending_in_zeros<'p>(
+        &self,
+        page: &'p [u8],
+        cell: &Cell,
+        chain: &mut Vec<u32>,
+    ) -> Result<Option<Cow<'p, [u8]>>> {
+        if cell.overflow == 0 || !self.zeros_may_be_values() {
+            return Ok(None);
+        }
+        let mut may_use = |page: u32| {
+            chain.push(page);
+            matches!(self.use_of(page), Use::Unknown | Use::Empty | Use::Overflow)
+        };
+        let payload = self.reader.gather_with(page, cell, cell.payload, &mut may_use, true)?;
+        let each = self.reader.geometry.usable - 4;
+        let Some(payload) = payload else { return Ok(None) };
+        // As many bytes as lie on the last page.
+        let last = (payload.len() - cell.local.len() - 1) % each + 1;
+        let mut types = Types::default();
+        let read = types.read(&payload, cell.payload);
+        let value = read.and_then(|()| types.values(&payload).last()?);
+        let is_blob = matches!(value, Some(Value::Blob(bytes)) if bytes.len() >= last);
+        Ok(is_blob.then_some(payload))
     }
 
     /// Whether a row that has a zero in eight bytes was torn. SQLite writes such zeros for some statements, and others in
@@ -138,7 +171,7 @@ impl Survey<'_> {
                     shared |= self.use_of(page) == Use::Shared;
                     !shared
                 };
-                self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut look)?;
+                self.reader.gather_with(&page, &spot.cell, spot.cell.payload, &mut look, true)?;
                 if shared {
                     each(&spot.key);
                 }

@@ -70,6 +70,8 @@ pub struct Survey<'a> {
     pub free_list_is_whole: bool,
     /// Pages of rows that fit no table, or more than one.
     pub unassigned: Vec<u32>,
+    /// Whether some tree leads to a page of zeros, so that pages were lost in that way.
+    led_to_zeros: bool,
 }
 
 /// More pages are not looked through: each takes a byte of memory, and the size of a file with holes is only a claim.
@@ -99,7 +101,7 @@ impl<'a> Survey<'a> {
                 uses[number as usize - 1] = Use::Empty;
             }
         }
-        Ok(Survey { reader, uses, free_list_is_whole: false, unassigned: Vec::new() })
+        Ok(Survey { reader, uses, free_list_is_whole: false, unassigned: Vec::new(), led_to_zeros: false })
     }
 
     /// What a page is; unknown where there is none.
@@ -142,6 +144,11 @@ impl<'a> Survey<'a> {
         Ok(true)
     }
 
+    /// Whether a page of zeros may be what was written: nothing says that pages were lost in that way.
+    pub fn zeros_may_be_values(&self) -> bool {
+        !self.led_to_zeros && self.reader.geometry.pages == Some(self.reader.pager.count())
+    }
+
     fn is_free_to_claim(&self, page: u32) -> bool {
         page >= 1 && page as usize <= self.uses.len() && self.use_of(page) == Use::Unknown
     }
@@ -158,6 +165,7 @@ impl<'a> Survey<'a> {
                 || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)?
             {
                 pages.broken += 1;
+                self.led_to_zeros |= self.use_of(number) == Use::Empty;
             }
         }
         Ok(pages)
