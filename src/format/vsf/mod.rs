@@ -4,7 +4,7 @@
 //!   RÅ< header: version, labels >   sections: [(name: values) …], or raw bytes
 //!     input      bytes at offsets, and a cursor over them
 //!     walk       one value at a time, recognised by its markers     ways     those that may be one of several
-//!     resync     what and how long values are that do not say so
+//!     resync     what and how long values are that do not say so             formless  those in no known form
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
 //!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
@@ -39,6 +39,7 @@ mod eagle;
 mod element;
 mod encode;
 mod file;
+mod formless;
 mod found;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

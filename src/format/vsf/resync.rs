@@ -70,9 +70,29 @@ impl From<Fork> for Unsure {
 struct Mode {
     /// What is kept of what is promised.
     kept: Promises,
-    /// Without what no writer writes: blanks, separators that separate nothing, fields without a colon; and without
-    /// unknown values.
-    strict: bool,
+    rigour: Rigour,
+}
+
+/// What a reading may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rigour {
+    /// Nothing that no writer writes (blanks, separators that separate nothing, fields without a colon), and no unknown
+    /// values.
+    Known,
+    /// Unknown values alone.
+    Strict,
+    /// All of it.
+    Loose,
+}
+
+impl Mode {
+    fn is_strict(self) -> bool {
+        self.rigour != Rigour::Loose
+    }
+
+    fn knows_all(self) -> bool {
+        self.rigour == Rigour::Known
+    }
 }
 
 /// What is kept of what the label or the header promises.
@@ -95,7 +115,12 @@ struct Taken {
 
 /// Decisions that are still to be tried.
 enum Untried {
-    Ends { next: u64, last: u64 },
+    /// The likely end first, then all of them from `next` to `last`.
+    Ends {
+        likely: Option<u64>,
+        next: u64,
+        last: u64,
+    },
     Ways(std::vec::IntoIter<(Way, u64)>),
 }
 
@@ -164,7 +189,7 @@ fn ends_of(open: &Open, end: u64) -> Untried {
         }
         None => (open.known, open.known.saturating_add(REACH)),
     };
-    Untried::Ends { next, last: last.min(end) }
+    Untried::Ends { likely: open.likely, next, last: last.min(end) }
 }
 
 impl Walk<'_> {
@@ -201,18 +226,19 @@ impl Walk<'_> {
         };
         let mut furthest = (0, Vec::new(), None);
         let all = [Promises::All, Promises::Count, Promises::None].into_iter().filter(|kept| *kept <= most);
-        for (kept, strict) in all.flat_map(|kept| [(kept, true), (kept, false)]) {
+        let rigours = [Rigour::Known, Rigour::Strict, Rigour::Loose];
+        for mode in all.flat_map(|kept| rigours.map(|rigour| Mode { kept, rigour })) {
             // A reading that keeps no promise and needs unknown values says less than how far one goes without.
-            if kept == Promises::None && !strict && matches!(unsure, Unsure::What(_)) {
+            if mode.kept == Promises::None && !mode.knows_all() && matches!(unsure, Unsure::What(_)) {
                 continue;
             }
-            let search = self.search(unsure, state, Mode { kept, strict })?;
+            let search = self.search(unsure, state, mode)?;
             if let Some(found) = search.found {
                 self.keep(&found);
                 self.unsure = self.unsure.or(search.other);
                 return Ok(());
             }
-            if strict && search.furthest.0 > furthest.0 {
+            if mode.knows_all() && search.furthest.0 > furthest.0 {
                 furthest = search.furthest;
             }
             if search.spent {
@@ -247,8 +273,8 @@ impl Walk<'_> {
         let end = self.cursor.end();
         let mut search = Search::default();
         let unsure = match unsure {
-            Unsure::End(open) if mode.strict && open.chars.is_none() => return Ok(search),
-            Unsure::End(open) => Unsure::End(*open),
+            Unsure::End(open) if mode.knows_all() && open.chars.is_none() => return Ok(search),
+            Unsure::End(open) => Unsure::End(open.clone()),
             Unsure::What(fork) => Unsure::What(fork.clone()),
         };
         let (mut dead, mut alive) = (HashSet::new(), HashSet::new());
@@ -303,7 +329,12 @@ impl Walk<'_> {
         let start = choice.start;
         match &mut choice.untried {
             Untried::Ways(ways) => Ok(ways.next().map(|(way, end)| Taken { start, end, way: Some(way) })),
-            Untried::Ends { next, last } => {
+            Untried::Ends { likely, next, last } => {
+                if let Some(end) = likely.take()
+                    && self.next_end(end, end, left)?.is_some()
+                {
+                    return Ok(Some(Taken { start, end, way: None }));
+                }
                 let found = self.next_end(*next, *last, left)?;
                 *next = found.map_or(u64::MAX, |end| end + 1);
                 Ok(found.map(|end| Taken { start, end, way: None }))
@@ -367,13 +398,13 @@ impl Walk<'_> {
         let at = self.cursor.at();
         let base = self.base;
         let in_header = self.header.is_some() && state.depth == 0;
-        if mode.strict && at > before {
+        if mode.is_strict() && at > before {
             return Ok(Some(Step::Dead(before)));
         }
         match (state.in_field, self.cursor.next()?) {
             (true, Some(b':' | b',')) => {
                 self.cursor.skip(1)?;
-                if mode.strict && matches!(self.cursor.next()?, Some(b')' | b':' | b',')) {
+                if mode.is_strict() && matches!(self.cursor.next()?, Some(b')' | b':' | b',')) {
                     return Ok(Some(Step::Dead(at)));
                 }
             }
@@ -391,7 +422,7 @@ impl Walk<'_> {
                 self.skip_name()?;
                 state.in_field = true;
                 // In labels it may be missing.
-                if mode.strict && !in_header && !matches!(self.cursor.next()?, Some(b':' | b')')) {
+                if mode.is_strict() && !in_header && !matches!(self.cursor.next()?, Some(b':' | b')')) {
                     return Ok(Some(Step::Dead(at)));
                 }
             }
@@ -439,7 +470,7 @@ impl Walk<'_> {
                 Ok(None)
             }
             Found::Fork(fork) => Ok(Some(Step::Unsure(fork.into(), here))),
-            Found::Open(open) if mode.strict && open.chars.is_none() => Ok(Some(Step::Dead(at))),
+            Found::Open(open) if mode.knows_all() && open.chars.is_none() => Ok(Some(Step::Dead(at))),
             Found::Open(open) => match self.place {
                 Place::Field => Ok(Some(Step::Unsure(open.into(), here))),
                 Place::Label => closed_in_label(self, open).map(|_| None),
