@@ -174,3 +174,18 @@ fn they_are_shown_verified_and_packed_again() {
         assert_eq!(raw(&bytes, &section, &format!("t{n}")), *part);
     }
 }
+
+/// Where an unknown value, or text, may end at more than one place and all else is as it should be, that is said.
+#[test]
+fn ends_that_nothing_decides_are_told() {
+    for value in [&b"Zabc"[..], b"x3\x08abc"] {
+        // Promised are two fields, of which the first has two values, or one that is longer.
+        let body =
+            [b"[", &field("t", &[value, b",u3\x05"].concat())[..], &field("b", b"u3\x07"), b"]"].concat();
+        let (_, section, codes) = open(&file(10, 2, &body));
+        assert_eq!((names(&section), codes), (vec!["t", "b"], vec!["vsf-ambiguous"]));
+        assert_eq!(section.fields[0].values.len(), 2);
+        let (_, section, codes) = open(&file(10, 3, &between(value)));
+        assert_eq!((names(&section), codes), (vec!["a", "t", "b"], vec![]));
+    }
+}

@@ -31,6 +31,9 @@ const TRIES: u32 = 1 << 20;
 /// Steps that may be taken for all searches of one body or header.
 pub const ALL_TRIES: u32 = 4 * TRIES;
 
+/// Steps that may be taken to find out whether values may end elsewhere as well.
+const ASKED: u32 = 1 << 16;
+
 /// How far the end of a value of unknown type is looked for.
 const REACH: u64 = 64 << 10;
 
@@ -92,6 +95,12 @@ impl Mode {
 
     fn knows_all(self) -> bool {
         self.rigour == Rigour::Known
+    }
+
+    /// Whether another end of a value says something: two readings that keep no promise, or need what no writer writes,
+    /// are told from each other by nothing, and one of them is nearly always there.
+    fn tells_ends(self) -> bool {
+        self.kept > Promises::None && self.is_strict()
     }
 }
 
@@ -280,6 +289,7 @@ impl Walk<'_> {
         let (mut dead, mut alive) = (HashSet::new(), HashSet::new());
         let mut stack = vec![Choice::new(unsure, state, end)];
         let mut path: Vec<Taken> = Vec::new();
+        let mut enough = 0;
         loop {
             path.truncate(stack.len().saturating_sub(1));
             let Some(choice) = stack.last_mut() else { break };
@@ -287,7 +297,7 @@ impl Walk<'_> {
             let Some(taken) = self.next_decision(choice, left)? else {
                 dead.extend((!alive.contains(&state)).then_some(state));
                 stack.pop();
-                if *left == 0 {
+                if *left <= enough {
                     break;
                 }
                 continue;
@@ -298,11 +308,14 @@ impl Walk<'_> {
             match self.skim(behind, mode, left)? {
                 Step::Done if search.found.is_none() => {
                     search.found = Some(path.clone());
-                    // Where unknown values end is a guess in any case.
-                    if path.iter().all(|taken| taken.way.is_none()) {
-                        return Ok(search);
-                    }
                     alive.extend(stack.iter().map(|choice| choice.state));
+                    // Where values end is a guess in any case; whether there is a better one is not worth more.
+                    if path.iter().all(|taken| taken.way.is_none()) {
+                        if !mode.tells_ends() {
+                            return Ok(search);
+                        }
+                        enough = left.saturating_sub(ASKED);
+                    }
                 }
                 Step::Unsure(next, state) if !dead.contains(&state) && !alive.contains(&state) => {
                     stack.push(Choice::new(next, state, end));
@@ -310,14 +323,15 @@ impl Walk<'_> {
                 Step::Unsure(_, state) if dead.contains(&state) => {}
                 Step::Done | Step::Unsure(..) => {
                     let first = search.found.as_deref().unwrap_or_default();
-                    if let Some(Taken { start, way: Some(_), .. }) = parting(first, &path) {
-                        search.other = Some(start);
+                    let part = parting(first, &path);
+                    if let Some(taken) = part.filter(|taken| taken.way.is_some() || mode.tells_ends()) {
+                        search.other = Some(taken.start);
                         return Ok(search);
                     }
                 }
                 Step::Dead(at) => search.came_to(at, &path),
             }
-            if *left == 0 {
+            if *left <= enough {
                 break;
             }
         }
