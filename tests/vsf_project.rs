@@ -384,7 +384,7 @@ fn every_file_bears_what_is_known_of_it() {
         ),
         ("cam/wrap.wrapped", vec![("offset", at(b"WRAPS")), ("type", "vb".into())]),
         ("cam/wrap.bin", vec![("offset", at(b"WRAPS")), ("type", "vb".into())]),
-        ("cam/colour.raw", vec![("offset", at(b"ru\x01")), ("type", "ru".into())]),
+        ("cam/colour", vec![("offset", at(b"ru\x01")), ("type", "ru".into())]),
         ("cam/flag", vec![("offset", at(b"(d3\x04flag")), ("type", "flag".into())]),
         ("raw.bin", vec![("count", "0".into()), ("offset", at(b"blob")), ("type", "unboxed".into())]),
     ] {

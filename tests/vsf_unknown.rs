@@ -175,6 +175,73 @@ fn they_are_shown_verified_and_packed_again() {
     }
 }
 
+/// In every version, in a field and alone: bytes of the length that the writers' encoders give them.
+#[test]
+fn colours_are_values_and_no_end_of_their_neighbours() {
+    let with = |marks: &[u8], n: usize| [marks, &vec![b')'; n]].concat();
+    let old = [&b"rr"[..], b"rb", b"rk", b"ro"].map(<[u8]>::to_vec);
+    let new = [b"rcr".to_vec(), b"rcb".to_vec(), with(b"rb", 12), with(b"rw", 16), with(b"rd", 4)];
+    let both =
+        [with(b"re", 1), with(b"ru", 3), with(b"ra", 4), with(b"rs", 6), with(b"rf", 12), with(b"rh", 16)];
+    let all = old.iter().map(|c| (2, c)).chain(new.iter().map(|c| (10, c)));
+    for (z, colour) in all.chain(both.iter().flat_map(|c| [(2, c), (10, c)])) {
+        let what = format!("{z} {}", colour.escape_ascii());
+        let bytes = file(z, 3, &between(colour));
+        let (_, section, codes) = open(&bytes);
+        assert_eq!((names(&section), &codes[..]), (vec!["a", "t", "b"], &[][..]), "{what}");
+        assert_eq!(raw(&bytes, &section, "t"), *colour, "{what}");
+        let bytes = file(z, 3, &[b"u3\x05", &colour[..], b"u3\x07"].concat());
+        let (_, section, codes) = open(&bytes);
+        let values: Vec<&Value> = section.items.iter().map(|item| &item.value).collect();
+        let expected = [number(5), Value::Opaque(Data::Bytes(colour.clone())), number(7)];
+        assert_eq!((values, &codes[..]), (expected.iter().collect(), &[][..]), "{what}");
+    }
+}
+
+/// Shown as text and in `section.json`, edited, and packed again byte for byte.
+#[test]
+fn colours_are_lines_of_text() {
+    let folder = common::folder();
+    let colours: [(&str, &[u8], &str); 5] = [
+        ("rgb", b"ru\x01\x80\xFF", "#0180ff"),
+        ("rgba", b"ra\x01\x80\xFF\x40", "#0180ff40"),
+        ("grey", b"re\x80", "re 128"),
+        ("named", b"rcv", "rcv violet"),
+        ("deep", b"rs\0\x01\0\x02\xFF\xFF", "rs 1 2 65535"),
+    ];
+    let fields = colours.iter().flat_map(|(name, value, _)| field(name, value)).collect();
+    let path = folder.path().join("a.vsf");
+    fs::write(&path, file(10, colours.len() as u8, &[b"[".to_vec(), fields, b"]".to_vec()].concat()))
+        .unwrap();
+    let (tree, new) = (folder.path().join("tree"), folder.path().join("new.vsf"));
+    let done = vaso(&["vsf".as_ref(), "unpack".as_ref(), &path, &tree]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let json = fs::read(tree.join("m/section.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    for (n, (name, bytes, line)) in colours.iter().enumerate() {
+        assert_eq!(fs::read_to_string(tree.join("m").join(name)).unwrap(), format!("{line}\n"));
+        let value = &json["fields"][n]["values"][0];
+        assert_eq!(
+            (&value["value"], value["type"].as_str().unwrap().as_bytes()),
+            (&(*line).into(), { &bytes[..if *name == "named" { 3 } else { 2 }] })
+        );
+    }
+    fs::write(tree.join("m/rgb"), "#0a0b0c\n").unwrap();
+    let done = vaso(&["vsf".as_ref(), "pack".as_ref(), &tree, &new]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let packed = fs::read(&new).unwrap();
+    let (_, section, codes) = open(&packed);
+    assert!(codes.is_empty() && section.rest.is_none(), "{codes:?}");
+    assert_eq!(raw(&packed, &section, "rgb"), b"ru\x0A\x0B\x0C");
+    for (name, bytes, _) in &colours[1..] {
+        assert_eq!(raw(&packed, &section, name), *bytes);
+    }
+    fs::write(tree.join("m/grey"), "re 300\n").unwrap();
+    let refused = vaso(&["vsf".as_ref(), "pack".as_ref(), &tree, &folder.path().join("no.vsf")]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("m/grey"));
+}
+
 /// Where an unknown value, or text, may end at more than one place and all else is as it should be, that is said.
 #[test]
 fn ends_that_nothing_decides_are_told() {

@@ -8,7 +8,7 @@
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
 //!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
-//!     value, element, spirix, eagle             what a file holds
+//!     value, element, spirix, eagle, colour     what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
 //!     alone       a value or a section without a file
 //!     project, view        the same as a tree of directories: names, npy, arrays, kept, show, refers
@@ -35,6 +35,7 @@ mod arrange;
 mod arrays;
 mod assemble;
 mod build;
+mod colour;
 mod eagle;
 mod element;
 mod encode;

@@ -414,9 +414,7 @@ impl<'a> Walk<'a> {
                 let left = self.cursor.left();
                 let refused = |(reached, counted)| reached == counted || reached < counted && counted <= left;
                 if reached.zip(counted).is_none_or(refused) {
-                    return Err(self
-                        .cursor
-                        .wrong("vsf-stride", "the strides reach no more than is there"));
+                    return Err(self.cursor.wrong("vsf-stride", "the strides reach no more than is there"));
                 }
                 reached
             }
@@ -503,21 +501,26 @@ impl<'a> Walk<'a> {
 
     /// Rare values of a known length: network addresses, colours, opcodes.
     fn known_length(&mut self, start: u64, marker: u8, next: u8) -> Parsed<Option<Value>> {
-        let len = match (marker, next) {
-            (b'n', b'i') => 6,
-            (b'n', b'j') => 18,
-            (b'n', b'm') => 8,
-            (b'n', b'p') | (b'{', _) => 4,
-            (b'r', b'u') => 5,
-            (b'r', b'e') => 3,
-            _ => return Ok(None),
-        };
         self.cursor.seek(start);
-        if self.cursor.left() < len {
-            return Ok(None);
+        let marks = self.cursor.peek(3)?.to_vec();
+        let lengths = match (marker, next) {
+            (b'n', b'i') => vec![6],
+            (b'n', b'j') => vec![18],
+            (b'n', b'm') => vec![8],
+            (b'n', b'p') | (b'{', _) => vec![4],
+            _ => super::colour::lengths(&marks, self.version),
+        };
+        for len in lengths {
+            self.cursor.seek(start);
+            if self.cursor.left() < len as u64 {
+                continue;
+            }
+            let bytes = self.cursor.take(len)?;
+            let whole = marker != b'{' || bytes[3] == b'}';
+            if whole && self.may_end_here()? {
+                return Ok(Some(Value::Opaque(Data::Bytes(bytes))));
+            }
         }
-        let bytes = self.cursor.take(len as usize)?;
-        let whole = marker != b'{' || bytes[3] == b'}';
-        Ok((whole && self.may_end_here()?).then_some(Value::Opaque(Data::Bytes(bytes))))
+        Ok(None)
     }
 }
