@@ -11,7 +11,7 @@
 //!     value, element, spirix, eagle, colour     what a file holds
 //!     verify      hashes and signatures               registry  names that mean the same everywhere
 //!     alone       a value or a section without a file
-//!     project, view        the same as a tree of directories: names, npy, arrays, kept, show, refers
+//!     project, view        the same as a tree of directories: names, npy, arrays, gather, kept, show, refers
 //!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
 //! ```
 //!
@@ -44,6 +44,7 @@ mod formless;
 mod found;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gather;
 mod generations;
 mod input;
 mod kept;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::arrays::{self, Gathered, Order, Unpacked, Unwrapped};
+use super::arrays::{self, Order, Unpacked, Unwrapped};
 use super::element::Element;
 use super::file::{File, Label};
+use super::gather::Gathered;
 use super::input::{Fault, Parsed};
 use super::kept::Kept;
 use super::names::{Names, component, path_of};
