@@ -189,9 +189,8 @@ fn gathered_elements_read_alike_at_any_place() {
         (Element::Unsigned(Width::W3), vec![4, 6], vec![0, 1]),
         (Element::Unsigned(Width::W3), vec![41, 3, 9, 67], vec![3, 1, 41 * 3 * 67, 41 * 3]),
         (Element::Bool, vec![9, 35, 33], vec![1, 9 * 33, 9]),
-        // Every third, and the other way round through pages.
-        (Element::Unsigned(Width::W5), vec![3, 50, 70], vec![1, 3, 150]),
-        (Element::Circle(Width::W3, Width::W4), vec![50, 70], vec![1, 50]),
+        (Element::Unsigned(Width::W5), vec![3, 50, 70], vec![50, 1, 150]),
+        (Element::Circle(Width::W3, Width::W4), vec![50, 7, 10], vec![1, 500, 50]),
     ] {
         let bits = element.bits() as usize;
         let count: usize = shape.iter().product();

@@ -17,7 +17,7 @@ use crate::store::Source;
 use crate::tree::Coded;
 
 /// Bytes of the view that are gathered at once.
-const BLOCK: u64 = 8 << 20;
+const BLOCK: u64 = 4 << 20;
 
 /// The part of a block that is read here and there before all of it is gathered.
 const PATIENCE: u64 = 16;
