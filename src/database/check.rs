@@ -4,13 +4,15 @@
 //! order of their keys, nor whether an index has the rows that its table has: what is read by key or by index may
 //! still be missing. The thorough check asks for both, and costs a search in each index for each row.
 //!
-//! Invariant: no expression of a stranger's schema is run for it. Tables with columns or indices that are computed, and
-//! those with an index whose condition may call something, are checked quickly only.
+//! Invariant: no expression of a stranger's schema is run for it. Tables with indices that are computed, or with an
+//! index whose condition may call something, are checked quickly only. Of tables with columns that are computed SQLite
+//! checks nothing, since it would compute them: what they store is read, and nothing else is known of them. Where there
+//! is such a table, the list of free pages is not looked at either.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
-use super::layout::quoted;
+use super::layout::{self, quoted};
 use super::link::Link;
 use super::{Database, Step, value};
 use crate::error::Result;
@@ -21,27 +23,52 @@ const THOROUGH: u32 = 4;
 impl Database {
     /// Lets SQLite look at every page. The time it may take grows with the size.
     pub fn quick_check(&self) -> Result<()> {
-        self.with(|link| self.checked(link, "quick_check(1)", "quick-check-failed", 1))
+        self.with(|link| self.checked_quickly(link))
     }
 
     /// Lets SQLite look at every page, at the order of the rows, and at what the indices have of them.
     pub fn integrity_check(&self) -> Result<()> {
         const CODE: &str = "integrity-check-failed";
         self.with(|link| {
-            let mut plain = Vec::new();
-            for table in &self.layout.names {
-                if is_plain(&link.connection, table)? {
-                    plain.push(table);
-                }
-            }
-            if plain.len() == self.layout.names.len() {
+            let c = &link.connection;
+            if all_tables(c, &|table| is_plain(c, table))? {
                 return self.checked(link, "integrity_check(1)", CODE, THOROUGH);
             }
-            self.checked(link, "quick_check(1)", "quick-check-failed", 1)?;
-            plain.iter().try_for_each(|table| {
-                self.checked(link, &format!("integrity_check({})", quoted(table)), CODE, THOROUGH)
-            })
+            self.checked_quickly(link)?;
+            for table in &self.layout.names {
+                if is_plain(c, table)? {
+                    self.checked(link, &format!("integrity_check({})", quoted(table)), CODE, THOROUGH)?;
+                }
+            }
+            Ok(())
         })
+    }
+
+    fn checked_quickly(&self, link: &Link) -> Step<()> {
+        const CODE: &str = "quick-check-failed";
+        let c = &link.connection;
+        if all_tables(c, &|table| Ok(!has_computed_columns(c, table)?))? {
+            return self.checked(link, "quick_check(1)", CODE, 1);
+        }
+        for table in &self.layout.names {
+            if has_computed_columns(c, table)? {
+                self.read_through(link, table)?;
+            } else {
+                self.checked(link, &format!("quick_check({})", quoted(table)), CODE, 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all that a table stores.
+    fn read_through(&self, link: &Link, table: &str) -> Step<()> {
+        let Some(shape) = layout::shape(&link.connection, table)? else { return Ok(()) };
+        let most: Vec<String> =
+            shape.columns.iter().map(|c| format!("max(length({}))", quoted(&c.name))).collect();
+        let sql = format!("SELECT count(*), {} FROM main.{} NOT INDEXED", most.join(", "), quoted(table));
+        link.set_patience(self.patience_for_all());
+        link.connection.query_row(&sql, [], |_| Ok(()))?;
+        Ok(())
     }
 
     fn checked(&self, link: &Link, pragma: &str, code: &'static str, patience: u32) -> Step<()> {
@@ -63,21 +90,67 @@ impl Database {
     }
 }
 
+/// More tables are not asked about one by one.
+const TABLES: usize = 1000;
+
+/// Whether `is` holds for every table that SQLite knows, those that it keeps for itself, and those that are called so,
+/// among them. What goes by another name than SQLite can be asked for is none for which it holds.
+fn all_tables(
+    connection: &Connection,
+    is: &dyn Fn(&str) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare("SELECT name FROM sqlite_schema")?;
+    let (mut rows, mut seen) = (statement.query([])?, 0);
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        let name = row.get_ref(0)?.as_str().ok().filter(|name| !name.contains('\0'));
+        if seen > TABLES || !name.map_or(Ok(false), is)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What SQLite can be asked for in order to check all of a database thoroughly and compute nothing.
+pub fn thorough(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    if all_tables(connection, &|table| is_plain(connection, table))? {
+        return Ok(vec!["PRAGMA integrity_check(1)".into()]);
+    }
+    let mut all = Vec::new();
+    for table in layout::names(connection)? {
+        if !has_computed_columns(connection, &table)? {
+            let check = if is_plain(connection, &table)? { "integrity" } else { "quick" };
+            all.push(format!("PRAGMA {check}_check({})", quoted(&table)));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a row for which `fits` holds is among those of a statement.
+fn any(
+    connection: &Connection,
+    sql: &str,
+    fits: &dyn Fn(&Row<'_>) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if fits(row)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a table has columns whose values are computed.
+fn has_computed_columns(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let is_computed = |row: &Row<'_>| Ok(row.get::<_, i64>("hidden")? != 0);
+    any(connection, &format!("PRAGMA main.table_xinfo({})", quoted(table)), &is_computed)
+}
+
 /// Whether nothing is computed in a table or its indices.
 fn is_plain(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    let table = quoted(table);
-    let any = |sql: &str, fits: &dyn Fn(&Row<'_>) -> rusqlite::Result<bool>| {
-        let mut statement = connection.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            if fits(row)? {
-                return Ok(true);
-            }
-        }
-        rusqlite::Result::Ok(false)
-    };
-    let is_computed = |row: &Row<'_>| Ok(row.get::<_, i64>("hidden")? != 0);
-    if any(&format!("PRAGMA main.table_xinfo({table})"), &is_computed)? {
+    if has_computed_columns(connection, table)? {
         return Ok(false);
     }
     let is_odd = |row: &Row<'_>| {
@@ -86,9 +159,9 @@ fn is_plain(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
             return Ok(true);
         }
         let is_expression = |row: &Row<'_>| Ok(row.get::<_, i64>("cid")? == -2);
-        any(&format!("PRAGMA main.index_xinfo({})", quoted(&index)), &is_expression)
+        any(connection, &format!("PRAGMA main.index_xinfo({})", quoted(&index)), &is_expression)
     };
-    Ok(!any(&format!("PRAGMA main.index_list({table})"), &is_odd)?)
+    Ok(!any(connection, &format!("PRAGMA main.index_list({})", quoted(table)), &is_odd)?)
 }
 
 /// Whether the condition of an index may call a function: beside those of its columns it has parentheses.
@@ -115,6 +188,15 @@ mod tests {
             insert into event(dataset_id, t_seconds, label) select 1, t_seconds, 'x' from trace limit 90;";
         let Content::Bytes(bytes) = made(&format!("{PROJECT}{sql}{rows}")) else { unreachable!() };
         bytes.to_vec()
+    }
+
+    fn changed(bytes: &[u8], sql: &str) -> Vec<u8> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let c = Connection::open(file.path()).unwrap();
+        c.execute_batch(sql).unwrap();
+        c.close().unwrap();
+        std::fs::read(file.path()).unwrap()
     }
 
     /// Leaves of keyed rows that have many.
@@ -155,13 +237,37 @@ mod tests {
         // Each index now leads to the entries of the other.
         let swapped = "pragma writable_schema=on; update sqlite_schema set rootpage = (select sum(rootpage) from
             sqlite_schema where name in ('live', 'event_ds_t')) - rootpage where name in ('live', 'event_ds_t');";
-        let database = with_rows(live);
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), database).unwrap();
-        let c = Connection::open(file.path()).unwrap();
-        c.execute_batch(swapped).unwrap();
-        c.close().unwrap();
-        assert_eq!(code(std::fs::read(file.path()).unwrap()), Some("integrity-check-failed"));
+        assert_eq!(code(changed(&with_rows(live), swapped)), Some("integrity-check-failed"));
+    }
+
+    #[test]
+    fn a_column_that_cannot_be_computed_is_no_damage() {
+        // Whoever computes it fails: SQLite has no such number.
+        let fails = "fails integer as (abs(-9223372036854775807 - 1 + (key is null)))";
+        // So it does in a table of which no list of tables knows, because of its name.
+        let hidden = "name = 'sqlite_x', tbl_name = 'sqlite_x', type = 'TABLE', sql = replace(sql, 'aqlite_x', 'sqlite_x')";
+        let plain = with_rows(
+            "create table aqlite_x(key); insert into aqlite_x values(1); insert into meta values(1, 2);",
+        );
+        for (table, more) in [("meta", "rootpage = rootpage"), ("aqlite_x", hidden)] {
+            let sql = format!(
+                "pragma writable_schema=on;
+                 update sqlite_schema set sql = replace(sql, '(key', '({fails}, key')
+                     where name = '{table}';
+                 update sqlite_schema set {more} where name = '{table}';"
+            );
+            let bytes = changed(&plain, &sql);
+            assert_eq!(code(bytes), None, "{table}");
+        }
+        let fails = "pragma writable_schema=on; update sqlite_schema set sql = replace(sql, 'temp real',
+            'temp real, fails integer as (abs(-9223372036854775807 - 1 + (t_us < 0)))') where name = 'trace'";
+        let mut bytes = changed(&plain, fails);
+        assert_eq!(code(bytes.clone()), None);
+        let leaves = leaves(&bytes);
+        let at = leaves[leaves.len() / 2] * PAGE;
+        bytes[at + 8..at + PAGE].fill(0xff);
+        let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
+        assert!(matches!(database.quick_check(), Err(Error::Damaged { .. })), "what it stores is still read");
     }
 
     #[test]

@@ -69,6 +69,50 @@ pub fn connect(content: &Content) -> Result<(Connection, Fault), rusqlite::Error
     Ok((connection, fault))
 }
 
+/// Puts a function that fails at once in the place of every one that is not in `kept`: SQLite asks nobody about the
+/// functions that a schema calls, and one call may take as long as it likes.
+pub fn keep_functions(connection: &Connection, kept: &[&str]) -> Result<(), rusqlite::Error> {
+    let mut statement = connection.prepare("PRAGMA function_list")?;
+    let mut rows = statement.query([])?;
+    let mut all = std::collections::BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        let (name, own): (String, bool) = (row.get("name")?, row.get("builtin")?);
+        if !kept.iter().any(|k| k.eq_ignore_ascii_case(&name)) {
+            // One that an extension has added would still be found by how many arguments it takes.
+            all.extend((!own).then_some((name.clone(), row.get::<_, c_int>("narg")?)));
+            all.insert((name, -1));
+        }
+    }
+    for (name, arguments) in all {
+        let Ok(name) = std::ffi::CString::new(name) else { continue };
+        let all = if arguments < 0 { ffi::SQLITE_UTF8 } else { ffi::SQLITE_ANY };
+        let flags = all | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
+        // SAFETY: the handle is open, and is used by this thread alone; `refuse` needs nothing of its own.
+        let code = unsafe {
+            ffi::sqlite3_create_function_v2(
+                connection.handle(),
+                name.as_ptr(),
+                arguments,
+                flags,
+                std::ptr::null_mut(),
+                Some(refuse),
+                None,
+                None,
+                None,
+            )
+        };
+        if code != ffi::SQLITE_OK {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn refuse(context: *mut ffi::sqlite3_context, _: c_int, _: *mut *mut ffi::sqlite3_value) {
+    // SAFETY: SQLite gives the context of this call; the text is static.
+    unsafe { ffi::sqlite3_result_error(context, c"the schema calls what is not run here".as_ptr(), -1) };
+}
+
 /// Registers the layer, once.
 fn register() -> Result<(), rusqlite::Error> {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();

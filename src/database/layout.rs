@@ -121,7 +121,7 @@ impl Layout {
 }
 
 /// The names of all tables that have rows of their own, SQLite's not among them.
-fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+pub fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name LIMIT ?1",
     )?;

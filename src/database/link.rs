@@ -1,9 +1,9 @@
 //! A connection to a stranger's database: what it may do, how long, and with how much.
 //!
 //! A schema is code. Views, triggers and virtual tables are off; an authorizer lets nothing through but reading
-//! ordinary tables, a few functions and the few pragmas that this room uses; what is stored as statistics for the
-//! planner is not believed. Lengths, depths and memory are limited, and so is time: nobody waits longer than
-//! [`PATIENCE`] for a row.
+//! ordinary tables, a few functions and the few pragmas that this room uses; all other functions fail, whoever calls
+//! them; what is stored as statistics for the planner is not believed. Lengths, depths and memory are limited, and so
+//! is time: nobody waits longer than [`PATIENCE`] for a row.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -24,8 +24,11 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest value that is read. The application's largest are pieces of 2 MiB.
 pub const LONGEST: i32 = 64 << 20;
 
-/// Steps of SQLite's machine between two looks at the clock.
-const STEPS: i32 = 10_000;
+/// The least that a value may have, however small its file is.
+const SHORTEST: i32 = 1 << 20;
+
+/// Steps of SQLite's machine between two looks at the clock. One step may copy as much as a value may have.
+const STEPS: i32 = 500;
 
 /// Pages that a connection keeps, in KiB.
 const CACHE: i32 = 1024;
@@ -95,14 +98,15 @@ impl Link {
         let watch = Arc::new(Watch { looks: AtomicU32::new(0), milliseconds: AtomicU64::new(0), stopped });
         let mut link = Link { connection, watch, fault };
         link.set_patience(PATIENCE);
-        link.set_up().map_err(|e| link.error(e, name))?;
+        link.set_up(longest(content.size())).map_err(|e| link.error(e, name))?;
         Ok(link)
     }
 
-    fn set_up(&mut self) -> rusqlite::Result<()> {
+    fn set_up(&mut self, longest: i32) -> rusqlite::Result<()> {
         let c = &mut self.connection;
+        file::keep_functions(c, &FUNCTIONS)?;
         for (limit, value) in [
-            (Limit::SQLITE_LIMIT_LENGTH, LONGEST),
+            (Limit::SQLITE_LIMIT_LENGTH, longest),
             (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 10),
             (Limit::SQLITE_LIMIT_COLUMN, 2000),
             (Limit::SQLITE_LIMIT_EXPR_DEPTH, 50),
@@ -158,6 +162,11 @@ impl Link {
         }
         of_sqlite(error, name, Some(&self.watch))
     }
+}
+
+/// The longest value that is read of a file: none is longer than its file.
+fn longest(size: u64) -> i32 {
+    i32::try_from(size).unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
 }
 
 /// SQLite's own code for a failure.
@@ -245,6 +254,44 @@ mod tests {
             let run = |sql| link.connection.prepare(sql)?.query([])?.next().map(drop);
             assert!(run(sql).is_err(), "{sql}");
         }
+    }
+
+    /// Every place of a schema that may call something.
+    #[test]
+    fn a_schema_runs_no_function_but_the_few() {
+        let dir = tempfile::tempdir().unwrap();
+        for (n, call) in
+            ["hex(a)", "zeroblob(1)", "replace(a, 1, 2)", "a like 'x'", "printf('%9d', a)"].iter().enumerate()
+        {
+            for (m, schema) in [
+                format!("create table t(a, b real as ({call})); insert into t values(1);"),
+                format!("create table t(a, b real as (length({call})) stored); insert into t values(1);"),
+                format!("create table t(a, check({call} is not null)); insert into t values(1);"),
+                format!("create table t(a); insert into t values(1); create index i on t({call});"),
+                format!("create table t(a); insert into t values(1); create index i on t(a) where {call} is not null;"),
+            ]
+            .iter()
+            .enumerate()
+            {
+                let path = dir.path().join(format!("{n}-{m}.sqlite"));
+                Connection::open(&path).unwrap().execute_batch(schema).unwrap();
+                let content = Content::Bytes(std::fs::read(path).unwrap().into());
+                let mut link = Link::open(&content, "x", Arc::default()).unwrap();
+                let c = &mut link.connection;
+                c.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).unwrap();
+                let check = |sql: &str| c.query_row(sql, [], |r| r.get::<_, String>(0));
+                match check("pragma integrity_check") {
+                    // Stored values are read and not computed, and nobody asks for what rows should be like.
+                    Ok(verdict) => assert!(verdict == "ok" && (1..=2).contains(&m), "{schema}"),
+                    Err(error) => assert!(error.to_string().contains("not run here"), "{schema}: {error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_value_is_longer_than_its_file() {
+        assert_eq!([0, 3 << 20, u64::MAX].map(longest), [SHORTEST, 3 << 20, LONGEST]);
     }
 
     #[test]

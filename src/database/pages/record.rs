@@ -95,6 +95,34 @@ impl Types {
         })
     }
 
+    /// The first `n` values of a payload, kept, of which long ones are kept only in front: no more than `most` bytes.
+    /// What lies behind the end of `payload` is cut off, and nothing comes after that.
+    pub fn key(&self, payload: &[u8], n: usize, most: usize) -> Option<Key> {
+        let (mut at, mut key) = (self.body, Key::new());
+        for serial in self.serials.iter().take(n) {
+            let len = usize::try_from(size(*serial)?).ok()?;
+            let end = at.checked_add(len)?;
+            match payload.get(at..end) {
+                Some(bytes) if *serial < 12 || len <= most => key.push(Part::of(value(*serial, bytes))),
+                there => {
+                    let rest = payload.get(at..).unwrap_or_default();
+                    let front = if *serial < 12 { &[] } else { &rest[..rest.len().min(most)] };
+                    key.push(Part::Cut { text: serial % 2 == 1, front: front.into() });
+                    if there.is_none() {
+                        break;
+                    }
+                }
+            }
+            at = end;
+        }
+        (key.len() == n || matches!(key.last(), Some(Part::Cut { .. }))).then_some(key)
+    }
+
+    /// How much of the payload the head takes.
+    pub fn head(&self) -> u64 {
+        self.body as u64
+    }
+
     /// How much of the payload the first `n` values and the head take.
     pub fn front(&self, n: usize) -> u64 {
         let values: u64 = self.serials.iter().take(n).filter_map(|s| size(*s)).sum();
@@ -163,6 +191,13 @@ pub enum Part {
     Blob(Box<[u8]>),
     /// Nothing.
     Null,
+    /// What begins so, and was not kept whole: text, or bytes; with no front it may be anything.
+    Cut {
+        /// Whether it is text.
+        text: bool,
+        /// How it begins.
+        front: Box<[u8]>,
+    },
 }
 
 /// A key: of a table WITHOUT ROWID its key columns, of another the row number.
@@ -188,6 +223,28 @@ impl Part {
             Part::Real(v) => Value::Real(*v),
             Part::Text(v) => Value::Text(v),
             Part::Blob(v) => Value::Blob(v),
+            Part::Cut { .. } => Value::Null,
+        }
+    }
+
+    /// Whether it was not kept whole.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Part::Cut { .. })
+    }
+
+    /// Whether nobody knows which comes first, because of what was not kept.
+    fn is_undecided(&self, other: &Part) -> bool {
+        let begins = |front: &[u8], other: &Part| match other {
+            _ if front.is_empty() => true,
+            Part::Text(v) | Part::Blob(v) => v.starts_with(front),
+            Part::Cut { front: v, .. } => v.starts_with(front) || front.starts_with(v),
+            _ => false,
+        };
+        let same = |front: &[u8], other| front.is_empty() || self.rank() == Part::rank(other);
+        match (self, other) {
+            (Part::Cut { front, .. }, other) => same(front, other) && begins(front, other),
+            (_, Part::Cut { front, .. }) => same(front, other) && begins(front, self),
+            _ => false,
         }
     }
 
@@ -197,6 +254,7 @@ impl Part {
             Part::Integer(_) | Part::Real(_) => 1,
             Part::Text(_) => 2,
             Part::Blob(_) => 3,
+            Part::Cut { text, .. } => 3 - u8::from(*text),
         }
     }
 
@@ -207,6 +265,15 @@ impl Part {
             (Part::Integer(a), Part::Real(b)) => whole_and_real(*a, *b),
             (Part::Real(a), Part::Integer(b)) => whole_and_real(*b, *a).reverse(),
             (Part::Text(a), Part::Text(b)) | (Part::Blob(a), Part::Blob(b)) => a.cmp(b),
+            (Part::Cut { front: a, .. }, Part::Text(b) | Part::Blob(b)) if self.rank() == other.rank() => {
+                a.cmp(b).then(Ordering::Greater)
+            }
+            (Part::Text(a) | Part::Blob(a), Part::Cut { front: b, .. }) if self.rank() == other.rank() => {
+                a.cmp(b).then(Ordering::Less)
+            }
+            (Part::Cut { front: a, .. }, Part::Cut { front: b, .. }) if self.rank() == other.rank() => {
+                a.cmp(b)
+            }
             _ => self.rank().cmp(&other.rank()),
         }
     }
@@ -224,7 +291,21 @@ fn whole_and_real(a: i64, b: f64) -> Ordering {
     a.cmp(&(whole as i64)).then(whole.partial_cmp(&b).unwrap_or(Ordering::Equal))
 }
 
-/// The order of two keys, as a b-tree without collations keeps it.
+/// Whether a key comes before another, as far as both are known.
+pub fn precedes(a: &[Part], b: &[Part]) -> bool {
+    for (a, b) in a.iter().zip(b) {
+        if a.is_undecided(b) {
+            return true;
+        }
+        match a.order(b) {
+            Ordering::Equal => {}
+            other => return other == Ordering::Less,
+        }
+    }
+    a.len() < b.len()
+}
+
+/// The order of two keys, as a b-tree without collations keeps it. What was cut off comes behind what is whole.
 pub fn order(a: &[Part], b: &[Part]) -> Ordering {
     for (a, b) in a.iter().zip(b) {
         match a.order(b) {
@@ -294,6 +375,35 @@ mod tests {
         }
         assert_eq!(Part::Integer(big).order(&Part::Real(9007199254740992.0)), Ordering::Greater);
         assert_eq!(Part::Integer(i64::MAX).order(&Part::Real(9.3e18)), Ordering::Less);
+    }
+
+    #[test]
+    fn what_was_not_kept_decides_nothing() {
+        // Head of four bytes: text of five letters, a one-byte number, bytes.
+        let record = [4, 23, 1, 16, b'a', b'b', b'c', b'd', b'e', 7, 1, 2];
+        let mut types = Types::default();
+        types.read(&record, 12).unwrap();
+        let text = |text: &str| Part::Text(text.as_bytes().into());
+        let cut = |front: &str| Part::Cut { text: true, front: front.as_bytes().into() };
+        assert_eq!(types.key(&record, 2, 9), Some(vec![text("abcde"), Part::Integer(7)]));
+        assert_eq!(types.key(&record, 2, 3), Some(vec![cut("abc"), Part::Integer(7)]));
+        assert_eq!(types.key(&record[..7], 2, 9), Some(vec![cut("abc")]));
+        assert_eq!(
+            types.key(&record[..9], 2, 9),
+            Some(vec![text("abcde"), Part::Cut { text: true, front: [].into() }])
+        );
+        let keys =
+            [vec![Part::Integer(9)], vec![text("ab")], vec![cut("abc")], vec![text("abd")], vec![text("b")]];
+        for (i, a) in keys.iter().enumerate() {
+            for (j, b) in keys.iter().enumerate() {
+                assert_eq!(order(a, b), i.cmp(&j));
+                assert_eq!(precedes(a, b), i < j || i == 2 && j == 2, "{a:?} {b:?}");
+            }
+        }
+        for (a, b) in [(cut("abc"), text("abcd")), (cut("abc"), cut("ab")), (cut(""), Part::Null)] {
+            let (a, b) = ([a], [b]);
+            assert!(precedes(&a, &b) && precedes(&b, &a));
+        }
     }
 
     #[test]

@@ -10,6 +10,10 @@
 //!   cell area: no damaged byte is next to them. A row that is torn in the middle lies beside bytes that are no row.
 //!
 //! Everything else in the page is lost, and counted.
+//!
+//! Limits. Of a key as much is kept as a page has bytes, and two keys that are alike that far are in order. One page
+//! may make its reader read so many bytes for its keys, and all payloads of a file together so many times the file:
+//! cells may share what they do not hold themselves.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -19,11 +23,19 @@ use super::geometry::Geometry;
 use super::layout::{Fit, Layout};
 use super::page::{Cell, Head, four};
 use super::pager::Pager;
-use super::record::{Key, Types, order};
+use super::record::{Key, Types, order, precedes};
 use crate::error::Result;
 
 /// The loose bytes that may lie between two cells.
 const LOOSE: usize = 3;
+
+/// How many pages long what is read of the keys of one page may be, if pages were of [`A_PAGE`] bytes at least. Cells
+/// that do not overlap and have overflow pages are eight at most.
+const PAGES: u64 = 16;
+const A_PAGE: u64 = 16 << 10;
+
+/// How often the pages of a file may be read as overflow pages, in all.
+const PASSES: u64 = 16;
 
 /// One row's cell.
 #[derive(Debug, Clone)]
@@ -70,6 +82,8 @@ pub struct Reader<'a> {
     pub pager: Pager<'a>,
     /// How it is cut.
     pub geometry: Geometry,
+    /// Overflow pages that were read for whole payloads.
+    pub walked: std::cell::Cell<u64>,
 }
 
 impl Reader<'_> {
@@ -83,13 +97,9 @@ impl Reader<'_> {
         }
         let mut types = Types::default();
         let mut spots = Vec::with_capacity(head.cells);
-        for i in 0..head.cells {
-            let at = head.pointer(&page, i).filter(|at| *at >= head.end());
-            if let Some(at) = at
-                && let Some(spot) = self.spot(&page, &head, at, layout, &mut types)?
-            {
-                spots.push(spot);
-            }
+        let mut left = PAGES * A_PAGE.max(usable as u64);
+        for at in places(&page, &head) {
+            spots.extend(self.spot(&page, &head, at, layout, &mut types, &mut left)?);
         }
         let missing = self.pager.missing(number);
         spots.retain(|s: &Spot| {
@@ -106,7 +116,7 @@ impl Reader<'_> {
             holding.spots = ascending(std::mem::take(&mut holding.spots));
         }
         let tiled = match missing.is_empty() {
-            true => self.tile(&page, &head, layout, &holding.spots)?,
+            true => self.tile(&page, &head, layout, &holding.spots, &mut left)?,
             false => None,
         };
         match tiled {
@@ -116,7 +126,7 @@ impl Reader<'_> {
         Ok(Some(holding))
     }
 
-    /// The record at `at`, if there is one that fits.
+    /// The record at `at`, if there is one that fits, and no more than `left` bytes have to be read for it.
     fn spot(
         &self,
         page: &[u8],
@@ -124,32 +134,47 @@ impl Reader<'_> {
         at: usize,
         layout: &Layout,
         types: &mut Types,
+        left: &mut u64,
     ) -> Result<Option<Spot>> {
-        let Some(cell) = Cell::read(head.kind, page, at, self.geometry.usable) else { return Ok(None) };
-        let Some(front) = self.front(page, &cell, layout.key_fields(), types)? else { return Ok(None) };
+        let usable = self.geometry.usable;
+        let Some(cell) = Cell::read(head.kind, page, at, usable) else { return Ok(None) };
+        let Some(front) = self.front(page, &cell, layout, types, left)? else { return Ok(None) };
         let fit = layout.fit(&types.serials, self.geometry.encoding);
         if fit == Fit::No {
             return Ok(None);
         }
-        let key = layout.key(cell.rowid, types.values(&front));
+        let key = layout.key(cell.rowid, types, &front, usable);
         Ok(key.map(|key| Spot { cell, key, values: types.serials.len(), fit }))
     }
 
-    /// The head of a cell's record, and its first `fields` values; `types` is filled.
+    /// The head of a cell's record, and what is kept of its key; `types` is filled.
     fn front<'p>(
         &self,
         page: &'p [u8],
         cell: &Cell,
-        fields: usize,
+        layout: &Layout,
         types: &mut Types,
+        left: &mut u64,
     ) -> Result<Option<Cow<'p, [u8]>>> {
+        let mut spend = |bytes: u64| {
+            *left = left.saturating_sub(bytes);
+            *left > 0
+        };
         let local = &page[cell.local.clone()];
-        let Some(len) = Types::len(local).filter(|len| *len <= cell.payload) else { return Ok(None) };
+        let len = Types::len(local).filter(|len| *len <= cell.payload && spend(*len));
+        let Some(len) = len else { return Ok(None) };
         let Some(front) = self.gather(page, cell, len, &mut |_| true)? else { return Ok(None) };
         if types.read(&front, cell.payload).is_none() {
             return Ok(None);
         }
-        self.gather(page, cell, types.front(fields), &mut |_| true)
+        let usable = self.geometry.usable as u64;
+        // What an index has behind a long value is which row that is.
+        let most = if layout.index.is_some() { 8 * usable } else { usable };
+        let need = types.front(layout.key_fields()).min(types.head() + most);
+        if need > local.len() as u64 && !spend(need) {
+            return Ok(None);
+        }
+        self.gather(page, cell, need, &mut |_| true)
     }
 
     /// At least the first `need` bytes of a payload; `None` when its chain of overflow pages breaks, or `may_use`
@@ -187,6 +212,10 @@ impl Reader<'_> {
             if next < 2 || next > self.pager.count() || !self.pager.is_whole(next) || !may_use(next) {
                 return Ok(None);
             }
+            self.walked.set(self.walked.get() + u64::from(need == cell.payload));
+            if self.walked.get() > PASSES * u64::from(self.pager.count()) {
+                return Ok(None);
+            }
             let part = self.pager.page(next)?;
             let left = (cell.payload - all.len() as u64).min(self.geometry.usable as u64 - 4) as usize;
             if !zeros && begins_to_be_zero(&all, &part, left) {
@@ -200,7 +229,14 @@ impl Reader<'_> {
     }
 
     /// The rows of a page whose pointers are damaged, if all of its cell area is accounted for.
-    fn tile(&self, page: &[u8], head: &Head, layout: &Layout, sound: &[Spot]) -> Result<Option<Vec<Spot>>> {
+    fn tile(
+        &self,
+        page: &[u8],
+        head: &Head,
+        layout: &Layout,
+        sound: &[Spot],
+        left: &mut u64,
+    ) -> Result<Option<Vec<Spot>>> {
         let usable = self.geometry.usable;
         let (Some(free), Some(loose)) = (head.free_blocks(page, usable), head.fragments()) else {
             return Ok(None);
@@ -220,7 +256,7 @@ impl Reader<'_> {
                 return Ok(None);
             }
             while at < range.start {
-                match self.spot(page, head, at, layout, &mut types)? {
+                match self.spot(page, head, at, layout, &mut types, left)? {
                     Some(spot) if spot.cell.extent.end <= range.start && spot.fit > Fit::Odd => {
                         at = spot.cell.extent.end;
                         all.push(spot);
@@ -250,6 +286,15 @@ fn begins_to_be_zero(before: &[u8], page: &[u8], used: usize) -> bool {
     used > FEW && zeros(page) && !zeros(&before[before.len().saturating_sub(FEW)..])
 }
 
+/// Where the cell pointers lead to, without the places that more than one leads to.
+fn places(page: &[u8], head: &Head) -> Vec<usize> {
+    let all: Vec<usize> = (0..head.cells).filter_map(|i| head.pointer(page, i)).collect();
+    let mut sorted = all.clone();
+    sorted.sort_unstable();
+    let count = |at: usize| sorted.partition_point(|a| *a <= at) - sorted.partition_point(|a| *a < at);
+    all.into_iter().filter(|at| *at >= head.end() && count(*at) == 1).collect()
+}
+
 fn overlaps(spots: &[Spot]) -> bool {
     let mut extents: Vec<&Range<usize>> = spots.iter().map(|s| &s.cell.extent).collect();
     extents.sort_by_key(|e| e.start);
@@ -257,7 +302,7 @@ fn overlaps(spots: &[Spot]) -> bool {
 }
 
 fn ascend(spots: &[Spot]) -> bool {
-    spots.windows(2).all(|pair| order(&pair[0].key, &pair[1].key) == Ordering::Less)
+    spots.windows(2).all(|pair| precedes(&pair[0].key, &pair[1].key))
 }
 
 /// Of two cells that share bytes, nobody knows which is right.

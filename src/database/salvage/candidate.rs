@@ -15,7 +15,7 @@ use super::unsaved::Unsaved;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
-use crate::store::{Draft, Location, Source};
+use crate::store::{Location, Source};
 use crate::tree::Content;
 
 /// What a file is to its project.
@@ -207,32 +207,27 @@ impl Judged {
         Database::open(content, &self.path.display().to_string())
     }
 
-    /// What can be salvaged, as a file away from the project that lasts as long as the draft.
-    fn salvaged(&self, content: &Content) -> Result<Option<(Draft, Report)>> {
-        let folder = std::env::temp_dir();
-        let draft = Draft::begin(&folder).map_err(|e| Error::io("write into", &folder, e))?;
-        Ok(super::recover(content, draft.path())?.map(|report| (draft, report)))
-    }
-
     /// What can be salvaged is found by doing it.
     fn salvage(&mut self, content: &Content) -> Result<()> {
-        let Some((draft, report)) = self.salvaged(content)? else { return Ok(()) };
-        let db = self.open(content_of(draft.path())?)?;
+        let Some((made, report)) = super::recover_unnamed(content, &std::env::temp_dir())? else {
+            return Ok(());
+        };
+        let db = self.open(made)?;
         self.modified_utc = db.meta()?.remove("modified_utc");
         self.holds = Some(Holds::of(&db)?);
         self.salvage = Some(report);
         Ok(())
     }
 
-    /// Its database, as it is or as it can be salvaged; the draft is what that lies in.
-    pub fn database(&self) -> Result<(Arc<Database>, Option<Draft>)> {
+    /// Its database, as it is or as it can be salvaged.
+    pub fn database(&self) -> Result<Arc<Database>> {
         let cannot = || Error::Refused(self.damage.clone().unwrap_or_default());
         let content = self.content.as_ref().ok_or_else(cannot)?;
         if self.sound {
-            return Ok((self.open(content.clone())?, None));
+            return self.open(content.clone());
         }
-        let (draft, _) = self.salvaged(content)?.ok_or_else(cannot)?;
-        Ok((self.open(content_of(draft.path())?)?, Some(draft)))
+        let (made, _) = super::recover_unnamed(content, &std::env::temp_dir())?.ok_or_else(cannot)?;
+        self.open(made)
     }
 
     /// Whether anything can be had of it.

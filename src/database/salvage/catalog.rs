@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::assess::Reader;
+use super::harmless::MOST_SQL;
 use super::known::{self, Known};
 use super::layout::{Layout, Plan, Schema};
 use super::page::Kind;
@@ -13,8 +14,9 @@ use crate::tree::Cell as Value;
 
 /// How many pages are looked at to tell the version by the shape of its records.
 const SAMPLE: usize = 256;
-/// More statements than these are no project's.
-const MOST: usize = 4096;
+/// More statements than these are no project's, nor is more text of them.
+const MOST: usize = 1024;
+const MOST_TEXT: u64 = 64 << 20;
 
 /// A schema, and how it was come by.
 #[derive(Debug)]
@@ -35,17 +37,18 @@ impl Catalog {
         let layout = Layout::of_schema();
         let pages = survey.walk(&layout)?;
         let mut schema = Vec::new();
-        let mut told = 0;
+        let (mut told, mut text) = (0, 0);
         for page in &pages.reached {
-            told += rows(&survey.reader, *page, &layout, &mut schema)?;
+            told += rows(&survey.reader, *page, &layout, &mut schema, &mut text)?;
         }
         // A long statement may be cut off though its page is whole.
         let is_whole = pages.is_sound() && told == schema.len();
         if !is_whole {
-            search(survey, &layout, &mut schema)?;
+            search(survey, &layout, &mut schema, &mut text)?;
         }
         let mut seen = HashSet::new();
         schema.retain(|row| seen.insert((row.kind.clone(), row.name.to_ascii_lowercase())));
+        let is_whole = is_whole && schema.len() <= MOST;
         schema.truncate(MOST);
         let plan = plan(&schema)?;
         // A statement that SQLite does not take, or that makes something of another name, was changed.
@@ -153,7 +156,7 @@ fn score(survey: &Survey<'_>, found: &Plan, known: &Known) -> Result<u64> {
 }
 
 /// Finds the pages of the schema that nothing leads to any more.
-fn search(survey: &mut Survey<'_>, layout: &Layout, schema: &mut Vec<Schema>) -> Result<()> {
+fn search(survey: &mut Survey<'_>, layout: &Layout, schema: &mut Vec<Schema>, text: &mut u64) -> Result<()> {
     for number in 1..=survey.reader.pager.count() {
         if survey.use_of(number) != Use::Unknown {
             continue;
@@ -164,7 +167,7 @@ fn search(survey: &mut Survey<'_>, layout: &Layout, schema: &mut Vec<Schema>) ->
             continue;
         }
         let mut here = Vec::new();
-        let told = rows(&survey.reader, number, layout, &mut here)?;
+        let told = rows(&survey.reader, number, layout, &mut here, text)?;
         if !here.is_empty() && here.len() * 2 > told {
             survey.set_use(number, Use::Found);
             schema.extend(here);
@@ -173,12 +176,22 @@ fn search(survey: &mut Survey<'_>, layout: &Layout, schema: &mut Vec<Schema>) ->
     Ok(())
 }
 
-/// The rows of the schema in one page; gives how many it says it has.
-fn rows(reader: &Reader<'_>, number: u32, layout: &Layout, into: &mut Vec<Schema>) -> Result<usize> {
+/// The rows of the schema in one page; gives how many it says it has. `text` is how long all are so far.
+fn rows(
+    reader: &Reader<'_>,
+    number: u32,
+    layout: &Layout,
+    into: &mut Vec<Schema>,
+    text: &mut u64,
+) -> Result<usize> {
     let Some(holding) = reader.assess(number, layout)? else { return Ok(0) };
     let page = reader.pager.page(number)?;
     let mut types = Types::default();
     for spot in &holding.spots {
+        if spot.cell.payload > 2 * MOST_SQL as u64 || *text + spot.cell.payload > MOST_TEXT {
+            continue;
+        }
+        *text += spot.cell.payload;
         let Some(payload) = reader.gather(&page, &spot.cell, spot.cell.payload, &mut |_| true)? else {
             continue;
         };

@@ -2,13 +2,19 @@
 //!
 //! SQLite itself is asked, in an empty database in memory that gets the statements of the schema and nothing else; no
 //! statement ever runs on the damaged file. The statements are a stranger's: they may create tables, indices, views and
-//! triggers, and nothing more, and what they take is bounded.
+//! triggers, and nothing more; they call none but harmless functions; what they take is bounded.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
-use rusqlite::limits::Limit;
-use rusqlite::{Connection, config::DbConfig};
 
-use super::record::{Encoding, Key, Part};
+use super::clock::Clock;
+use super::harmless::{HARMLESS, MOST_SQL, harden, is_constant};
+use super::record::{Encoding, Key, Part, Types};
 use crate::tree::Cell as Value;
 
 /// A row of `sqlite_schema`.
@@ -102,7 +108,10 @@ pub struct Field {
     pub name: String,
     affinity: Affinity,
     not_null: bool,
+    /// Whether a record that has no such value means a constant.
     has_default: bool,
+    /// Whether there is something else to be put there: SQLite takes NULL for it.
+    pub has_odd_default: bool,
     /// Computed from others: stored, and never inserted.
     pub generated: bool,
 }
@@ -131,6 +140,8 @@ pub struct Layout {
     pub ordered: bool,
     /// The first page of its tree, or 0.
     pub root: u32,
+    /// The statement for a table in its place, if what it computes cannot be computed here.
+    pub stand_in: Option<String>,
     /// For an index: where the identity of the row that an entry stands for is found.
     pub index: Option<Index>,
 }
@@ -190,13 +201,10 @@ impl Layout {
         (good, all - good)
     }
 
-    /// The key of a row, kept.
-    pub fn key<'v>(&self, rowid: i64, values: impl Iterator<Item = Option<Value<'v>>>) -> Option<Key> {
+    /// The key of a row, kept; of long values the first `most` bytes.
+    pub fn key(&self, rowid: i64, types: &Types, payload: &[u8], most: usize) -> Option<Key> {
         match self.identity {
-            Identity::Fields(n) => {
-                let key: Key = values.take(n).map(|v| v.map(Part::of)).collect::<Option<_>>()?;
-                (key.len() == n).then_some(key)
-            }
+            Identity::Fields(n) => types.key(payload, n, most),
             _ => Some(vec![Part::Integer(rowid)]),
         }
     }
@@ -215,6 +223,7 @@ impl Layout {
             not_null: false,
             has_default: false,
             generated: false,
+            has_odd_default: false,
         };
         Some(Layout {
             name: row.name.clone(),
@@ -223,7 +232,29 @@ impl Layout {
             ordered: true,
             root: row.root,
             index: None,
+            stand_in: None,
         })
+    }
+
+    /// The statement for a table that stores the same, and computes nothing.
+    fn as_plain_table(&self) -> String {
+        let column = |(i, field): (usize, &Field)| {
+            let kind = match field.affinity {
+                Affinity::Integer => "INTEGER",
+                Affinity::Real => "REAL",
+                Affinity::Numeric => "NUMERIC",
+                Affinity::Text => "TEXT",
+                Affinity::Blob => "BLOB",
+                Affinity::Any => "",
+            };
+            let key = if self.identity == Identity::Alias(i) { "INTEGER PRIMARY KEY" } else { kind };
+            format!("{} {key}", quoted(&field.name))
+        };
+        let columns: Vec<String> = self.fields.iter().enumerate().map(column).collect();
+        let keys: Vec<String> = self.fields[..self.key_fields()].iter().map(|f| quoted(&f.name)).collect();
+        let end =
+            if keys.is_empty() { ")" } else { &format!(", PRIMARY KEY({})) WITHOUT ROWID", keys.join(", ")) };
+        format!("CREATE TABLE {}({}{end}", quoted(&self.name), columns.join(", "))
     }
 
     /// The table of the schema itself.
@@ -233,6 +264,7 @@ impl Layout {
             affinity,
             not_null: !matches!(name, "sql" | "rootpage"),
             has_default: false,
+            has_odd_default: false,
             generated: false,
         };
         let text = Affinity::Text;
@@ -248,6 +280,7 @@ impl Layout {
             identity: Identity::Number("rowid"),
             ordered: true,
             root: 1,
+            stand_in: None,
             index: None,
         }
     }
@@ -282,6 +315,9 @@ impl Field {
     }
 }
 
+/// How long it may take to make an empty database.
+const TO_PLAN: Duration = Duration::from_secs(30);
+
 /// The layouts of a schema.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -299,12 +335,18 @@ impl Plan {
     /// Asks SQLite how this schema writes its rows.
     pub fn of(schema: &[Schema]) -> rusqlite::Result<Plan> {
         let mut db = Connection::open_in_memory()?;
-        let mut plan = Plan { refused: create(&mut db, schema, &["table", "index"])?, ..Plan::default() };
+        harden(&db, MOST_SQL)?;
+        Clock::new(TO_PLAN).watch(&mut db)?;
+        let Created { refused, calling } = create(&mut db, schema, &["table", "index"])?;
+        let mut plan = Plan { refused, ..Plan::default() };
         let (internal, own): (Vec<_>, Vec<_>) =
             schema.iter().filter(|row| row.kind == "table").partition(|row| row.is_internal());
         plan.internal = internal.into_iter().filter_map(Layout::of_internal).collect();
         for row in own {
             match table(&db, row) {
+                Ok(Some(layout)) if calling.contains(&row.name) && computes(&db, &row.name)? => {
+                    plan.tables.push(Layout { stand_in: Some(layout.as_plain_table()), ..layout });
+                }
                 Ok(Some(layout)) => plan.tables.push(layout),
                 Ok(None) => {}
                 Err(e) => plan.refused.push((row.name.clone(), e.to_string())),
@@ -332,42 +374,47 @@ impl Plan {
     }
 }
 
-/// Runs the statements of `schema` that make things of these kinds; gives what was refused, and why.
-pub fn create(
-    db: &mut Connection,
-    schema: &[Schema],
-    kinds: &[&str],
-) -> rusqlite::Result<Vec<(String, String)>> {
-    harden(db)?;
-    db.authorizer(Some(only_creation))?;
-    let mut refused = Vec::new();
+/// What came of making things.
+#[derive(Debug, Default)]
+pub struct Created {
+    /// What was refused, and why.
+    pub refused: Vec<(String, String)>,
+    /// What calls functions that fail here.
+    pub calling: HashSet<String>,
+}
+
+/// Runs the statements of `schema` that make things of these kinds.
+pub fn create(db: &mut Connection, schema: &[Schema], kinds: &[&str]) -> rusqlite::Result<Created> {
+    let calls = Arc::new(AtomicBool::new(false));
+    let called = Arc::clone(&calls);
+    db.authorizer(Some(move |context: AuthContext<'_>| {
+        if let AuthAction::Function { function_name } = context.action
+            && !HARMLESS.iter().any(|name| name.eq_ignore_ascii_case(function_name))
+        {
+            called.store(true, Ordering::Relaxed);
+        }
+        only_creation(context)
+    }))?;
+    let mut created = Created::default();
     for kind in kinds {
         for row in schema.iter().filter(|row| row.kind == *kind && !row.is_internal()) {
             let Some(sql) = &row.sql else { continue };
+            calls.store(false, Ordering::Relaxed);
             if let Err(e) = run_one(db, sql) {
-                refused.push((row.name.clone(), e.to_string()));
+                created.refused.push((row.name.clone(), e.to_string()));
+            } else if calls.load(Ordering::Relaxed) {
+                created.calling.insert(row.name.clone());
             }
         }
     }
     db.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
-    Ok(refused)
+    Ok(created)
 }
 
 fn run_one(db: &Connection, sql: &str) -> rusqlite::Result<()> {
     let mut statement = db.prepare(sql)?;
     let mut rows = statement.raw_query();
     while rows.next()?.is_some() {}
-    Ok(())
-}
-
-/// A stranger's schema may say what it likes: it reaches nothing but itself, and not for long.
-pub fn harden(db: &Connection) -> rusqlite::Result<()> {
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    db.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    db.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20)?;
-    db.set_limit(Limit::SQLITE_LIMIT_EXPR_DEPTH, 200)?;
     Ok(())
 }
 
@@ -394,7 +441,7 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
     let name = &row.name;
     let without: Option<bool> = db
         .query_row(
-            "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1 AND type = 'table'",
+            "SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table'",
             [name],
             |r| r.get(0),
         )
@@ -402,18 +449,20 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
     let Some(without) = without else { return Ok(None) };
     let mut columns: Vec<(Field, bool, i64)> = Vec::new();
     let sql = format!(
-        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, hidden, pk FROM pragma_table_xinfo({})",
+        "SELECT name, type, \"notnull\", dflt_value, hidden, pk FROM pragma_table_xinfo({})",
         quoted(name)
     );
     let mut query = db.prepare(&sql)?;
     let mut rows = query.query([])?;
     while let Some(r) = rows.next()? {
         let hidden: i64 = r.get(4)?;
+        let is_constant = r.get::<_, Option<String>>(3)?.map(|default| is_constant(&default));
         let field = Field {
             name: r.get(0)?,
             affinity: Affinity::of(&r.get::<_, String>(1)?),
             not_null: r.get(2)?,
-            has_default: r.get(3)?,
+            has_default: is_constant == Some(true),
+            has_odd_default: is_constant == Some(false) && hidden == 0,
             generated: hidden == 3,
         };
         columns.push((field, hidden == 2, r.get(5)?));
@@ -427,6 +476,7 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         identity,
         ordered,
         root: row.root,
+        stand_in: None,
         index: None,
     };
     if without {
@@ -453,10 +503,15 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
     Ok(Some(layout(fields, identity, true)))
 }
 
+/// Whether a table has columns that are computed.
+fn computes(db: &Connection, table: &str) -> rusqlite::Result<bool> {
+    db.prepare("SELECT 1 FROM pragma_table_xinfo(?1) WHERE hidden > 1")?.exists([table])
+}
+
 /// The indices that a table makes by itself. The key of a table WITHOUT ROWID is the table.
 fn own_indices(db: &Connection, table: &str) -> rusqlite::Result<Vec<Schema>> {
-    let find = "SELECT l.name FROM pragma_index_list(?1) l, pragma_table_list t \
-                WHERE l.origin <> 'c' AND t.schema = 'main' AND t.name = ?1 AND (l.origin = 'u' OR NOT t.wr)";
+    let find = "SELECT l.name FROM pragma_index_list(?1) l, pragma_table_list(?1) t \
+                WHERE l.origin <> 'c' AND t.schema = 'main' AND (l.origin = 'u' OR NOT t.wr)";
     let mut query = db.prepare(find)?;
     let row = |name| Schema {
         kind: "index".to_string(),
@@ -511,6 +566,7 @@ fn index(db: &Connection, row: &Schema, table: &Layout) -> rusqlite::Result<Opti
             affinity: if e.rowid { Affinity::Integer } else { Affinity::Any },
             not_null: e.rowid,
             has_default: false,
+            has_odd_default: false,
             generated: false,
         };
         own.unwrap_or(any)
@@ -527,5 +583,13 @@ fn index(db: &Connection, row: &Schema, table: &Layout) -> rusqlite::Result<Opti
     let index = Index { table: table.name.clone(), identity, complete: !partial };
     let keys = Identity::Fields(fields.len());
     let (name, root) = (row.name.clone(), row.root);
-    Ok(Some(Layout { name, fields, identity: keys, ordered: false, root, index: Some(index) }))
+    Ok(Some(Layout {
+        name,
+        fields,
+        identity: keys,
+        ordered: false,
+        root,
+        stand_in: None,
+        index: Some(index),
+    }))
 }

@@ -180,7 +180,7 @@ fn entries(
     for number in pages {
         let Some(holding) = reader.assess(*number, index)? else { continue };
         for spot in holding.spots {
-            let part = |at: &usize| spot.key.get(*at);
+            let part = |at: &usize| spot.key.get(*at).filter(|part| !part.is_cut());
             let Some(identity) = of.identity.iter().map(|at| part(at).map(|p| owned(p, salvage))).collect()
             else {
                 continue;
@@ -208,7 +208,7 @@ fn number_of(part: &Part) -> Option<f64> {
 fn owned(part: &Part, salvage: &Salvage<'_>) -> rusqlite::types::Value {
     use rusqlite::types::Value;
     match part {
-        Part::Null => Value::Null,
+        Part::Null | Part::Cut { .. } => Value::Null,
         Part::Integer(v) => Value::Integer(*v),
         Part::Real(v) => Value::Real(*v),
         Part::Text(v) => Value::Text(

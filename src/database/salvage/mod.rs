@@ -12,6 +12,7 @@
 //!   catalog   the schema of the file     survey   what each page is, and whose
 //!   rows      the rows of some pages     rebuild  the new database
 //!   losses    what an index knows to be missing         version   which version of the layout it is
+//!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
 //!
 //!   places    the files that a project may be recovered from     candidate   what each holds
 //!   unsaved   what of that was never saved                       choice      which is taken
@@ -29,7 +30,9 @@ mod assess;
 mod candidate;
 mod catalog;
 mod choice;
+mod clock;
 mod geometry;
+mod harmless;
 mod in_place;
 mod known;
 mod layout;
@@ -46,9 +49,13 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
 
 use super::pages::{page, record};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::store::{Draft, Location, Source};
 use crate::tree::Content;
 
 use assess::Reader;
@@ -88,7 +95,7 @@ impl<'a> Salvage<'a> {
         let Some(geometry) = Geometry::tell(content)? else { return Ok(None) };
         let notes = geometry.notes.clone();
         let pager = Pager::new(content, geometry.page_size);
-        let mut survey = Survey::new(Reader { pager, geometry })?;
+        let mut survey = Survey::new(Reader { pager, geometry, walked: Default::default() })?;
         let catalog = Catalog::read(&mut survey)?;
         if catalog.plan.tables.is_empty() {
             return Ok(None);
@@ -139,8 +146,13 @@ impl<'a> Salvage<'a> {
     }
 
     /// Makes the database at `path`, an empty file. `None` when not one row is left.
-    pub fn rebuild(mut self, path: &Path) -> Result<Option<Report>> {
-        let (db, mut tables) = rebuild::rebuild(&mut self, path)?;
+    pub fn rebuild(self, path: &Path) -> Result<Option<Report>> {
+        self.rebuild_in(rebuild::open(path)?, path)
+    }
+
+    /// Makes the database in what `db` has opened, an empty file that errors call `path`.
+    fn rebuild_in(mut self, db: Connection, path: &Path) -> Result<Option<Report>> {
+        let (db, mut tables) = rebuild::rebuild(&mut self, db, path)?;
         let samples = losses::tell(&mut self, &db, &mut tables)?;
         db.close().map_err(|(_, e)| rebuild::failed("close", path)(e))?;
         let recovered = tables.iter().map(|t| t.recovered).sum();
@@ -208,10 +220,28 @@ impl<'a> Salvage<'a> {
     }
 }
 
+#[cfg(test)]
+mod hostile;
+
 /// Looks through a file and makes a database of what is left, at `path`, an empty file.
 pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
     match Salvage::examine(content)? {
         Some(salvage) => salvage.rebuild(path),
         None => Ok(None),
     }
+}
+
+/// Looks through a file and makes a database of what is left, in a file that no folder has: it lies on the disk of
+/// `folder`, and is gone with the last who has it open, however that one ends.
+fn recover_unnamed(content: &Content, folder: &Path) -> Result<Option<(Content, Report)>> {
+    let Some(salvage) = Salvage::examine(content)? else { return Ok(None) };
+    let draft = Draft::begin(folder).map_err(|e| Error::io("write into", folder, e))?;
+    let path = draft.path().to_path_buf();
+    let source = Source::open(Arc::new(Location::find(&path)?))?;
+    let db = rebuild::open(&path)?;
+    drop(draft);
+    let Some(report) = salvage.rebuild_in(db, &path)? else { return Ok(None) };
+    source.accept(source.state_now()?);
+    let size = source.size();
+    Ok(Some((Content::Range(source, 0..size), report)))
 }

@@ -2,6 +2,9 @@
 //!
 //! Rows that the trees lead to go in first, so that what was found by its shape alone never takes their place. The
 //! result passes `integrity_check`, or there is none.
+//!
+//! The schema is a stranger's. A row, a table and the whole result have limits on size, and all of it one on time: a
+//! table or an index that goes beyond is left out and said, and the others are made. What is computed is not checked.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -12,17 +15,31 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
 
 use super::Salvage;
-use super::layout::{self, Identity, Layout};
+use super::clock::Clock;
+use super::harmless;
+use super::layout::{self, Identity, Layout, Schema};
 use super::record::{Encoding, Key, Part, order};
 use super::report::{Certainty, TableReport};
 use super::rows::{Row, Taken};
 use super::survey::Use;
 use super::version;
+use crate::database::check;
 use crate::error::{Error, Result};
 use crate::tree::Cell as Value;
 
-/// The longest that it may take. A stranger's schema may be slow by intent; a hundred million rows take less.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long it may take at each stage, whatever the size. A stranger's schema may be slow by intent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes that take no longer than a second, on the slowest disk.
+const A_SECOND: u64 = 128 << 10;
+
+/// How many times the size of its source the result may have, and how much it may have in any case. Half of each page
+/// of a table may be empty, and there are indices.
+const TIMES: u64 = 4;
+const ANY_SIZE: u64 = 4 << 20;
+
+/// Rows between two looks at the size, of tables that get nothing but what was read.
+const ROWS: u64 = 64;
 
 /// What SQLite keeps the numbers of AUTOINCREMENT in.
 const SEQUENCES: &str = "sqlite_sequence";
@@ -68,6 +85,11 @@ struct Filler<'a> {
     duplicates: u64,
     refused: u64,
     refusal: Option<String>,
+    /// How many pages the result has, and how many it may have.
+    size: Statement<'a>,
+    most_pages: u64,
+    /// Why nothing more is put into it, and nothing of it is kept.
+    overrun: Option<&'static str>,
 }
 
 impl<'a> Filler<'a> {
@@ -79,7 +101,12 @@ impl<'a> Filler<'a> {
             names.push(name.to_string());
         }
         names.extend(layout.fields.iter().take(values).filter(|f| !f.generated).map(|f| quoted(&f.name)));
-        let places = vec!["?"; names.len()].join(", ");
+        let mut places = vec!["?"; names.len()];
+        // SQLite reads NULL where a record is short, unless the default is a constant.
+        let odd = layout.fields.iter().skip(values).filter(|f| f.has_odd_default);
+        names.extend(odd.map(|f| quoted(&f.name)));
+        places.resize(names.len(), "NULL");
+        let places = places.join(", ");
         self.db.prepare(&format!(
             "INSERT INTO main.{} ({}) VALUES ({places})",
             quoted(&layout.name),
@@ -87,7 +114,20 @@ impl<'a> Filler<'a> {
         ))
     }
 
+    /// Whether the result is as large as it may be.
+    fn is_too_large(&mut self, row: &Row<'_>) -> bool {
+        let layout = self.layout;
+        let is_made_up = row.values.len() < layout.fields.len() || layout.fields.iter().any(|f| f.generated);
+        (is_made_up || self.inserted.is_multiple_of(ROWS))
+            && self.size.query_row([], |r| r.get(0)).is_ok_and(|pages: i64| pages as u64 > self.most_pages)
+    }
+
     fn insert(&mut self, row: &Row<'_>) -> Result<()> {
+        if self.overrun.is_some() || self.is_too_large(row) {
+            self.overrun.get_or_insert("the schema makes too much of them");
+            self.refused += 1;
+            return Ok(());
+        }
         let layout = self.layout;
         let statement = match self.statements.remove(&row.values.len()) {
             Some(statement) => Ok(statement),
@@ -114,6 +154,11 @@ impl<'a> Filler<'a> {
                     && matches!(e.extended_code, PRIMARY_KEY | UNIQUE | ROWID) =>
             {
                 self.duplicates += 1;
+            }
+            Err(rusqlite::Error::SqliteFailure(e, _)) if e.code == ErrorCode::OperationInterrupted => {
+                // SQLite has taken back all rows of the table.
+                self.overrun = Some("the schema makes it take too long");
+                self.refused += 1;
             }
             Err(rusqlite::Error::SqliteFailure(e, what)) if is_of_the_disk(e.code) => {
                 let why = what.unwrap_or_else(|| e.to_string());
@@ -167,39 +212,102 @@ impl Ranges {
     }
 
     fn hold(&self, key: &Key) -> bool {
+        if key.iter().any(Part::is_cut) {
+            return false;
+        }
         let after = self.0.partition_point(|(first, _)| order(first, key) != Ordering::Greater);
         after.checked_sub(1).is_some_and(|i| order(key, &self.0[i].1) != Ordering::Greater)
     }
 }
 
-/// Makes the database at `path`, an empty file, and says what each table has.
-pub fn rebuild(salvage: &mut Salvage<'_>, path: &Path) -> Result<(Connection, Vec<TableReport>)> {
+/// Opens an empty file. Its name is not needed any more from then on: the journal is kept in memory.
+pub fn open(path: &Path) -> Result<Connection> {
+    Connection::open(path).map_err(failed("write the recovered database", path))
+}
+
+/// Makes the database in `db`, an empty file, and says what each table has.
+pub fn rebuild(
+    salvage: &mut Salvage<'_>,
+    mut db: Connection,
+    path: &Path,
+) -> Result<(Connection, Vec<TableReport>)> {
     let fail = failed("write the recovered database", path);
-    let mut db = Connection::open(path).map_err(&fail)?;
-    prepare(&db, salvage).map_err(&fail)?;
-    let refused = layout::create(&mut db, &salvage.catalog.schema, &["table"]).map_err(&fail)?;
-    patience(&mut db).map_err(&fail)?;
-    db.execute_batch("BEGIN").map_err(&fail)?;
+    let bounds = Bounds::of(salvage);
+    prepare(&db, salvage, &bounds).map_err(&fail)?;
+    let clock = Clock::new(bounds.time);
+    clock.watch(&mut db).map_err(&fail)?;
+    let plain = stand_ins(salvage);
+    let refused = layout::create(&mut db, &plain, &["table"]).map_err(&fail)?.refused;
     let mut reports = Vec::new();
+    let mut time = bounds.time * 2;
     for at in 0..salvage.catalog.plan.tables.len() {
-        reports.push(fill(salvage, &db, at)?);
+        // No table takes all of the time that the others need.
+        let since = Instant::now();
+        clock.renew(time / 2);
+        reports.push(fill(salvage, &db, at, &bounds, path)?);
+        time = time.saturating_sub(since.elapsed());
     }
+    clock.renew(bounds.time);
     tell_shared(salvage, &mut reports)?;
     keep_sequences(salvage, &db)?;
-    db.execute_batch("COMMIT").map_err(&fail)?;
     salvage.version = version::tell(salvage, &db);
     db.pragma_update(None, "user_version", salvage.version.number).map_err(&fail)?;
     salvage.notes.extend(salvage.version.note.clone());
     let late =
         layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
+    let late = late.refused;
     for (name, why) in refused.into_iter().chain(late) {
         salvage.notes.push(format!("{name} could not be made again: {why}"));
     }
+    clock.renew(bounds.time * 2);
     check(&db, salvage, &reports, path)?;
     Ok((db, reports))
 }
 
-fn prepare(db: &Connection, salvage: &Salvage<'_>) -> rusqlite::Result<()> {
+/// The schema, with tables that compute nothing in the place of those that cannot be filled here.
+fn stand_ins(salvage: &mut Salvage<'_>) -> Vec<Schema> {
+    let mut schema = salvage.catalog.schema.clone();
+    for table in &mut salvage.catalog.plan.tables {
+        let Some(sql) = &table.stand_in else { continue };
+        let same = |row: &&mut Schema| row.kind == "table" && row.name.eq_ignore_ascii_case(&table.name);
+        for row in schema.iter_mut().filter(same) {
+            row.sql = Some(sql.clone());
+        }
+        table.fields.iter_mut().for_each(|field| field.generated = false);
+        let what = "its computed columns are not made again; what it stored of them is kept as values";
+        salvage.notes.push(format!("{}: {what}", table.name));
+    }
+    schema
+}
+
+/// What the result may take.
+struct Bounds {
+    /// The longest value, or row.
+    longest: i32,
+    /// Pages that all tables may have, with what comes with them.
+    pages: u64,
+    /// How long a stage may take.
+    time: Duration,
+}
+
+impl Bounds {
+    /// By what the source holds: holes are a claim of no worth.
+    fn of(salvage: &Salvage<'_>) -> Bounds {
+        let reader = &salvage.survey.reader;
+        let counts = salvage.survey.counts();
+        let pages: usize = counts.iter().filter(|(what, _)| **what != Use::Empty).map(|(_, n)| n).sum();
+        let page_size = reader.pager.page_size as u64;
+        let size = pages as u64 * page_size;
+        Bounds {
+            longest: i32::try_from(size).unwrap_or(i32::MAX),
+            pages: pages as u64 * TIMES + ANY_SIZE / page_size,
+            time: PATIENCE + Duration::from_secs(size / A_SECOND),
+        }
+    }
+}
+
+fn prepare(db: &Connection, salvage: &Salvage<'_>, bounds: &Bounds) -> rusqlite::Result<()> {
+    harmless::harden(db, bounds.longest)?;
     let geometry = &salvage.survey.reader.geometry;
     let encoding = match geometry.encoding {
         Encoding::Utf8 => "UTF-8",
@@ -207,23 +315,27 @@ fn prepare(db: &Connection, salvage: &Salvage<'_>) -> rusqlite::Result<()> {
         Encoding::Utf16Be => "UTF-16be",
     };
     let vacuum = if geometry.auto_vacuum { "PRAGMA auto_vacuum=1;" } else { "" };
+    // As many pages again for the indices, and one row beyond that is not taken back.
+    let most = 2 * bounds.pages + 2 * bounds.longest as u64 / geometry.page_size as u64;
+    // A journal in memory: what is too much is taken back.
     db.execute_batch(&format!(
         "PRAGMA page_size={}; PRAGMA encoding='{encoding}'; {vacuum} PRAGMA foreign_keys=OFF;
-         PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON;
-         PRAGMA application_id={};",
+         PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON;
+         PRAGMA max_page_count={most}; PRAGMA application_id={};",
         geometry.page_size,
         geometry.application_id.unwrap_or(0),
     ))
 }
 
-/// A stranger's expressions may be slow, but not for ever.
-fn patience(db: &mut Connection) -> rusqlite::Result<()> {
-    let since = Instant::now();
-    db.progress_handler(1_000_000, Some(move || since.elapsed() > PATIENCE))
-}
-
 /// Fills one table.
-fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableReport> {
+fn fill(
+    salvage: &mut Salvage<'_>,
+    db: &Connection,
+    at: usize,
+    bounds: &Bounds,
+    path: &Path,
+) -> Result<TableReport> {
+    let fail = failed("write the recovered database", path);
     let layout = salvage.catalog.plan.tables[at].clone();
     let pages = salvage.tables[at].clone();
     let encoding = salvage.survey.reader.geometry.encoding;
@@ -236,9 +348,13 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
         duplicates: 0,
         refused: 0,
         refusal: None,
+        size: db.prepare("PRAGMA page_count").map_err(&fail)?,
+        most_pages: bounds.pages,
+        overrun: None,
     };
+    db.execute_batch("BEGIN").map_err(&fail)?;
     let taken = salvage.survey.rows(&pages.reached, &layout, &mut |row| filler.insert(row))?;
-    let (first, mut deleted) = (filler.inserted, 0);
+    let (mut first, mut deleted) = (filler.inserted, 0);
     let mut more = Taken::default();
     if !pages.found.is_empty() {
         let ranges = match salvage.survey.free_list_is_whole {
@@ -256,6 +372,18 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     if let Some(why) = filler.refusal.take() {
         salvage.notes.push(format!("{}: the schema refuses some rows: {why}", layout.name));
     }
+    if let Some(why) = filler.overrun {
+        salvage.notes.push(format!("{}: no row is kept: {why}", layout.name));
+        filler.refused += std::mem::take(&mut filler.inserted);
+        first = 0;
+    }
+    filler.statements.clear();
+    match (filler.overrun, db.is_autocommit()) {
+        (_, true) => Ok(()),
+        (None, _) => db.execute_batch("COMMIT"),
+        (Some(_), _) => db.execute_batch("ROLLBACK"),
+    }
+    .map_err(&fail)?;
     let found_by_shape = filler.inserted - first;
     let cut_off = taken.cut_off_count + more.cut_off_count;
     // What is estimated here is made exact by an index, where one is left.
@@ -315,6 +443,8 @@ fn words(key: &Key) -> String {
         Part::Real(v) => v.to_string(),
         Part::Text(v) => String::from_utf8_lossy(v).chars().take(40).collect(),
         Part::Blob(v) => format!("{} bytes", v.len()),
+        Part::Cut { text: true, front } => words(&vec![Part::Text(front.clone())]),
+        Part::Cut { text: false, .. } => "bytes".to_string(),
     };
     key.iter().map(part).collect::<Vec<_>>().join("/")
 }
@@ -356,11 +486,13 @@ fn keep_sequences(salvage: &mut Salvage<'_>, db: &Connection) -> Result<()> {
 fn check(db: &Connection, salvage: &mut Salvage<'_>, reports: &[TableReport], path: &Path) -> Result<()> {
     let fail = failed("check the recovered database", path);
     let refuse = |what: String| Err(Error::Refused(format!("{}: {what}", path.display())));
-    let verdict: String = db.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)).map_err(&fail)?;
-    // A CHECK or a NOT NULL that old rows do not meet is a matter of the rows, and those are as they were.
-    let of_rows = verdict.contains("CHECK constraint") || verdict.contains("NULL value in");
-    if verdict != "ok" && !of_rows {
-        return refuse(format!("the result does not pass its own check ({verdict})"));
+    for pragma in check::thorough(db).map_err(&fail)? {
+        let verdict: String = db.query_row(&pragma, [], |r| r.get(0)).map_err(&fail)?;
+        // A CHECK or a NOT NULL that old rows do not meet is a matter of the rows, and those are as they were.
+        let of_rows = verdict.contains("CHECK constraint") || verdict.contains("NULL value in");
+        if verdict != "ok" && !of_rows {
+            return refuse(format!("the result does not pass its own check ({verdict})"));
+        }
     }
     for report in reports {
         let sql = format!("SELECT count(*) FROM main.{} NOT INDEXED", quoted(&report.name));

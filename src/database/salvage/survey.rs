@@ -5,14 +5,15 @@
 //! leads to, and no free list has, is assigned by the shape of its records, if exactly one table fits. A page counts
 //! once, so trees that bite their own tails end.
 
+use std::cell::Cell as Counter;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::assess::{Holding, Reader};
 use super::layout::{Fit, Layout, Plan};
 use super::page::{Cell, Head, Kind, four};
-use super::record::{Key, Types, order};
+use super::record::{Key, Types, order, precedes};
 use crate::error::{Error, Result};
 
 /// What a page is.
@@ -72,7 +73,12 @@ pub struct Survey<'a> {
     pub unassigned: Vec<u32>,
     /// Whether some tree leads to a page of zeros, so that pages were lost in that way.
     led_to_zeros: bool,
+    /// How often a page was held against one of many tables.
+    trials: Counter<u64>,
 }
+
+/// So many tables and indices are tried for every page; of more, so many for each page on the average.
+const FEW: usize = 64;
 
 /// More pages are not looked through: each takes a byte of memory, and the size of a file with holes is only a claim.
 const MOST: u32 = 1 << 30;
@@ -101,7 +107,14 @@ impl<'a> Survey<'a> {
                 uses[number as usize - 1] = Use::Empty;
             }
         }
-        Ok(Survey { reader, uses, free_list_is_whole: false, unassigned: Vec::new(), led_to_zeros: false })
+        Ok(Survey {
+            reader,
+            uses,
+            free_list_is_whole: false,
+            unassigned: Vec::new(),
+            led_to_zeros: false,
+            trials: Counter::new(0),
+        })
     }
 
     /// What a page is; unknown where there is none.
@@ -219,17 +232,17 @@ impl<'a> Survey<'a> {
     pub fn walk_free_list(&mut self) -> Result<()> {
         let Some((first, told)) = self.reader.geometry.free_list else { return self.find_trunks() };
         let (mut next, mut free, mut trunks) = (first, Vec::new(), Vec::new());
-        while next != 0 {
-            let Some((after, leaves)) = self.trunk(next)?.filter(|_| !trunks.contains(&next)) else { break };
+        let (mut seen, mut unique) = (HashSet::new(), true);
+        // Most of a file that is cut off may be gone, and still the numbers have to fit into memory.
+        let most = (told as usize).min(self.uses.len().saturating_mul(16).max(1 << 20));
+        while next != 0 && unique {
+            let Some((after, leaves)) = self.trunk(next)?.filter(|_| seen.insert(next)) else { break };
             trunks.push(next);
+            // A list that names a page twice, or more than it says it has, is none.
+            unique = leaves.iter().all(|leaf| seen.insert(*leaf)) && seen.len() <= most;
             free.extend(leaves);
             next = after;
         }
-        let unique = {
-            let mut sorted = free.clone();
-            sorted.sort_unstable();
-            sorted.windows(2).all(|pair| pair[0] != pair[1])
-        };
         self.free_list_is_whole =
             next == 0 && unique && (free.len() + trunks.len()) as u64 == u64::from(told);
         // The end of the list may be gone with the end of the file; what was read of it is right.
@@ -362,6 +375,14 @@ impl<'a> Survey<'a> {
 
     /// Whose page this is, by the shape of its records.
     pub fn owner(&self, number: u32, plan: &Plan) -> Result<Owner> {
+        let layouts = plan.tables.len() + plan.indices.len();
+        if layouts > FEW {
+            let trials = self.trials.get() + layouts as u64;
+            self.trials.set(trials);
+            if trials > FEW as u64 * (u64::from(self.reader.pager.count()) + 1024) {
+                return Ok(Owner::Nobody);
+            }
+        }
         let mut best: Vec<(usize, usize)> = Vec::new();
         for (at, table) in plan.tables.iter().enumerate() {
             let score = self.score(number, table)?;
@@ -431,8 +452,9 @@ fn fits(holding: &Holding, layout: &Layout, low: &Bound, high: &Bound) -> bool {
         return low.is_none() && high.is_none();
     }
     let (Some(first), Some(last)) = (holding.spots.first(), holding.spots.last()) else { return false };
-    let above = |bound: &Bound| bound.as_ref().is_none_or(|b| order(b, &first.key) == Ordering::Less);
-    let below = |bound: &Bound| bound.as_ref().is_none_or(|b| order(&last.key, b) != Ordering::Greater);
+    let above = |bound: &Bound| bound.as_ref().is_none_or(|b| precedes(b, &first.key));
+    let is_below = |b: &Key| precedes(&last.key, b) || order(&last.key, b) == Ordering::Equal;
+    let below = |bound: &Bound| bound.as_ref().is_none_or(|b| is_below(b));
     let clear = holding.intact || holding.spots.len() * 4 >= holding.told || holding.fit() > Fit::Odd;
     clear && (!layout.ordered || (above(low) && below(high)))
 }

@@ -64,7 +64,7 @@ fn adds(beyond: &Beyond) -> bool {
 
 /// Whether what can be had of a damaged database is more than what a sound one has. If nobody can tell, it is.
 pub fn has_more(damaged: &Judged, sound: &Judged) -> bool {
-    let compared = || Beyond::of(&damaged.database()?.0, Some(&sound.database()?.0));
+    let compared = || Beyond::of(&damaged.database()?, Some(&sound.database()?));
     compared().map_or(true, |beyond| adds(&beyond))
 }
 
@@ -98,7 +98,7 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
         beyond: None,
         in_part,
     };
-    let (database, _draft) = match staged.database() {
+    let database = match staged.database() {
         Ok(opened) => opened,
         Err(why) => return Some(cannot(why)),
     };
@@ -129,6 +129,6 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
 }
 
 fn beyond(database: &Arc<Database>, saved: &Judged) -> Result<Beyond> {
-    let (saved, _draft) = saved.database()?;
+    let saved = saved.database()?;
     Beyond::of(database, Some(&saved))
 }
