@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::encode::{Piece, Pieces, Unfit};
 use super::input::Input;
 use super::section;
-use super::value::{Field, Value};
+use super::value::{Field, Section, Value};
 use crate::error::{Error, Result as Read};
 
 /// What has to be read back: of each field its length and how many values it has, of each value what it is, its length
@@ -30,6 +30,12 @@ impl Part {
     /// Of a value that is so long.
     pub fn of(value: &Value, len: u64) -> Part {
         Part::Value(discriminant(value), len)
+    }
+
+    /// Of a section that is so long.
+    pub fn section(len: u64) -> Part {
+        let none = Section { prefix: vec![], fields: vec![], items: vec![], rest: None, span: 0..0 };
+        Part::of(&Value::Section(Box::new(none)), len)
     }
 }
 

@@ -3,13 +3,14 @@
 //! A record stands beside unpacked files, and is a claim like all that is read: who packs the files again compares
 //! them with it, and believes the files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::build::Fields;
 use super::eagle::EagleTime;
-use super::encode::{Piece, Pieces, put_value};
+use super::encode::{Piece, Pieces, Unfit, put_value};
 use super::file::{File, Kind, Label};
 use super::names::{Names, path_of};
 use super::project::{Standing, standing};
@@ -124,9 +125,11 @@ impl Record {
         let paths: Vec<_> = file.labels.iter().map(|label| path_of(&label.name)).collect();
         let mut names = Names::default();
         let standing = standing(&file, &paths, &mut names);
+        let mut seen = HashSet::new();
         for (label, path) in file.labels.iter().zip(&paths) {
             record.seals.extend(rewrite::seals_of(label).map(|seal| format!("{}: {seal}", label.title())));
-            let part = match rewrite::obstacle(&file, label) {
+            let twin = (!seen.insert(&label.name)).then(|| Unfit::Twin(label.title()).to_string());
+            let part = match twin.or_else(|| rewrite::obstacle(&file, label)) {
                 Some(why) => Err(why),
                 None => {
                     let shared = label.kind() == Kind::Blob || standing.folders.contains(&path[..]);
