@@ -16,7 +16,7 @@ use super::names::{Names, path_of};
 use super::project::{Standing, standing};
 use super::read_back::Joined;
 use super::section;
-use super::value::{Field, Section, Value};
+use super::value::{Data, Field, Section, Value};
 use super::view::Shown;
 use super::walk::{Found, Place, Walk};
 use super::{Input, is_name, rewrite};
@@ -32,6 +32,9 @@ pub const FOLDER: &str = "/";
 
 /// What a link has as its suffix, before where it leads.
 pub const LINK: &str = "@";
+
+/// The most bytes of elements that a record holds since no array shows them.
+const UNSHOWN: u64 = 16 << 20;
 
 /// The number of this kind of record.
 const KIND: u32 = 1;
@@ -125,7 +128,7 @@ impl Record {
         let paths: Vec<_> = file.labels.iter().map(|label| path_of(&label.name)).collect();
         let mut names = Names::default();
         let standing = standing(&file, &paths, &mut names);
-        let mut seen = HashSet::new();
+        let (mut seen, mut left) = (HashSet::new(), UNSHOWN);
         for (label, path) in file.labels.iter().zip(&paths) {
             record.seals.extend(rewrite::seals_of(label).map(|seal| format!("{}: {seal}", label.title())));
             let twin = (!seen.insert(&label.name)).then(|| Unfit::Twin(label.title()).to_string());
@@ -133,7 +136,7 @@ impl Record {
                 Some(why) => Err(why),
                 None => {
                     let shared = label.kind() == Kind::Blob || standing.folders.contains(&path[..]);
-                    part(source, &file, label, shared.then_some((&mut names, &standing)))?
+                    part(source, &file, label, shared.then_some((&mut names, &standing)), &mut left)?
                 }
             };
             match part {
@@ -170,12 +173,14 @@ impl Record {
     }
 }
 
-/// One label; the reason where it cannot be written. `shared` are the names that its files share with other labels'.
+/// One label; the reason where it cannot be written. `shared` are the names that its files share with other labels',
+/// `left` is how many bytes may still be recorded that no array shows.
 fn part(
     source: &Arc<Source>,
     file: &File,
     label: &Label,
     shared: Option<(&mut Names, &Standing)>,
+    left: &mut u64,
 ) -> Result<std::result::Result<Part, String>> {
     let (mut names, standing) = shared.unzip();
     let mut free = |path: Vec<u8>| {
@@ -188,7 +193,7 @@ fn part(
     if label.kind() == Kind::Blob {
         return Ok(Ok(Part { path: free(format!("{path}.bin").into_bytes()), name, ..Part::default() }));
     }
-    let body = match file.section(source.as_ref(), label) {
+    let mut body = match file.section(source.as_ref(), label) {
         Ok(body) => body,
         Err(Error::Damaged { what, .. }) => return Ok(Err(what)),
         Err(other) => return Err(other),
@@ -200,6 +205,9 @@ fn part(
         return Ok(Err(why));
     }
     let input: Arc<dyn Input> = source.clone();
+    if let Some(why) = hold_unshown(&mut body.section, source.as_ref(), left)? {
+        return Ok(Err(why));
+    }
     let fields = match Fields::copied(&body.section, Some(&input), true) {
         Ok(fields) => fields,
         Err(unfit) => return Ok(Err(unfit.to_string())),
@@ -231,6 +239,50 @@ fn part(
         }
     }
     Ok(Ok(Part { name, path, json, stored: Some(chunks(fields)), files, refers }))
+}
+
+/// Takes tensors into memory whose strides do not lead to all of their elements: what is shown of them does not have
+/// the others. The reason where they are too many.
+fn hold_unshown(section: &mut Section, source: &Source, left: &mut u64) -> Result<Option<String>> {
+    for field in &mut section.fields {
+        for item in &mut field.values {
+            match &mut item.value {
+                Value::Tensor(tensor) if tensor.is_within() && !tensor.shows_all() => {
+                    let Some(less) = left.checked_sub(tensor.data.len()) else {
+                        let name = String::from_utf8_lossy(&field.name);
+                        let why = "its strides leave out stored elements, which are too many to be recorded";
+                        return Ok(Some(format!("{name}: {why}")));
+                    };
+                    *left = less;
+                    tensor.data = Data::Bytes(tensor.data.load(source).map_err(|fault| fault.about(""))?);
+                }
+                Value::Section(inner) => {
+                    if let Some(why) = hold_unshown(inner, source, left)? {
+                        return Ok(Some(why));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The same when they were recorded.
+fn held_unshown(fields: &mut [Field], there: &Joined) {
+    for item in fields.iter_mut().flat_map(|field| &mut field.values) {
+        match &mut item.value {
+            Value::Tensor(tensor) if tensor.is_within() && !tensor.shows_all() => {
+                if let Data::At(range) = &tensor.data
+                    && let Some(bytes) = there.held(range)
+                {
+                    tensor.data = Data::Bytes(bytes.to_vec());
+                }
+            }
+            Value::Section(inner) => held_unshown(&mut inner.fields, there),
+            _ => {}
+        }
+    }
 }
 
 /// A value that is all in memory, as it is written.
@@ -304,7 +356,8 @@ impl Part {
         }
         let there = Joined::new(&pieces);
         let body = section::read(&there, 0..there.size(), Some(2), None).map_err(|_| bad())?;
-        let section = body.section;
+        let mut section = body.section;
+        held_unshown(&mut section.fields, &there);
         let count = count(&section.fields);
         let whole = section.rest.is_none() && section.items.is_empty();
         if !whole || count != self.files.len() || count != self.refers.len() {

@@ -159,6 +159,13 @@ impl Pack<'_> {
         if old.element != new.element {
             self.notes.push(format!("{path}: its elements were {} and are {} now", old.element, new.element));
         }
+        // The same elements lie elsewhere: two that shared a place differ, or there are too many to be put in theirs.
+        if let (Some(were), is) = (&old.strides, &new.strides)
+            && Some(were) != is.as_ref()
+        {
+            let is = is.as_ref().map_or("those of rows".into(), |is| format!("{is:?}"));
+            self.notes.push(format!("{path}: its strides were {were:?} and are {is} now"));
+        }
     }
 
     /// The values of a file of text: a line each.

@@ -120,6 +120,20 @@ impl Tensor {
         let Some(strides) = &self.strides else { return true };
         reach_of(&self.shape, strides).is_some_and(|reach| reach <= self.stored())
     }
+
+    /// Whether some index leads to every stored element, of one whose view is within them: there are as many indices,
+    /// so that no two lead to the same.
+    pub fn shows_all(&self) -> bool {
+        let Some(strides) = self.strides.as_ref().filter(|_| self.count() > 0) else { return true };
+        let mut steps: Vec<_> = strides.iter().zip(&self.shape).filter(|(_, n)| **n > 1).collect();
+        steps.sort_unstable();
+        let mut expected = 1;
+        steps.iter().all(|(stride, n)| {
+            let fits = **stride == expected;
+            expected *= **n;
+            fits
+        })
+    }
 }
 
 /// How many elements have to be stored so that all of a strided view is; `None` where that is no number of 64 bits.
