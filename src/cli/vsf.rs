@@ -111,6 +111,9 @@ fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
     for why in &record.cannot {
         output::complain(&format!("what is unpacked cannot be packed again: {why}"));
     }
+    for note in &record.notes {
+        output::complain(&format!("will be in a packed file, but may be read as something else: {note}"));
+    }
     for seal in &record.seals {
         output::complain(&format!("fits this file alone, and will not be in one that is packed: {seal}"));
     }
@@ -121,8 +124,9 @@ fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
     target.write_all(&record.to_bytes()).map_err(cannot)?;
     target.finish(0o644, SystemTime::now()).map_err(cannot)?;
     if json {
-        let (dir, Record { cannot, seals, .. }) = (dir.to_string_lossy(), &record);
-        output::json(&json!({ "dir": dir, "failed": failed, "cannot": cannot, "seals": seals }))?;
+        let (dir, Record { cannot, seals, notes, .. }) = (dir.to_string_lossy(), &record);
+        let said = json!({ "dir": dir, "failed": failed, "cannot": cannot, "seals": seals, "notes": notes });
+        output::json(&said)?;
     }
     // Sections of which only a part could be read: the rest of each is there as bytes.
     let findings = project.findings().list();

@@ -143,6 +143,9 @@ impl Pack<'_> {
                 if let Some(why) = rewrite::other_meaning(self.record.version, &whole) {
                     return Err(refuse(&part.path, why));
                 }
+                // Told from the values, whatever the record says of them.
+                let note = rewrite::other_book(self.record.version, &whole);
+                self.notes.extend(note.map(|note| format!("{}: {note}", part.path)));
                 let fields = self.fields(&whole.fields, &mut left)?;
                 Some(fields).filter(|fields| !fields.is_empty()).map(Made::Fields)
             }

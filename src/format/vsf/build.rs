@@ -243,6 +243,14 @@ impl Fields {
         Ok(self)
     }
 
+    /// A section of these fields is read back as it is, also where nothing of what lies in other files is looked at.
+    pub(super) fn reads_back(&self, name: &str) -> Result<(), Unfit> {
+        let mut pieces = Pieces::default();
+        self.clone().put_into(&mut pieces);
+        read_back(name, &pieces, self.count, &self.shape)?;
+        read_back(name, &pieces.unseen(), self.count, &self.shape)
+    }
+
     /// With brackets.
     pub(super) fn put_into(self, out: &mut Pieces) {
         out.put(b"[");

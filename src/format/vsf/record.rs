@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Fields;
 use super::eagle::EagleTime;
-use super::encode::{Piece, Pieces, Unfit, put_value};
+use super::encode::{Piece, Pieces, Unfit, Zeros, put_value};
 use super::file::{File, Kind, Label};
 use super::names::{Names, path_of};
 use super::project::{Standing, standing};
@@ -61,6 +61,9 @@ pub struct Record {
     /// What fits the file as it was alone, and will not be in one that is packed: hashes and signatures.
     #[serde(default)]
     pub seals: Vec<String>,
+    /// What may mean something else in a file that is packed.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The labels, in their order.
     pub labels: Vec<Part>,
 }
@@ -94,20 +97,6 @@ pub enum Chunk {
     Gap(u64),
 }
 
-/// Zeros, of which there are enough.
-struct Zeros;
-
-impl Input for Zeros {
-    fn size(&self) -> u64 {
-        u64::MAX
-    }
-
-    fn read_at(&self, _: u64, buf: &mut [u8]) -> Result<()> {
-        buf.fill(0);
-        Ok(())
-    }
-}
-
 impl Record {
     /// The record of an open file.
     pub fn of(source: &Arc<Source>) -> Result<Record> {
@@ -136,7 +125,14 @@ impl Record {
                 Some(why) => Err(why),
                 None => {
                     let shared = label.kind() == Kind::Blob || standing.folders.contains(&path[..]);
-                    part(source, &file, label, shared.then_some((&mut names, &standing)), &mut left)?
+                    part(
+                        source,
+                        &file,
+                        label,
+                        &mut record.notes,
+                        shared.then_some((&mut names, &standing)),
+                        &mut left,
+                    )?
                 }
             };
             match part {
@@ -179,6 +175,7 @@ fn part(
     source: &Arc<Source>,
     file: &File,
     label: &Label,
+    notes: &mut Vec<String>,
     shared: Option<(&mut Names, &Standing)>,
     left: &mut u64,
 ) -> Result<std::result::Result<Part, String>> {
@@ -204,11 +201,14 @@ fn part(
     if let Some(why) = rewrite::other_meaning(file.header.version().unwrap_or(0), &body.section) {
         return Ok(Err(why));
     }
+    let note = rewrite::other_book(file.header.version().unwrap_or(0), &body.section);
+    notes.extend(note.map(|note| format!("{name}: {note}")));
     let input: Arc<dyn Input> = source.clone();
     if let Some(why) = hold_unshown(&mut body.section, source.as_ref(), left)? {
         return Ok(Err(why));
     }
-    let fields = match Fields::copied(&body.section, Some(&input), true) {
+    let copied = Fields::copied(&body.section, Some(&input), true);
+    let fields = match copied.and_then(|fields| fields.reads_back(&name).map(|()| fields)) {
         Ok(fields) => fields,
         Err(unfit) => return Ok(Err(unfit.to_string())),
     };
