@@ -107,10 +107,12 @@ fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
     if project.kind() != "vsf" {
         return Err(Error::not_a_project(file, "this is no VSF file"));
     }
-    let record = Record::of(project.source())?;
-    for why in &record.cannot {
-        output::complain(&format!("what is unpacked cannot be packed again: {why}"));
-    }
+    let mut record = Record::of(project.source())?;
+    let complain = |reasons: &[String]| {
+        let tell = |why| output::complain(&format!("what is unpacked cannot be packed again: {why}"));
+        reasons.iter().for_each(tell);
+    };
+    complain(&record.cannot);
     for note in &record.notes {
         output::complain(&format!("will be in a packed file, but may be read as something else: {note}"));
     }
@@ -118,6 +120,7 @@ fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
         output::complain(&format!("fits this file alone, and will not be in one that is packed: {seal}"));
     }
     let failed = cp::copy(Spot::top(project.clone()), dir)?;
+    complain(record.compare(dir));
     let to = dir.join(RECORD);
     let cannot = |e| cp::cannot_write(&to, e);
     let mut target = Target::create(&to).map_err(cannot)?;

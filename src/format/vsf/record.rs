@@ -4,6 +4,7 @@
 //! them with it, and believes the files.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -161,6 +162,19 @@ impl Record {
         if record.record == KIND { Ok(record) } else { Err(bad(format!("kind {}", record.record))) }
     }
 
+    /// Adds to what cannot be packed again what is not in `dir`, where it was unpacked to: what is not there counts as
+    /// deleted. The reasons that are new.
+    pub fn compare(&mut self, dir: &Path) -> &[String] {
+        let known = self.cannot.len();
+        for part in &self.labels {
+            let own = part.stored.is_none().then_some(&part.path);
+            let files = part.files.iter().flatten().map(|(path, _)| path);
+            let missing = files.chain(own).filter(|path| dir.join(path).symlink_metadata().is_err());
+            self.cannot.extend(missing.map(|path| format!("{}: {path} could not be unpacked", part.name)));
+        }
+        &self.cannot[known..]
+    }
+
     /// As a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = serde_json::to_vec(self).expect("JSON values are always JSON");
@@ -212,6 +226,9 @@ fn part(
         Ok(fields) => fields,
         Err(unfit) => return Ok(Err(unfit.to_string())),
     };
+    if fields.is_empty() {
+        return Ok(Err("it has no fields, and would be raw bytes".into()));
+    }
     let mut shown = Shown::new(source, file);
     shown.reserved = standing.map(|standing| standing.reserved.clone()).unwrap_or_default();
     shown.label(path.as_bytes(), file, label)?;
