@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::arrange::array;
 use super::assemble::{ANEW, Left, MAX_TEXT, Made, Pack, label_of, leads_to};
 use super::build::{Fields, Given};
+use super::eagle::EagleTime;
 use super::found::refuse;
 use super::input::Input;
 use super::supply::{Joint, OnDisk, same};
@@ -180,8 +181,17 @@ impl Pack<'_> {
             return Ok(items.iter().map(|item| item.value.clone()).collect());
         }
         let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let again = |item: &super::Item, line| {
-            text::again(&item.value, version, line).map_err(|why| refuse(path, format!("{why}, or {ANEW}")))
+        let mut again = |item: &super::Item, line| {
+            let made = text::again(&item.value, version, line);
+            let made = made.map_err(|why| refuse(path, format!("{why}, or {ANEW}")))?;
+            if let (Value::Time(time), Some(wanted)) = (&made, time_of(line))
+                && time.unix_nanos() != wanted.unix_nanos()
+            {
+                let line = super::show::line(&made, version).unwrap_or_default();
+                let line = String::from_utf8_lossy(&line);
+                self.notes.push(format!("{path}: the nearest time that its type can hold is {line}"));
+            }
+            Ok(made)
         };
         let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').collect();
         match items {
@@ -274,4 +284,8 @@ impl Pack<'_> {
             _ => Err(refuse(path, format!("{twin} is missing"))),
         }
     }
+}
+
+fn time_of(line: &[u8]) -> Option<EagleTime> {
+    EagleTime::of_rfc3339(std::str::from_utf8(line).ok()?)
 }
