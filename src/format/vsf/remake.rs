@@ -8,7 +8,7 @@ use super::build::{Fields, Given};
 use super::eagle::EagleTime;
 use super::found::refuse;
 use super::input::Input;
-use super::supply::{Joint, OnDisk, same};
+use super::supply::{Cleared, Joint, OnDisk, same};
 use super::value::{Data, Field, Packed, Tensor, Value, Wrapped};
 use super::{record, text};
 use crate::error::Result;
@@ -267,7 +267,9 @@ impl Pack<'_> {
                 let mut made = Joint::default();
                 let value = array(path, meant, Some(recorded), &mut made)?;
                 let shape = matches!(&value, Value::Packed(new) if new.shape == old.shape);
-                if !shape || !same((&made, 0), (stored.as_ref(), 0), self.tell)? {
+                let bits = u128::from(old.count()) * u128::from(old.bits);
+                let there = Cleared { inner: stored.as_ref(), bits };
+                if !shape || !same((&made, 0), (&there, 0), self.tell)? {
                     return Err(differ());
                 }
                 self.one(twin, "", stored, recorded, supply)
