@@ -169,7 +169,7 @@ impl Record {
         for part in &self.labels {
             let own = part.stored.is_none().then_some(&part.path);
             let files = part.files.iter().flatten().map(|(path, _)| path);
-            let missing = files.chain(own).filter(|path| dir.join(path).symlink_metadata().is_err());
+            let missing = files.chain(own).find(|path| dir.join(path).symlink_metadata().is_err());
             self.cannot.extend(missing.map(|path| format!("{}: {path} could not be unpacked", part.name)));
         }
         &self.cannot[known..]
