@@ -374,7 +374,7 @@ fn a_section_among_the_values_of_a_field_stays_where_it_is() {
 /// What fills up the last byte of packed elements says nothing, and is no contradiction to the array.
 #[test]
 fn what_fills_the_last_byte_is_no_contradiction() {
-    let packed = Packed { bits: 3, shape: vec![3], design: true, data: bytes([0b001_010_01, 0b1_1111111]) };
+    let packed = Packed { bits: 3, shape: vec![3], design: true, data: bytes([0x29, 0xFF]) };
     equal(&file_of(&[("s", &[("p", Value::Packed(packed))])]));
 }
 
