@@ -5,7 +5,7 @@ mod common;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use common::{As, Mount, Pack, Reader, drop_caches, eventually, folder, noise, recording};
 
@@ -28,6 +28,25 @@ fn number_of(pid: u32, file: &str, what: &str) -> u64 {
 /// Bytes that a process has read so far, from whatever file.
 fn read_by(pid: u32) -> u64 {
     number_of(pid, "io", "rchar:")
+}
+
+/// Hundredths of a second that a process has computed so far.
+fn processor(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// How readers end, and the most private memory in KiB that the daemon has had until then.
+fn watched(readers: &mut Child, daemon: u32) -> (ExitStatus, u64) {
+    let mut most = 0;
+    loop {
+        most = most.max(number_of(daemon, "status", "RssAnon:"));
+        if let Some(ended) = readers.try_wait().unwrap() {
+            return (ended, most);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 /// Bytes of all files in a folder; 0 if there is none.
@@ -180,14 +199,7 @@ threads = [threading.Thread(target=work, args=(n,)) for n in range(24) for work 
     scene.read(&mount, 0, scene.data.len());
     let mut readers =
         Command::new("python3").args(["-c", READERS]).arg(mount.path("packed")).spawn().unwrap();
-    let mut most = 0;
-    let ended = loop {
-        most = most.max(number_of(mount.pid, "status", "RssAnon:"));
-        if let Some(ended) = readers.try_wait().unwrap() {
-            break ended;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    };
+    let (ended, most) = watched(&mut readers, mount.pid);
     assert!(ended.success() && most < 64 << 10, "{most} KiB");
 }
 
@@ -255,6 +267,97 @@ fn a_cache_folder_without_room_or_rights_costs_time_and_nothing_else() {
     }
     if common::is_root() {
         common::succeed(Command::new("umount").arg(&full));
+    }
+}
+
+/// Far more marks than are kept in memory, when it happens.
+#[test]
+fn a_cache_folder_that_fills_up_on_the_way_stops_nobody() {
+    if !common::is_root() {
+        return eprintln!("only root can make a folder of a given size");
+    }
+    let scene = Scene::new(96 << 20);
+    let folder = folder();
+    let full = folder.path().join("full");
+    fs::create_dir(&full).unwrap();
+    let mut small = Command::new("mount");
+    common::succeed(small.args(["-t", "tmpfs", "-o", "size=9m,mode=700", "tmpfs"]).arg(&full));
+    let mount = Mount::new(As::Me, &scene.path, &["--cache", full.to_str().unwrap()]);
+    for _ in 0..2 {
+        let mut sum = Command::new("timeout");
+        sum.args(["120", "cmp"]).arg(mount.path("packed")).arg("-").stdin(Stdio::piped());
+        let mut reader = sum.spawn().unwrap();
+        std::io::Write::write_all(&mut reader.stdin.take().unwrap(), &scene.data).unwrap();
+        assert!(reader.wait().unwrap().success());
+        scene.read(&mount, 95 << 20, 4096);
+        drop_caches();
+    }
+    let idle = || {
+        let before = processor(mount.pid);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        processor(mount.pid) - before < 10
+    };
+    eventually("the daemon has nothing to do", idle);
+    mount.unmount();
+    common::succeed(Command::new("umount").arg(&full));
+}
+
+/// Somebody may make indexes where nobody else may write.
+#[test]
+fn an_index_that_can_only_be_read_is_used() {
+    if !common::is_root() {
+        return eprintln!("only root can mount a folder to be read alone");
+    }
+    let scene = Scene::new(24 << 20);
+    let mount = scene.mount();
+    scene.read(&mount, 0, scene.data.len());
+    mount.unmount();
+    let bind = |args: &[&str]| common::succeed(Command::new("mount").args(args).arg(&scene.cache));
+    bind(&["--bind", scene.cache.to_str().unwrap()]);
+    bind(&["-o", "remount,ro,bind"]);
+    assert!(fs::write(scene.cache.join("x"), "").is_err());
+    let (cost, before) = (scene.cost(17 << 20), taken(&scene.cache));
+    let mount = scene.mount();
+    scene.read(&mount, 0, scene.data.len());
+    mount.unmount();
+    common::succeed(Command::new("umount").arg(&scene.cache));
+    assert!(cost < scene.packed() / 8, "{cost} of {}", scene.packed());
+    assert_eq!(taken(&scene.cache), before);
+}
+
+/// Each has a decoder of its own, that waits where it was left.
+#[test]
+fn many_packed_files_read_side_by_side_are_decoded_once_and_take_bounded_memory() {
+    const READERS: &str = r#"
+import os, sys, threading
+def in_order(path):
+    with open(path, 'rb', buffering=0) as f:
+        while f.read(1 << 18): barrier.wait()
+names = sorted(n for n in os.listdir(sys.argv[1]) if n.startswith('packed'))
+barrier = threading.Barrier(len(names))
+threads = [threading.Thread(target=in_order, args=(os.path.join(sys.argv[1], n),)) for n in names]
+[t.start() for t in threads]
+[t.join() for t in threads]
+"#;
+    let home = folder();
+    let path = home.path().join("Many.vaso");
+    let data = recording(5, 4 << 20);
+    let mut pack = Pack::new();
+    for n in 0..64 {
+        pack.deflated(&format!("packed{n}"), &data);
+    }
+    pack.write(&path);
+    let size = fs::metadata(&path).unwrap().len();
+    let cache = home.path().join("cache");
+    for options in [&["--cache", cache.to_str().unwrap()][..], &["--no-cache"]] {
+        let mount = Mount::new(As::Me, &path, options);
+        let before = read_by(mount.pid);
+        let mut readers = Command::new("python3").args(["-c", READERS]).arg(&mount.dir).spawn().unwrap();
+        let (ended, most) = watched(&mut readers, mount.pid);
+        assert!(ended.success() && most < 64 << 10, "{most} KiB {options:?}");
+        let read = read_by(mount.pid) - before;
+        assert!(read < size * 3, "{read} bytes of {size} {options:?}");
+        mount.unmount();
     }
 }
 

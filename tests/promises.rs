@@ -559,6 +559,49 @@ fn r5_stored_bytes_overwritten_under_the_same_directory_are_never_taken_for_the_
     }
 }
 
+/// The damaged one has the same names, sizes, times and checksums in its directory, and so the same numbers.
+#[test]
+fn r5_a_repaired_project_gives_the_right_bytes_under_the_same_numbers() {
+    for (who, refusing) in cases() {
+        for appended in [false, true] {
+            let home = folder();
+            let good = package(85, refusing);
+            let mut bad = good.clone();
+            let stored = noise(85, 1_000_000);
+            let place = (0..good.len()).find(|i| good[*i..].starts_with(&stored[..32])).unwrap();
+            bad[place + 300_000] ^= 1;
+            let name = b"packed".as_slice();
+            let packed = (0..good.len()).find(|i| good[*i..].starts_with(name)).unwrap();
+            bad[packed + 150_000] ^= 0x10;
+            let path = source(home.path(), &bad);
+            let mount = Mount::new(who, &path, &[]);
+            let mut reader = Reader::new(who);
+            assert!(reader.whole(&mount.path("stored")) != Ok(stored.clone()), "it is damaged");
+            assert!(reader.whole(&mount.path("packed")).is_err(), "it is damaged, and that is seen");
+            let numbers = ["stored", "packed"].map(|name| reader.ino(&mount.path(name)));
+            if appended {
+                let script = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1], 'a')\n\
+                    good = zipfile.ZipFile(sys.argv[2])\n\
+                    for name in ('stored', 'packed'): z.writestr(good.getinfo(name), good.read(name))\nz.close()";
+                let whole = home.path().join("good");
+                fs::write(&whole, &good).unwrap();
+                let mut python = Command::new("/usr/bin/python3");
+                common::succeed(python.args(["-W", "ignore", "-c", script]).args([&path, &whole]));
+            } else {
+                let next = home.path().join("next");
+                fs::write(&next, &good).unwrap();
+                fs::rename(&next, &path).unwrap();
+            }
+            for (name, right) in [("stored", stored), ("packed", recording(85, 1_500_000))] {
+                eventually(&format!("{who:?}: {name} is as it should be"), || {
+                    reader.whole(&mount.path(name)).as_ref() == Ok(&right)
+                });
+            }
+            assert_eq!(["stored", "packed"].map(|name| reader.ino(&mount.path(name))), numbers);
+        }
+    }
+}
+
 #[test]
 fn r5_a_listing_that_is_open_across_a_change_leaves_nothing_wrong_behind() {
     for who in everybody() {

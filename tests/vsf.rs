@@ -437,6 +437,7 @@ fn every_hash_in_real_files_is_right() {
                     vsf::Sealing::FileSignature => "file signature",
                     vsf::Sealing::Content(_) => "content",
                     vsf::Sealing::Section(_) => "section signature",
+                    other => panic!("{other:?}"),
                 };
                 match check.outcome {
                     vsf::Outcome::Right => *counts.entry(kind).or_insert(0) += 1,

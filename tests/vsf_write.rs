@@ -337,7 +337,12 @@ fn a_file_that_could_not_be_read_is_refused_as_a_whole() {
     own.signed(key(), true);
     own.check().unwrap();
     let written = own.to_bytes().unwrap();
-    assert!(checks(&written).iter().all(|(_, outcome)| *outcome == Outcome::Right));
+    // It is no seal any more, and is told of.
+    let found = checks(&written);
+    let right: Vec<&Sealing> = found.iter().filter(|c| c.1 == Outcome::Right).map(|c| &c.0).collect();
+    let section = Sealing::Section("s".into());
+    assert_eq!(right, [&Sealing::FileSignature, &section]);
+    assert!(matches!(&found[..], [_, (told, Outcome::Unverified(_)), _] if *told == section), "{found:?}");
     // A reference to nothing, a header that is too long, and more bytes than there are numbers for.
     let mut lost = Builder::new();
     let mut fields = Fields::new();

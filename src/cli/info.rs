@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::exit::Exit;
 use super::{output, project};
 use crate::error::Result;
-use crate::format::Description;
+use crate::format::{Description, vsf};
 
 /// Tell what a project is and what it holds.
 ///
@@ -20,13 +22,24 @@ pub struct Args {
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    description: Description,
+    /// Who has signed it, as it says itself, where files can be signed and this one seems to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed: Option<vsf::Claims>,
+}
+
 pub fn run(args: Args) -> Result<Exit> {
-    let description = project::open_confirmed(&args.source)?.describe();
+    let project = project::open_confirmed(&args.source)?;
+    let signed = project.as_any().downcast_ref::<vsf::Project>().and_then(vsf::Project::claims);
+    let told = Told { description: project.describe(), signed };
     match args.json {
-        true => output::json(&description)?,
-        false => output::print(|out| print(out, &description))?,
+        true => output::json(&told)?,
+        false => output::print(|out| print(out, &told))?,
     }
-    let is_amiss = description.findings.iter().any(|finding| AMISS.contains(&finding.code));
+    let is_amiss = told.description.findings.iter().any(|finding| AMISS.contains(&finding.code));
     Ok(if is_amiss { Exit::Findings } else { Exit::Done })
 }
 
@@ -34,7 +47,8 @@ pub fn run(args: Args) -> Result<Exit> {
 const AMISS: [&str; 4] =
     ["snapshot-unreadable", "database-damaged", "database-unreadable", "database-partly-unreadable"];
 
-fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
+fn print(out: &mut dyn Write, told: &Told) -> std::io::Result<()> {
+    let d = &told.description;
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<18}{}", output::plain(value));
     line("source", &d.source)?;
     line("kind", d.kind)?;
@@ -51,6 +65,9 @@ fn print(out: &mut dyn Write, d: &Description) -> std::io::Result<()> {
     }
     for (name, count) in &d.counts {
         line(&name.replace('_', " "), &count.to_string())?;
+    }
+    if let Some(signed) = &told.signed {
+        line("signed", &signed.text())?;
     }
     for dataset in &d.datasets {
         let name = dataset.name.as_deref().unwrap_or("(no name)");

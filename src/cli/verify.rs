@@ -66,16 +66,35 @@ pub fn run(args: Args) -> Result<Exit> {
         output::print(|out| {
             print_findings(out, &report.findings)?;
             for signature in report.signatures.iter().flatten() {
-                let what = signature.section.as_deref().unwrap_or("the file");
-                writeln!(out, "signed: {} by {}", output::plain(what), signature.key)?;
+                writeln!(out, "signed: {} by {}", output::plain(&what_is_signed(signature)), signature.key)?;
             }
-            match ok {
-                true => writeln!(out, "clean: every checksum and digest is right"),
-                false => writeln!(out, "not clean: see the findings above"),
-            }
+            writeln!(out, "{}", verdict(&report))
         })?;
     }
     Ok(if ok { Exit::Done } else { Exit::Findings })
+}
+
+/// What a signature is of, in words.
+fn what_is_signed(signature: &vsf::Signature) -> String {
+    let what = signature.section.as_deref();
+    match signature.first {
+        None => what.unwrap_or("the file").to_string(),
+        Some(bytes) => match what {
+            None => format!("the first {bytes} bytes"),
+            Some(section) => format!("{section}, in the first {bytes} bytes,"),
+        },
+    }
+}
+
+/// The last line. What could not be verified is not called right.
+fn verdict(report: &Report) -> String {
+    let unverified = report.findings.iter().filter(|finding| finding.code == vsf::UNVERIFIED).count();
+    match (report.ok, unverified) {
+        (false, _) => "not clean: see the findings above".into(),
+        (true, 0) => "clean: every checksum and digest is right".into(),
+        (true, 1) => "clean as far as can be told: one thing could not be verified, see above".into(),
+        (true, n) => format!("clean as far as can be told: {n} things could not be verified, see above"),
+    }
 }
 
 /// A line for each finding, and one for what to do.

@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use super::backing::Backings;
 use super::errno;
 use super::patience::{Patience, contained};
+use super::readahead;
 use crate::error::{Error, Result};
 use crate::tree::Kind;
 use crate::volume::{Attr, Listing, Statfs, Volume};
@@ -179,6 +180,10 @@ impl Filesystem for Adapter {
             if let Err(missing) = config.add_capabilities(capability) {
                 log::debug!("the kernel does not offer {missing:?}");
             }
+        }
+        // The kernel asks for reads of the size that it would write in.
+        if let Err(nearest) = config.set_max_write(readahead::REQUEST) {
+            log::debug!("the kernel asks for {nearest} bytes at once");
         }
         self.without_open &= config.add_capabilities(InitFlags::FUSE_NO_OPEN_SUPPORT).is_ok();
         if self.without_open {

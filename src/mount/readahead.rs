@@ -10,6 +10,10 @@ use super::table::Mount;
 /// Behind this nothing is won.
 const KIB: u32 = 512;
 
+/// Bytes that are asked for at once: as much as is decoded at once, since each request that waits holds as many, and
+/// several of them are answered by several cores.
+pub const REQUEST: u32 = 128 << 10;
+
 /// Has the kernel read further ahead in `mount`, if we may say so (root), and nobody wanted more.
 pub fn widen(mount: &Mount) {
     let path = PathBuf::from(format!("/sys/class/bdi/{}/read_ahead_kb", mount.device));

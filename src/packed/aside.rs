@@ -1,7 +1,7 @@
 //! What a decoder leaves to another core: reading what it needs next, and writing down its marks.
 //!
 //! One thread serves all decoders of a project. Invariant: nobody waits for what that thread has not begun. What it
-//! has no room for is done by whoever asked, and a read that is still in the queue is taken back by the decoder that
+//! has no room for waits with whoever asked, and a read that is still in the queue is taken back by the decoder that
 //! needs it. So a thread that is slow, or missing, costs time and nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::tree::Content;
 
-/// Jobs that may wait. Each holds a window or a piece of input, so this bounds memory, too.
+/// Jobs that may wait. Each may hold a piece of input, so this bounds memory, too.
 const QUEUE: usize = 16;
 /// How often the thread looks for more before it goes to sleep until it is woken.
 const LOOKS: u32 = 50;
@@ -28,14 +28,7 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Has `job` done soon; by the caller where nobody else has time.
-    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
-        if let Some(job) = self.offer(Box::new(job)) {
-            job();
-        }
-    }
-
-    /// Has a long `job` done by the thread, or by the caller where there is none. Whether it is going to be done.
+    /// Has `job` done by the thread, or by the caller where there is none. Whether it is going to be done.
     pub fn try_run(&self, job: impl FnOnce() + Send + 'static) -> bool {
         match self.offer(Box::new(job)) {
             Some(job) if self.jobs.get().is_some_and(Option::is_none) => {
@@ -146,6 +139,14 @@ impl Reading {
         match &*self.turn.state.lock() {
             State::Read(buf, true) => buf.len(),
             _ => 0,
+        }
+    }
+
+    /// The room, if nobody is reading into it right now. Waits for nobody.
+    pub fn give_up(self) -> Option<Vec<u8>> {
+        match std::mem::replace(&mut *self.turn.state.lock(), State::Gone) {
+            State::Asked(buf) | State::Read(buf, _) => Some(buf),
+            State::Begun | State::Gone => None,
         }
     }
 

@@ -76,6 +76,11 @@ pub trait Decoder: Send {
         0
     }
 
+    /// Gives away what room it can do without until it goes on.
+    fn rest(&mut self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// The checksum that stands behind the stream, where there is one. Known at its proper end.
     fn trailer(&self) -> Option<u32> {
         None
@@ -232,6 +237,10 @@ impl Decoder for Inflate {
 
     fn in_memory(&self) -> usize {
         self.input.in_memory()
+    }
+
+    fn rest(&mut self) -> Vec<Vec<u8>> {
+        self.input.rest()
     }
 
     fn trailer(&self) -> Option<u32> {

@@ -7,12 +7,12 @@
 //! An index belongs to one stream of one state of one file: marks of a damaged copy would give wrong bytes of
 //! the healthy one, whose directory says the same. And when a stream is found to be damaged, its index goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::aside::Aside;
 use super::inflate::{Mark, WINDOW};
@@ -60,9 +60,10 @@ impl Memory {
         let all: Vec<Arc<Index>> = indexes.iter().filter_map(Weak::upgrade).collect();
         drop(indexes);
         while self.windows.load(Ordering::Relaxed) > IN_MEMORY {
-            let most = all.iter().max_by_key(|index| index.known.lock().in_memory);
-            let Some(most) = most.filter(|index| index.known.lock().in_memory > 0) else { return };
-            most.known.lock().halve();
+            let most = all.iter().max_by_key(|index| index.known.lock().in_memory.len());
+            if !most.is_some_and(|index| index.known.lock().halve()) {
+                return;
+            }
         }
     }
 }
@@ -77,8 +78,8 @@ pub struct Index {
     failed: AtomicBool,
     /// How often in a row somebody else kept the file.
     waited: AtomicU64,
-    /// Held while everything is written down anew.
-    renewing: Mutex<()>,
+    /// Held while marks are written down.
+    writing: Mutex<()>,
     /// Somebody is going to see to that.
     asked: AtomicBool,
     /// How many marks were added, and how many a stream of this size can have in all, with room to spare.
@@ -96,8 +97,8 @@ pub struct Index {
 struct Known {
     marks: BTreeMap<u64, Place>,
     file: Option<Arc<RecordFile>>,
-    /// How many windows are in memory.
-    in_memory: usize,
+    /// The places of the marks whose windows are in memory.
+    in_memory: BTreeSet<u64>,
     memory: Arc<Memory>,
 }
 
@@ -119,27 +120,35 @@ impl Known {
         match (&place.window, more) {
             (Window::Record(_), _) => {}
             (Window::Memory(_), true) => {
-                self.in_memory += 1;
+                self.in_memory.insert(place.mark.out);
                 memory.fetch_add(1, Ordering::Relaxed);
             }
             (Window::Memory(_), false) => {
-                self.in_memory -= 1;
+                self.in_memory.remove(&place.mark.out);
                 memory.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// Gives up every second window in memory, the first of them included.
-    fn halve(&mut self) {
-        let in_memory = self.marks.values().filter(|place| matches!(place.window, Window::Memory(_)));
-        let given_up: Vec<u64> = in_memory.map(|place| place.mark.out).step_by(2).collect();
-        given_up.into_iter().for_each(|out| self.remove(out));
+    /// The first mark whose window is in memory alone.
+    fn first_in_memory(&self) -> Option<(Mark, Arc<[u8]>)> {
+        match self.marks.get(self.in_memory.first()?) {
+            Some(Place { mark, window: Window::Memory(window) }) => Some((*mark, window.clone())),
+            _ => unreachable!("those in memory are counted"),
+        }
+    }
+
+    /// Gives up every second window in memory, the first of them included. Whether there was any.
+    fn halve(&mut self) -> bool {
+        let given_up: Vec<u64> = self.in_memory.iter().copied().step_by(2).collect();
+        given_up.iter().for_each(|out| self.remove(*out));
+        !given_up.is_empty()
     }
 }
 
 impl Drop for Known {
     fn drop(&mut self) {
-        self.memory.windows.fetch_sub(self.in_memory, Ordering::Relaxed);
+        self.memory.windows.fetch_sub(self.in_memory.len(), Ordering::Relaxed);
     }
 }
 
@@ -163,14 +172,15 @@ impl Index {
         let room = place.as_ref().map_or(u64::MAX, |(folder, _)| folder.bound() / 2 / RECORD as u64);
         let spacing = SPACING.max(size / room.max(1));
         let memory = Arc::<Memory>::default();
-        let known = Known { marks: BTreeMap::new(), file: None, in_memory: 0, memory: memory.clone() };
+        let known =
+            Known { marks: BTreeMap::new(), file: None, in_memory: BTreeSet::new(), memory: memory.clone() };
         let index = Index {
             known: Mutex::new(known),
             place,
             aside: None,
             failed: AtomicBool::new(false),
             waited: AtomicU64::new(0),
-            renewing: Mutex::new(()),
+            writing: Mutex::new(()),
             asked: AtomicBool::new(false),
             added: AtomicU64::new(0),
             most: size / spacing * 2 + 16,
@@ -185,6 +195,8 @@ impl Index {
                     let mut known = index.known.lock();
                     (known.file, known.marks) = (Some(file), marks);
                 }
+                // Somebody is at work on it; this one stays in memory.
+                Err(e) if is_passing(&e) => {}
                 Err(e) => index.fail(&e),
             }
         }
@@ -201,7 +213,11 @@ impl Index {
         let mut marks = BTreeMap::new();
         for record in 0..file.count()? {
             let mut head = [0; HEAD];
-            file.peek(record, &mut head)?;
+            match file.peek(record, &mut head) {
+                // Thrown away by somebody else: what was there is as good as ever, and it is gone for the next look.
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => break,
+                other => other?,
+            }
             let (mark, _) = parse(&head);
             if mark.out < self.size && (1..=self.packed).contains(&mark.input) && mark.bits < 8 {
                 marks.insert(mark.out, Place { mark, window: Window::Record(record) });
@@ -229,11 +245,16 @@ impl Index {
 
     /// Says once that the folder does not work. Reading goes on without it.
     fn fail(&self, error: &io::Error) {
-        if self.failed.swap(true, Ordering::Relaxed) {
+        let Some((folder, _)) = self.place.as_ref().filter(|_| !self.failed.swap(true, Ordering::Relaxed))
+        else {
             return;
-        }
+        };
         match error.kind() {
             ErrorKind::FileTooLarge => log::info!("an index is as large as it may be; the rest is in memory"),
+            _ if folder.was_told() => log::debug!("an index is in memory: {error}"),
+            ErrorKind::ReadOnlyFilesystem => {
+                log::info!("the index cache can only be read; what is new stays in memory")
+            }
             _ => log::warn!("the index cache does not work: {error}; large packed files are slow to seek in"),
         }
     }
@@ -306,7 +327,9 @@ impl Index {
         }
         let index = self.clone();
         let renew = move || {
-            index.renew();
+            let writing = index.writing.lock();
+            index.renew(&writing);
+            drop(writing);
             index.asked.store(false, Ordering::Relaxed);
         };
         let Some(aside) = &self.aside else { return renew() };
@@ -317,9 +340,8 @@ impl Index {
     }
 
     /// Writes everything down anew, if the file is gone: what is in memory, and what can still be read of the old file.
-    fn renew(&self) {
+    fn renew(&self, _writing: &MutexGuard<()>) {
         let Some((folder, key)) = &self.place else { return };
-        let _renewing = self.renewing.lock();
         let (old, mine) = {
             let known = self.known.lock();
             (known.file.clone(), known.marks.values().cloned().collect::<Vec<Place>>())
@@ -348,7 +370,7 @@ impl Index {
                 marks.into_values().for_each(|place| known.put(place));
             }
             // It is being deleted right now, or kept by others: whoever looks next sees to it.
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) => {}
+            Err(e) if is_passing(&e) => {}
             Err(e) => self.fail(&e),
         }
     }
@@ -373,42 +395,48 @@ impl Index {
             return;
         }
         let mut known = self.known.lock();
-        known.put(Place { mark, window: Window::Memory(window.clone()) });
-        let in_memory = known.file.is_none();
+        known.put(Place { mark, window: Window::Memory(window) });
+        let stays = known.file.is_none() || self.failed.load(Ordering::Relaxed);
         drop(known);
-        if in_memory || self.failed.load(Ordering::Relaxed) {
-            return self.memory.thin_out();
-        }
-        match &self.aside {
-            Some(aside) => {
-                let index = self.clone();
-                aside.run(move || index.write(mark, &window));
-            }
-            None => self.write(mark, &window),
+        let index = self.clone();
+        let asked = !stays
+            && match &self.aside {
+                // Where that thread has no room for more, the mark waits in memory for the next that is written down.
+                Some(aside) => aside.try_run(move || index.write_down()),
+                None => {
+                    index.write_down();
+                    true
+                }
+            };
+        if !asked {
+            self.memory.thin_out();
         }
     }
 
-    /// Writes a mark down. What cannot be written down stays in memory, within its bound.
-    fn write(&self, mark: Mark, window: &[u8]) {
-        // The file may be deleted again and again; then there is no hurry.
-        for _ in 0..3 {
-            let Some(file) = self.known.lock().file.clone() else { break };
-            if self.failed.load(Ordering::Relaxed) {
-                break;
-            }
-            match file.append(record(mark, window)) {
+    /// Writes down what is in memory. What cannot be stays there, within its bound.
+    fn write_down(&self) {
+        let writing = self.writing.lock();
+        let mut renewed = 0;
+        while !self.failed.load(Ordering::Relaxed) {
+            let known = self.known.lock();
+            let Some(file) = known.file.clone() else { break };
+            let Some((mark, window)) = known.first_in_memory() else { return };
+            drop(known);
+            match file.append(record(mark, &window)) {
                 Ok(record) => {
                     self.waited.store(0, Ordering::Relaxed);
                     let mut known = self.known.lock();
-                    if same(&known.file, &Some(file)) {
-                        if let Some(place) = known.marks.get_mut(&mark.out).filter(|place| place.mark == mark)
-                        {
-                            place.window = Window::Record(record);
-                        }
-                        return;
+                    let there = known.marks.get(&mark.out).is_some_and(|place| place.mark == mark);
+                    if there && same(&known.file, &Some(file)) {
+                        known.put(Place { mark, window: Window::Record(record) });
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::NotFound => self.renew(),
+                // The file may be deleted again and again; then there is no hurry.
+                Err(e) if e.kind() == ErrorKind::NotFound && renewed < 3 => {
+                    renewed += 1;
+                    self.renew(&writing);
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => break,
                 Err(e)
                     if e.kind() == ErrorKind::WouldBlock
                         && self.waited.fetch_add(1, Ordering::Relaxed) < PATIENCE =>
@@ -420,13 +448,15 @@ impl Index {
                     break;
                 }
             }
-            let there = |place: &Place| place.mark == mark && matches!(place.window, Window::Record(_));
-            if self.known.lock().marks.get(&mark.out).is_some_and(there) {
-                return;
-            }
         }
+        drop(writing);
         self.memory.thin_out();
     }
+}
+
+/// Whether a file is being thrown away, or kept by others, right now: whoever looks next finds it otherwise.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock | ErrorKind::UnexpectedEof)
 }
 
 /// Whether both are the same open file.
@@ -454,4 +484,48 @@ fn parse(head: &[u8]) -> (Mark, usize) {
     let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
     let mark = Mark { out: u64_at(0), input: u64_at(8), bits: head[16] };
     (mark, usize::from(u16::from_le_bytes([head[18], head[19]])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(index: &Arc<Index>, n: u64) {
+        index.add(Mark { out: n * SPACING, input: n + 1, bits: 0 }, vec![n as u8; WINDOW].into());
+    }
+
+    fn in_memory(index: &Index) -> usize {
+        let known = index.known.lock();
+        let there = known.marks.values().filter(|place| matches!(place.window, Window::Memory(_))).count();
+        assert_eq!(there, known.in_memory.len());
+        assert_eq!(there, index.memory.windows.load(Ordering::Relaxed));
+        there
+    }
+
+    /// Another daemon keeps the file for longer than anybody waits.
+    #[test]
+    fn marks_that_cannot_be_written_down_are_bounded_and_those_that_were_are_not_counted() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = || Arc::new(CacheFolder::open(home.path(), 1 << 30).unwrap());
+        let index = Arc::new(Index::open(Some((folder(), [7; 32])), 1 << 40, 1 << 40));
+        index.memory.indexes.lock().push(Arc::downgrade(&index));
+        (1..=400).for_each(|n| add(&index, n));
+        assert_eq!(in_memory(&index), 0);
+        let file = std::fs::read_dir(home.path()).unwrap().next().unwrap().unwrap().path();
+        let other = std::fs::File::open(&file).unwrap();
+        other.lock().unwrap();
+        (401..=404).for_each(|n| add(&index, n));
+        assert_eq!(in_memory(&index), 4);
+        other.unlock().unwrap();
+        add(&index, 405);
+        assert_eq!(in_memory(&index), 0, "those that had to wait go with the next");
+        let again = Index::open(Some((folder(), [7; 32])), 1 << 40, 1 << 40);
+        assert_eq!(again.known.lock().marks.len(), 405);
+        // For good: what does not get there is kept within its bound, and every mark that is left is of use.
+        other.lock().unwrap();
+        (406..=1000).for_each(|n| add(&index, n));
+        assert!((IN_MEMORY / 2..=IN_MEMORY).contains(&in_memory(&index)));
+        let from = index.checkpoint(2000 * SPACING).unwrap();
+        assert_eq!(from.window[0], (from.mark.out / SPACING) as u8);
+    }
 }

@@ -57,6 +57,15 @@ impl Input {
         self.buf.len() - self.at + self.ahead.as_ref().map_or(0, Reading::there)
     }
 
+    /// Gives its room away, as it is not going to be used for a while. What was not consumed is read again.
+    pub fn rest(&mut self) -> Vec<Vec<u8>> {
+        let ahead = self.ahead.take().and_then(Reading::give_up);
+        self.next -= (self.buf.len() - self.at) as u64;
+        let room = [std::mem::take(&mut self.buf), std::mem::take(&mut self.spare)];
+        self.at = 0;
+        room.into_iter().chain(ahead).collect()
+    }
+
     /// Goes on to the next piece.
     fn refill(&mut self) -> io::Result<()> {
         let there = self.ahead.take().is_some_and(|ahead| {

@@ -28,8 +28,10 @@ use crate::tree::Cache;
 pub const PIECE: u64 = 128 * 1024;
 /// Decoded bytes that are kept for all streams together.
 const PIECES: usize = 16 << 20;
-/// Idle cursors that are kept for all streams together; each takes 150 KiB, and one that reads in order 600.
-const IDLE: usize = 32;
+/// Idle cursors that are kept for all streams together, of 50 KiB each: files that are read side by side have one each.
+const IDLE: usize = 128;
+/// Those that were used last keep their room for packed bytes, up to 600 KiB each.
+const READY: usize = 8;
 /// A place that another cursor will pass this soon is worth waiting for.
 pub const NEAR: u64 = 12 * PIECE;
 /// Waiting for this much to be decoded takes as long as entering at a mark, and no core.
@@ -257,11 +259,13 @@ impl Drop for Working<'_> {
         let mut pool = self.shared.pool.lock();
         pool.busy.retain(|busy| busy.ticket != self.ticket);
         pool.idle.extend(self.cursor.take());
-        if pool.idle.len() > IDLE {
-            pool.idle.pop_front();
-        }
+        let oldest = if pool.idle.len() > IDLE { pool.idle.pop_front() } else { None };
+        let resting = pool.idle.len().checked_sub(READY + 1);
+        let room = resting.map(|at| pool.idle[at].decoder.rest());
         drop(pool);
         self.shared.moved.notify_all();
+        // Memory goes back without the lock.
+        drop((oldest, room));
     }
 }
 

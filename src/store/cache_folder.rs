@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -49,6 +49,8 @@ pub struct Room {
     bound: u64,
     /// Bytes that were added since room was made.
     added: AtomicU64,
+    /// Whether something that is wrong with it was told.
+    told: AtomicBool,
 }
 
 impl CacheFolder {
@@ -71,7 +73,7 @@ impl CacheFolder {
         check(way.last().expect("it has the first"))?;
         // The first who adds something makes room for it.
         let (way, added) = (Mutex::new(way), AtomicU64::new(bound));
-        Ok(CacheFolder { room: Arc::new(Room { way, names, bound, added }) })
+        Ok(CacheFolder { room: Arc::new(Room { way, names, bound, added, told: AtomicBool::new(false) }) })
     }
 
     /// The folder for the user's caches, as the desktop's conventions have it.
@@ -79,6 +81,11 @@ impl CacheFolder {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
         Some(base.join("vaso"))
+    }
+
+    /// Whether it was told before that something is wrong with the folder; from now on it was.
+    pub fn was_told(&self) -> bool {
+        self.room.told.swap(true, Ordering::Relaxed)
     }
 
     /// How many bytes its files may take together.
@@ -94,7 +101,8 @@ impl CacheFolder {
                 match RecordFile::of(file.try_clone()?, key, record, &self.room)? {
                     Some(file) => return Ok(file),
                     // Foreign, thrown away, or of another version. Whoever has it open keeps it.
-                    None => self.room.remove(&name, &file, false)?,
+                    None if self.room.remove(&name, &file, false)? => {}
+                    None => return Err(ErrorKind::WouldBlock.into()),
                 }
             }
             self.room.begin(&name, key)?;
@@ -196,10 +204,14 @@ impl Room {
         check(way.last().expect("it has the first"))
     }
 
-    /// What has this name, whatever it is.
+    /// What has this name, whatever it is; to be read alone where it cannot be written.
     fn existing(&self, name: &str) -> io::Result<Option<File>> {
-        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        match openat(self.folder(), name, flags, Mode::empty()) {
+        let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let open = |how| openat(self.folder(), name, flags | how, Mode::empty());
+        match open(OFlag::O_RDWR).or_else(|e| match e {
+            Errno::EROFS | Errno::EACCES => open(OFlag::O_RDONLY),
+            other => Err(other),
+        }) {
             Ok(fd) => Ok(Some(File::from(fd))),
             Err(Errno::ENOENT) => Ok(None),
             Err(e) => Err(e.into()),
@@ -234,16 +246,16 @@ impl Room {
         }
     }
 
-    /// Takes a file away, unless somebody is adding to it right now, or the name means another one already; `whole`,
-    /// with all that it holds for those who have it open.
-    fn remove(&self, name: &str, file: &File, whole: bool) -> io::Result<()> {
+    /// Takes a file away, unless somebody is adding to it right now: whether it is gone. The name may mean another one
+    /// already. `whole`, with all that it holds for those who have it open.
+    fn remove(&self, name: &str, file: &File, whole: bool) -> io::Result<bool> {
         let _alone = match Alone::with(file) {
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
             other => other?,
         };
         let folder = self.folder();
         let there = match fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::ENOENT) => return Ok(true),
             other => other?,
         };
         let meta = file.metadata()?;
@@ -253,7 +265,7 @@ impl Room {
             }
             unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn make(&self) -> io::Result<()> {

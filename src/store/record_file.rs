@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use parking_lot::Mutex;
 
 use super::cache_folder::Room;
@@ -65,6 +66,8 @@ pub struct RecordFile {
     /// Held while a record is added: threads of one process share the lock of the file.
     adding: Mutex<()>,
     record: usize,
+    /// Nothing can be added where the folder can only be read.
+    can_add: bool,
     room: Arc<Room>,
     opened: Instant,
     /// Seconds from then to when it was last said to be used.
@@ -74,6 +77,7 @@ pub struct RecordFile {
 impl RecordFile {
     /// `file` as one of this key, with records of `record` bytes; `None` if it is of another, or of none.
     pub fn of(file: File, key: [u8; 32], record: usize, room: &Arc<Room>) -> io::Result<Option<RecordFile>> {
+        let can_add = fcntl(&file, FcntlArg::F_GETFL)? & OFlag::O_ACCMODE.bits() == OFlag::O_RDWR.bits();
         let meta = file.metadata()?;
         let own = meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw();
         if !own || meta.len() < HEAD {
@@ -90,7 +94,8 @@ impl RecordFile {
         }
         touch(&file);
         let (opened, used) = (Instant::now(), AtomicU64::new(0));
-        Ok(Some(RecordFile { file, adding: Mutex::new(()), record, room: room.clone(), opened, used }))
+        let (adding, room) = (Mutex::new(()), room.clone());
+        Ok(Some(RecordFile { file, adding, record, can_add, room, opened, used }))
     }
 
     fn step(&self) -> u64 {
@@ -133,11 +138,16 @@ impl RecordFile {
 
     /// Throws all records away, for everybody: the file is no file of records any more, and is begun anew.
     pub fn spoil(&self) -> io::Result<()> {
+        let _adding = self.adding.lock();
+        // Somebody who is adding a record right now would make a file of it again, of holes. Who was stopped in the
+        // middle of that does not keep what is wrong.
+        let _alone = Alone::with(&self.file).ok();
         self.file.set_len(0)
     }
 
     /// Adds a record and gives its number. [`ErrorKind::NotFound`] when the file is gone, [`ErrorKind::FileTooLarge`]
-    /// when it has its share of the folder, [`ErrorKind::WouldBlock`] when others keep it for long.
+    /// when it has its share of the folder, [`ErrorKind::WouldBlock`] when others keep it for long, and
+    /// [`ErrorKind::ReadOnlyFilesystem`] when it can only be read.
     pub fn append(&self, mut record: Vec<u8>) -> io::Result<u64> {
         debug_assert_eq!(record.len(), self.record);
         record.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
@@ -147,6 +157,9 @@ impl RecordFile {
     }
 
     fn add(&self, record: &[u8]) -> io::Result<u64> {
+        if !self.can_add {
+            return Err(io::Error::new(ErrorKind::ReadOnlyFilesystem, "the cache folder can only be read"));
+        }
         let _adding = self.adding.lock();
         let _alone = Alone::with(&self.file)?;
         if self.is_gone() {

@@ -26,6 +26,12 @@ pub trait Branch: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// What the bytes of a file are taken from: in two states of a project they are the very same where this is equal.
+    /// A number alone does not say that, for a damaged file has the number of the healthy one. `None` if nothing is known.
+    fn origin(&self, _node: NodeId) -> Option<[u8; 32]> {
+        None
+    }
+
     /// What stands behind a door; `None` for any other node. May take its time the first time.
     fn behind(&self, _node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
         None

@@ -23,6 +23,15 @@ pub struct Place {
     pub node: NodeId,
 }
 
+impl Place {
+    /// Whether the bytes of this place are the very same as those of another with the same number.
+    pub fn same_bytes(&self, other: &Place) -> bool {
+        let origin = |place: &Place| place.part.branch.origin(place.node);
+        let same_branch = Arc::ptr_eq(&self.part.branch, &other.part.branch) && self.node == other.node;
+        same_branch || origin(self).is_some_and(|one| origin(other) == Some(one))
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     place: Place,
@@ -81,9 +90,10 @@ impl Known {
                 let open = held.opens > 0 || self.opens_unknown.load(Ordering::Relaxed);
                 let gone = before.part.revision.gone.load(Ordering::Acquire);
                 if directory || !gone || !open {
-                    held.drop_cache |= gone;
+                    let now = place();
+                    held.drop_cache |= !directory && (gone || !before.same_bytes(&now));
                     held.lookups += 1;
-                    let before = std::mem::replace(&mut held.place, place());
+                    let before = std::mem::replace(&mut held.place, now);
                     // Not under the lock: a revision may end here.
                     drop(shard);
                     drop(before);

@@ -229,19 +229,18 @@ impl Volume {
             let directory = tree.node(place.node).kind == Kind::Directory;
             let same = there.filter(|(part, id)| part.number(*id) == ino);
             if let Some((part, node)) = same.filter(|_| directory || !gone) {
-                self.known.move_to(ino, Place { part: part.clone(), node });
+                let now = Place { part: part.clone(), node };
                 let other_mode = tree.node(place.node).mode != part.tree().node(node).mode;
-                if directory || other_mode {
+                if directory || other_mode || !place.same_bytes(&now) {
                     forget.push(Invalidation::Inode(ino));
                 }
+                self.known.move_to(ino, now);
                 continue;
             }
             if let Some(parent) = old.parent_number(place.node) {
                 forget.push(Invalidation::Name(parent, tree.name(place.node).to_vec()));
             }
-            if gone {
-                forget.push(Invalidation::Inode(ino));
-            }
+            forget.push(Invalidation::Inode(ino));
         }
         self.send(forget);
     }

@@ -310,6 +310,16 @@ impl Branch for Bundle {
         }
     }
 
+    fn origin(&self, node: NodeId) -> Option<[u8; 32]> {
+        let it = self.tree.node(node);
+        let file = match (it.derived(), &self.chosen, it.entry()) {
+            (Some(CURRENT_NUMBER), Some((snapshot, _)), _) => &snapshot.file,
+            (None, _, Some(entry)) => &self.stock.files.list[entry as usize],
+            _ => return None,
+        };
+        Some(self.stock.files.identity(file))
+    }
+
     fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
         let it = self.tree.node(node);
         it.door()?;

@@ -491,6 +491,14 @@ impl Branch for Package {
         self.content(id).inspect_err(|e| self.note(e))
     }
 
+    fn origin(&self, node: NodeId) -> Option<[u8; 32]> {
+        let (_, entry) = self.entry(node).ok()?;
+        // What was written stays as it was: a file that was rewritten in place is another revision.
+        let (device, inode) = self.source.stamp().file;
+        let place = [device, inode, entry.header].map(u64::to_le_bytes);
+        Some(blake3::hash(place.as_flattened()).into())
+    }
+
     fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {
         self.tree.node(node).door()?;
         Some(self.view(node))

@@ -115,6 +115,9 @@ pub struct File {
     pub findings: Vec<Finding>,
     /// How long the file is.
     pub size: u64,
+    /// The first header, where another counts because something was appended: with those labels that have more than a
+    /// reference.
+    pub(super) earlier: Option<Box<File>>,
 }
 
 /// What stands behind all sections.
@@ -144,8 +147,8 @@ pub fn read_header(input: &dyn Input, start: u64) -> Parsed<File> {
     }
     walk.cursor.skip(MAGIC.len() as u64)?;
     let header = Header { items: Vec::new(), span: start..start, broken: None };
-    let mut file =
-        File { header, labels: Vec::new(), trailing: None, findings: Vec::new(), size: input.size() };
+    let (labels, findings, size) = (Vec::new(), Vec::new(), input.size());
+    let mut file = File { header, labels, trailing: None, findings, size, earlier: None };
     match file.walk(&mut walk) {
         Ok(()) => {}
         Err(Fault::Wrong(wrong)) if !file.labels.is_empty() => file.header.broken = Some(wrong),

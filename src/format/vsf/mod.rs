@@ -9,7 +9,7 @@
 //!     file       the header and its labels      layout, generations   what they say about the rest
 //!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
 //!     value, element, spirix, eagle             what a file holds
-//!     verify      hashes and signatures               registry  names that mean the same everywhere
+//!     verify, seal, digest, claims   hashes and signatures   registry  names that mean the same everywhere
 //!     alone       a value or a section without a file
 //!     project, view        the same as a tree of directories: names, npy, arrays, kept, show, refers
 //!     record, found, assemble     a file from such a tree: supply, remake, arrange, text      rewrite, sign      signed files
@@ -35,6 +35,8 @@ mod arrange;
 mod arrays;
 mod assemble;
 mod build;
+mod claims;
+mod digest;
 mod eagle;
 mod element;
 mod encode;
@@ -58,6 +60,7 @@ pub mod registry;
 mod remake;
 mod resync;
 mod rewrite;
+mod seal;
 mod section;
 mod show;
 mod sign;
@@ -74,6 +77,7 @@ mod wrapped;
 pub use alone::{read_section, read_value};
 pub use assemble::{Assembled, assemble};
 pub use build::{Builder, Fields, is_name};
+pub use claims::Claims;
 pub use eagle::{Count, EPOCH, EagleTime, Mark, OSCILLATIONS, Unit};
 pub use element::{Element, Width};
 pub use encode::Unfit;
@@ -83,6 +87,7 @@ pub use input::{Fault, Input, Wrong};
 pub use pack::{Misfit, Sample, pack, packed_len, unpack, unpack_bytes};
 pub use project::{Project, Signature, open as open_project};
 pub use record::{NAME as RECORD, Record};
+pub use seal::{Check, Outcome, Sealing, UNVERIFIED};
 pub use section::Body;
 pub use sign::{generate, key_from, public_from, public_text, signed};
 pub use spirix::Spirix;
@@ -90,7 +95,7 @@ pub use value::{
     Algorithm, Data, Field, Item, Packed, Reference, Rest, Sealed, Section, Tensor, Value, Wrapped, count_of,
 };
 
-pub use verify::{Check, Outcome, Sealing, verify, verify_section};
+pub use verify::{verify, verify_section};
 
 /// How every file begins.
 pub const MAGIC: &[u8; 4] = b"R\xC3\x85<";

@@ -12,12 +12,13 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::claims::Claims;
 use super::file::{File, Kind, Label};
 use super::input::Fault;
 use super::kept::Kept;
 use super::names::{Names, is_cut, path_of};
+use super::seal::{Check, Sealing};
 use super::value::{Item, Section, Value, Wrapped};
-use super::verify::{Check, Sealing};
 use super::view::{Attributes, Entry, Place, Shown, View, leaf};
 use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{show, verify};
@@ -73,6 +74,9 @@ pub struct Signature {
     pub key: String,
     /// The section that it is of; `None` where it is of the file.
     pub section: Option<String>,
+    /// Where it is not of the whole file, but of what that was before something was appended: how many bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
 }
 
 /// Opens a VSF file: reads its header.
@@ -322,6 +326,11 @@ impl Project {
         self.signatures.lock().clone()
     }
 
+    /// Who it says has signed it, if it says so; that was not verified.
+    pub fn claims(&self) -> Option<Claims> {
+        Claims::of(&self.file)
+    }
+
     fn checked(&self, check: &Check) {
         check.finding().into_iter().for_each(|finding| self.findings.add(finding));
         let section = match &check.sealing {
@@ -329,7 +338,7 @@ impl Project {
             _ => None,
         };
         let key = check.signer.map(|key| show::hex(key.as_bytes()));
-        self.signatures.lock().extend(key.map(|key| Signature { key, section }));
+        self.signatures.lock().extend(key.map(|key| Signature { key, section, first: check.first }));
     }
 
     fn verify_sections(&self, keys: &[VerifyingKey]) -> Result<()> {
@@ -362,8 +371,8 @@ impl Project {
             let body = self.file.section(self.source.as_ref(), label)?;
             self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
             self.try_wrapped(label.title(), &body.section, &mut wrapped)?;
-            let seal = verify::verify_section(self.source.as_ref(), &self.file, label, &body, keys)?;
-            seal.iter().for_each(|check| self.checked(check));
+            let seals = verify::verify_section(self.source.as_ref(), &self.file, label, &body, keys)?;
+            seals.iter().for_each(|check| self.checked(check));
         }
         Ok(())
     }

@@ -127,9 +127,12 @@ struct Search {
     spent: bool,
 }
 
-/// The first value that two readings see differently.
+/// The first value that two readings see differently, if the second is as good as the first: elements that repeat are
+/// stored nevertheless, by every writer that is known, so as many as the shape has count for more than fewer.
 fn parting(a: &[Taken], b: &[Taken]) -> Option<Taken> {
-    a.iter().zip(b).find(|(a, b)| a != b).map(|(a, _)| *a)
+    let (a, b) = a.iter().zip(b).find(|(a, b)| a != b)?;
+    let repeats = (a.way, b.way) == (Some(Way::Shape), Some(Way::Reach)) && b.end < a.end;
+    (!repeats).then_some(*a)
 }
 
 impl Search {

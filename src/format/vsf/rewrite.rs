@@ -10,8 +10,9 @@ use super::eagle::EagleTime;
 use super::element::Element;
 use super::file::{File, Kind, Label};
 use super::input::Input;
+use super::seal::Outcome;
 use super::value::{Algorithm, Field, Section, Value};
-use super::verify::{Outcome, verify_section};
+use super::verify::verify_section;
 use crate::error::{Error, Result};
 
 /// The first version whose Spirix numbers mean something else than the design's.
@@ -221,9 +222,9 @@ pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<(Builder, bool)
             builder.blob_from(&name, input.clone(), range)
         } else {
             let mut body = file.section(input.as_ref(), label)?;
-            let seal = verify_section(input.as_ref(), file, label, &body, &[])?;
+            let seals = verify_section(input.as_ref(), file, label, &body, &[])?;
             // One that fits is made anew; any other is a field as all others.
-            if seal.is_some_and(|check| check.outcome == Outcome::Right) {
+            if seals.iter().any(|check| check.outcome == Outcome::Right) {
                 body.section.fields.pop();
                 signed = true;
             }

@@ -6,101 +6,36 @@
 //!
 //! A key in the file says nothing about who that is: whoever changes a file can sign it anew, with a key of theirs. Who
 //! made a file is known only to those who give the keys that they trust. Then one of these has to have signed it.
+//!
+//! Where something was appended to a file, the seals of its first header are of the bytes that it had before. They are
+//! checked too, and that is all they stand for: what was appended has to be sealed by itself. Between the first and
+//! the newest header there may be others, to which nothing leads; their seals are not known.
 
 use std::ops::Range;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
+use super::digest;
 use super::file::{File, Label};
 use super::input::Input;
+use super::seal::{Check, Outcome, Sealing};
 use super::section;
-use super::value::{Algorithm, Item, Sealed, Value};
+use super::value::{Algorithm, Field, Item, Sealed, Value};
 use crate::error::Result;
-use crate::finding::{Finding, Severity};
-
-/// What was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sealing {
-    /// The hash of the file, in the header (`hb`).
-    FileHash,
-    /// The hash of what the file was made from (`hp`).
-    Provenance,
-    /// The signature of the file.
-    FileSignature,
-    /// The hash of a section's bytes, in its label.
-    Content(String),
-    /// The signature of a section.
-    Section(String),
-}
-
-/// How the check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The bytes are those that were sealed.
-    Right,
-    /// They are not.
-    Wrong,
-    /// They are, by the file's own key, which is none of those that were given.
-    Stranger,
-    /// A signature is not there that should be, for this reason.
-    Missing(&'static str),
-    /// That cannot be told, for this reason.
-    Unverified(&'static str),
-}
-
-/// One check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What was checked.
-    pub sealing: Sealing,
-    /// How it went.
-    pub outcome: Outcome,
-    /// Whose signature it is, where it is one and fits the bytes.
-    pub signer: Option<VerifyingKey>,
-}
-
-impl Check {
-    /// What is to be reported, if anything is.
-    pub fn finding(&self) -> Option<Finding> {
-        let (path, what) = match &self.sealing {
-            Sealing::FileHash => ("", "the hash of the file"),
-            Sealing::Provenance => ("", "the provenance hash"),
-            Sealing::FileSignature => ("", "the signature of the file"),
-            Sealing::Content(label) => (label.as_str(), "the hash of the section"),
-            Sealing::Section(label) => (label.as_str(), "the signature of the section"),
-        };
-        match self.outcome {
-            Outcome::Right => None,
-            Outcome::Stranger => {
-                let key = self.signer.map(|key| super::show::hex(key.as_bytes())).unwrap_or_default();
-                let text = format!("{what} is by none of the given keys, but by {key}");
-                let remedy =
-                    "ask its maker whether that is their key; otherwise it is not the file that they made";
-                Some(Finding::new(Severity::Error, "vsf-signer", path, text, remedy))
-            }
-            Outcome::Missing(why) => {
-                let text = format!("{what} is missing: {why}");
-                let remedy = "ask its maker for the signed file; this one may have been changed";
-                Some(Finding::new(Severity::Error, "vsf-unsigned", path, text, remedy))
-            }
-            Outcome::Wrong => {
-                let text = format!("{what} does not fit the bytes: they were changed after it was made");
-                let remedy = "restore the file from a backup, or ask its maker";
-                Some(Finding::new(Severity::Error, "vsf-seal", path, text, remedy))
-            }
-            Outcome::Unverified(why) => {
-                let text = format!("{what} was not verified: {why}");
-                Some(Finding::new(Severity::Notice, "vsf-unverified", path, text, "nothing has to be done"))
-            }
-        }
-    }
-}
 
 const NO_KEY: &str = "the key is not in the file";
 const CUT: &str = "the header names the key of a signer, and nothing is signed by it";
 const NOT_BY_THESE: &str = "none of the given keys has signed all of the file";
 const TOO_MUCH: &str = "there are more seals than a file of its size can need";
 const NO_RULE: &str = "no rule is known for this algorithm";
+const NO_SECRET: &str = "only those who know its secret key can check it";
+const NO_SECOND: &str = "the header has another one before it, and no rule says what this one is of";
+const NO_PLACE: &str = "no rule says what a signature covers that is not the last field of a section";
+const UNTOLD: &str = "the header names the key of a signer, and no signature could be verified";
+const KEY_ALONE: &str = "the header names the key of a signer, and has a hash and no signature";
+const UNSAID: &str = "it names no algorithm, and no rule says what it covers";
+const APPENDED: &str = "what was appended to the signed bytes is signed by nobody";
+const UNCOVERED: &str = "it was appended, and no hash or signature covers it";
 
 /// Letters behind `g` of the signatures that the provenance hash leaves out; writers knew fewer at first.
 const LETTERS: [&[u8]; 3] = [b"eprmfsd", b"epr", b"e"];
@@ -114,38 +49,113 @@ pub fn verify(
     keys: &[VerifyingKey],
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Check>> {
-    let left = file.size.saturating_mul(64).saturating_add(1 << 30);
-    let keys = Keys::of(file, keys);
-    let mut verifier = Verifier { input: &input, file, keys, progress, checks: Vec::new(), left };
-    verifier.header()?;
-    for label in &file.labels {
-        verifier.label(label)?;
+    let mut checks = Vec::new();
+    let mut generation = |file: &File, first, keys: Keys| {
+        let left = file.size.saturating_mul(64).saturating_add(1 << 30);
+        let mut verifier = Verifier { input: &input, file, keys, progress, checks: Vec::new(), left, first };
+        verifier.all()?;
+        checks.append(&mut verifier.checks);
+        Result::Ok(())
+    };
+    generation(file, None, Keys::of(file, keys))?;
+    if let Some(earlier) = file.earlier.as_deref() {
+        generation(earlier, Some(extent(earlier)), Keys::of(earlier, keys))?;
     }
-    verifier.trailing()?;
-    verifier.missing();
-    Ok(verifier.checks)
+    let behind = behind(file, &checks);
+    checks.extend(behind);
+    Ok(checks)
 }
 
-/// Checks the signature that is the last field of a section that was read, as our own writer makes them. `keys` are as
-/// for [`verify`].
+/// How many bytes a file had to which others were appended: as many as its header says, or else its sections need.
+fn extent(earlier: &File) -> u64 {
+    let said = earlier.header.declared_size().filter(|size| *size <= earlier.size);
+    said.unwrap_or_else(|| {
+        let ends = earlier.labels.iter().filter_map(|label| Some(earlier.range(label).ok()?.end));
+        ends.max().unwrap_or(0).max(earlier.header.span.end)
+    })
+}
+
+/// What is to be said where seals are right and all of them end before the file does.
+fn behind(file: &File, checks: &[Check]) -> Option<Check> {
+    let of_file = checks.iter().filter(|check| match check.sealing {
+        Sealing::FileHash | Sealing::Provenance | Sealing::FileSignature => true,
+        Sealing::Section(_) => covers_file(file),
+        _ => false,
+    });
+    let (whole, part): (Vec<&Check>, Vec<&Check>) =
+        of_file.filter(|check| check.outcome.is_told()).partition(|check| check.first.is_none());
+    let is_signature = |check: &&Check| check.signer.is_some();
+    let check = |sealing, outcome| Check { sealing, outcome, signer: None, first: None };
+    if checks.iter().any(|check| matches!(check.outcome, Outcome::Missing(_))) {
+        return None;
+    }
+    if part.iter().any(is_signature) && !whole.iter().any(is_signature) {
+        return Some(check(Sealing::FileSignature, Outcome::Missing(APPENDED)));
+    }
+    let end = part.iter().filter(|check| check.outcome == Outcome::Right).filter_map(|c| c.first).max()?;
+    (whole.is_empty() && end < file.size).then(|| check(Sealing::Behind(end), Outcome::Unverified(UNCOVERED)))
+}
+
+/// Whether the signature in a label covers the file: so it is from format 5 on.
+fn covers_file(file: &File) -> bool {
+    file.header.version().is_some_and(|z| z > 4)
+}
+
+/// Checks the signature that is the last field of a section that was read, as our own writer makes them. Any other
+/// field of that name is told of, and comes first. `keys` are as for [`verify`].
 pub fn verify_section(
     input: &(impl Input + ?Sized),
     file: &File,
     label: &Label,
     body: &section::Body,
     keys: &[VerifyingKey],
-) -> Result<Option<Check>> {
-    let signature = body.section.fields.last().filter(|field| field.name == b"signature");
-    let Some([item]) = signature.map(|field| &field.values[..]) else { return Ok(None) };
-    let Value::Signature(sealed) = &item.value else { return Ok(None) };
+) -> Result<Vec<Check>> {
+    let fields = &body.section.fields;
+    let last = fields.last().and_then(signature_of);
     let mut ignored = |_| ();
     let keys = Keys::of(file, keys);
-    let mut verifier =
-        Verifier { input: &input, file, keys, progress: &mut ignored, checks: Vec::new(), left: 0 };
-    let hole = hole(item, sealed);
-    let (hash, _) = verifier.hash(body.section.span.clone(), &[hole], &[])?;
-    let (outcome, signer) = verifier.signature(sealed, hash.as_bytes())?;
-    Ok(Some(Check { sealing: Sealing::Section(label.title()), outcome, signer }))
+    let mut verifier = Verifier {
+        input: &input,
+        file,
+        keys,
+        progress: &mut ignored,
+        checks: Vec::new(),
+        left: 0,
+        first: None,
+    };
+    let others = &fields[..fields.len() - usize::from(last.is_some())];
+    if has_signature(others) {
+        verifier.add(Sealing::Section(label.title()), Outcome::Unverified(NO_PLACE));
+    }
+    if let Some((item, sealed)) = last {
+        let (hash, _) = verifier.hash(body.section.span.clone(), &[hole(item, sealed)], &[])?;
+        let signed = verifier.signature(sealed, hash.as_bytes())?;
+        verifier.add_signature(Sealing::Section(label.title()), signed);
+    }
+    Ok(verifier.checks)
+}
+
+/// The signature that a field is, as the design has them at the end of files and sections.
+fn signature_of(field: &Field) -> Option<(&Item, &Sealed)> {
+    match &field.values[..] {
+        [item] if field.name == b"signature" => match &item.value {
+            Value::Signature(sealed) => Some((item, sealed)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether there is a signature among the fields that is called one, or in a section within them. Sections are nested to
+/// a limit.
+fn has_signature(fields: &[Field]) -> bool {
+    fields.iter().any(|field| {
+        field.values.iter().any(|item| match &item.value {
+            Value::Signature(_) => field.name == b"signature",
+            Value::Section(nested) => has_signature(&nested.fields),
+            _ => false,
+        })
+    })
 }
 
 /// How the check of a signature went, and whose it is.
@@ -157,8 +167,10 @@ struct Verifier<'a> {
     keys: Keys,
     progress: &'a mut dyn FnMut(u64),
     checks: Vec<Check>,
-    /// How many more bytes may be hashed for labels, which can all refer to the whole file.
+    /// How many more bytes may be hashed for labels and signatures, of which each can be of the whole file.
     left: u64,
+    /// How many bytes the file had, where others were appended to it.
+    first: Option<u64>,
 }
 
 /// Where the bytes of a hash or signature lie: at the end of its value.
@@ -173,24 +185,35 @@ struct Keys {
     given: Vec<VerifyingKey>,
     /// Those in the file.
     good: Vec<VerifyingKey>,
+    /// Whether the header that is checked names one of these.
+    named: bool,
     /// Whether there is one by which nothing can have been signed: about half of all changes make such of a key.
     broken: bool,
+    /// Whether one says that it is of the algorithm that is known.
+    certain: bool,
 }
 
 impl Keys {
     fn of(file: &File, given: &[VerifyingKey]) -> Keys {
         let mut keys = Keys { given: given.to_vec(), ..Keys::default() };
         keys.add(&file.header.items);
+        keys.named = !keys.good.is_empty() || keys.broken;
+        // The header of what was appended need not repeat the key.
+        if let Some(earlier) = file.earlier.as_deref() {
+            let certain = keys.certain;
+            keys.add(&earlier.header.items);
+            keys.certain = certain;
+        }
         keys
     }
 
     fn add(&mut self, items: &[Item]) {
         for item in items {
-            let Value::Key(Sealed { algorithm: Algorithm::Letter(b'e') | Algorithm::Unsaid, data }) =
-                &item.value
-            else {
+            let Value::Key(Sealed { algorithm, data }) = &item.value else { continue };
+            if !matches!(algorithm, Algorithm::Letter(b'e') | Algorithm::Unsaid) {
                 continue;
-            };
+            }
+            self.certain |= *algorithm != Algorithm::Unsaid;
             let key = data.bytes().and_then(|bytes| VerifyingKey::from_bytes(bytes.try_into().ok()?).ok());
             self.broken |= key.is_none();
             self.good.extend(key);
@@ -203,34 +226,53 @@ impl Keys {
 }
 
 impl Verifier<'_> {
+    /// Every seal of one header.
+    fn all(&mut self) -> Result<()> {
+        self.header()?;
+        for label in &self.file.labels {
+            self.label(label)?;
+        }
+        self.trailing()?;
+        self.missing();
+        Ok(())
+    }
+
     fn add(&mut self, sealing: Sealing, outcome: Outcome) {
-        self.checks.push(Check { sealing, outcome, signer: None });
+        self.add_signature(sealing, (outcome, None));
     }
 
     fn add_signature(&mut self, sealing: Sealing, (outcome, signer): Signed) {
-        self.checks.push(Check { sealing, outcome, signer });
+        self.checks.push(Check { sealing, outcome, signer, first: self.first });
+    }
+
+    /// How far the file goes that the header is of.
+    fn end(&self) -> u64 {
+        self.first.unwrap_or(self.file.size)
     }
 
     /// A signature of all bytes that should be there.
     fn missing(&mut self) {
-        // From format 5 on, what a label has covers the file.
-        let whole = self.file.header.version().is_some_and(|z| z > 4);
         let covers = |check: &&Check| match check.sealing {
             Sealing::FileSignature => true,
-            Sealing::Section(_) => whole,
+            Sealing::Section(_) => covers_file(self.file),
             _ => false,
         };
-        let mut covering = self.checks.iter().filter(covers);
-        let why = if !self.keys.given.is_empty() {
-            let told = |check: &Check| !matches!(check.outcome, Outcome::Unverified(_) | Outcome::Missing(_));
-            (!covering.any(told)).then_some(NOT_BY_THESE)
-        } else {
-            let named = !self.keys.good.is_empty() || self.keys.broken;
-            (named && covering.next().is_none()).then_some(CUT)
+        let covering: Vec<Outcome> = self.checks.iter().filter(covers).map(|check| check.outcome).collect();
+        let told = covering.iter().any(|outcome| outcome.is_told());
+        let hashed = self.checks.iter().any(|check| check.sealing == Sealing::FileHash);
+        let unsaid = !self.keys.certain && covering.contains(&Outcome::Unverified(UNSAID));
+        let outcome = match self.keys.given.is_empty() {
+            _ if told => return,
+            // These have to have signed what there is now.
+            false if self.first.is_some() => return,
+            false => Outcome::Missing(NOT_BY_THESE),
+            true if !self.keys.named || unsaid => return,
+            true if !covering.is_empty() => Outcome::Missing(UNTOLD),
+            // From format 5 on, headers have a hash or a signature, and may name a key beside either.
+            true if hashed && covers_file(self.file) => Outcome::Unverified(KEY_ALONE),
+            true => Outcome::Missing(CUT),
         };
-        if let Some(why) = why {
-            self.add(Sealing::FileSignature, Outcome::Missing(why));
-        }
+        self.add(Sealing::FileSignature, outcome);
     }
 
     fn header(&mut self) -> Result<()> {
@@ -243,37 +285,71 @@ impl Verifier<'_> {
         };
         let rolling = hash(b'b').map(|(item, sealed)| (hole(item, sealed), sealed));
         if let Some((hole, sealed)) = &rolling {
-            let right = self.any_extent(&mut |this, end| {
+            self.any_extent(Sealing::FileHash, &mut |this, end| {
                 Ok(is(sealed, &this.hash(0..end, std::slice::from_ref(hole), &[])?.0))
             })?;
-            self.add(Sealing::FileHash, right);
         }
-        if let Some((item, sealed)) = hash(b'p') {
+        let provenance = hash(b'p');
+        if let Some((item, sealed)) = provenance {
             let mut holes = vec![hole(item, sealed)];
-            holes.extend(rolling.map(|(hole, _)| hole));
-            let right = self.any_extent(&mut |this, end| this.provenance(sealed, &holes, end))?;
-            self.add(Sealing::Provenance, right);
+            holes.extend(rolling.iter().map(|(hole, _)| hole.clone()));
+            self.any_extent(Sealing::Provenance, &mut |this, end| this.provenance(sealed, &holes, end))?;
         }
-        for item in items {
-            if let Value::Signature(sealed) = &item.value {
-                let whole = 0..self.file.size;
-                let (hash, _) = self.hash(whole, &[hole(item, sealed)], &[])?;
-                let signed = self.signature(sealed, hash.as_bytes())?;
-                self.add_signature(Sealing::FileSignature, signed);
+        let seen = [hash(b'b'), provenance].map(|found| found.map(|(item, _)| item.span.start));
+        for item in items.iter().filter(|item| !seen.contains(&Some(item.span.start))) {
+            match &item.value {
+                Value::Signature(sealed) => self.file_signature(item, sealed)?,
+                other => self.other(other, None),
             }
         }
         Ok(())
     }
 
+    /// A seal for which there is no rule; any other value is none of ours.
+    fn other(&mut self, value: &Value, label: Option<&Label>) {
+        let why = match value {
+            Value::Hash(Sealed { algorithm: Algorithm::Letter(b'b' | b'p'), .. }) if label.is_none() => {
+                NO_SECOND
+            }
+            Value::Hash(_) | Value::Signature(_) => NO_RULE,
+            Value::Mac(..) => NO_SECRET,
+            _ => return,
+        };
+        self.add(Sealing::Other(value.kind(), label.map(Label::title)), Outcome::Unverified(why));
+    }
+
+    /// A signature of everything but its own bytes.
+    fn file_signature(&mut self, item: &Item, sealed: &Sealed) -> Result<()> {
+        let end = self.end();
+        let signed = match self.left.checked_sub(end) {
+            None => (Outcome::Unverified(TOO_MUCH), None),
+            Some(left) => {
+                self.left = left;
+                let (hash, _) = self.hash(0..end, &[hole(item, sealed)], &[])?;
+                self.signature(sealed, hash.as_bytes())?
+            }
+        };
+        self.add_signature(Sealing::FileSignature, signed);
+        Ok(())
+    }
+
     /// A hash covers the whole file, or in one that was appended to, as much as its header says.
-    fn any_extent(&mut self, check: &mut dyn FnMut(&mut Self, u64) -> Result<bool>) -> Result<Outcome> {
-        let declared = self.file.header.declared_size().filter(|l| *l < self.file.size);
-        for end in [Some(self.file.size), declared].into_iter().flatten() {
+    fn any_extent(
+        &mut self,
+        sealing: Sealing,
+        check: &mut dyn FnMut(&mut Self, u64) -> Result<bool>,
+    ) -> Result<()> {
+        let end = self.end();
+        let declared = self.file.header.declared_size().filter(|l| *l < end && self.first.is_none());
+        let (mut outcome, mut first) = (Outcome::Wrong, self.first);
+        for (end, part) in [Some((end, self.first)), declared.map(|l| (l, declared))].into_iter().flatten() {
             if check(self, end)? {
-                return Ok(Outcome::Right);
+                (outcome, first) = (Outcome::Right, part);
+                break;
             }
         }
-        Ok(Outcome::Wrong)
+        self.checks.push(Check { sealing, outcome, signer: None, first });
+        Ok(())
     }
 
     fn provenance(&mut self, sealed: &Sealed, holes: &[Range<u64>], end: u64) -> Result<bool> {
@@ -295,11 +371,14 @@ impl Verifier<'_> {
             let sealing = match item.value {
                 Value::Hash(_) => Sealing::Content(label.title()),
                 Value::Signature(_) => Sealing::Section(label.title()),
-                _ => continue,
+                _ => {
+                    self.other(&item.value, Some(label));
+                    continue;
+                }
             };
             // A signature covers the file.
             let cost =
-                if matches!(item.value, Value::Hash(_)) { range.end - range.start } else { self.file.size };
+                if matches!(item.value, Value::Hash(_)) { range.end - range.start } else { self.end() };
             let Some(left) = self.left.checked_sub(cost) else {
                 self.add(sealing, Outcome::Unverified(TOO_MUCH));
                 continue;
@@ -339,8 +418,7 @@ impl Verifier<'_> {
                 None => (Outcome::Unverified("the section is too large to verify in one piece"), None),
             }
         } else {
-            let whole = 0..self.file.size;
-            let (hash, _) = self.hash(whole, &[hole(item, sealed)], &[])?;
+            let (hash, _) = self.hash(0..self.end(), &[hole(item, sealed)], &[])?;
             self.signature(sealed, hash.as_bytes())?
         };
         self.keys = own;
@@ -358,12 +436,22 @@ impl Verifier<'_> {
 
     fn trailing(&mut self) -> Result<()> {
         let Some(field) = self.file.trailing.as_ref().and_then(|t| t.field.as_ref()) else { return Ok(()) };
-        let [item] = &field.values[..] else { return Ok(()) };
-        let Value::Signature(sealed) = &item.value else { return Ok(()) };
-        let (hash, _) = self.hash(0..self.file.size, &[hole(item, sealed)], &[])?;
-        let signed = self.signature(sealed, hash.as_bytes())?;
-        self.add_signature(Sealing::FileSignature, signed);
-        Ok(())
+        match &field.values[..] {
+            [Item { value: Value::Signature(sealed), .. }] => self.file_signature(&field.values[0], sealed),
+            values => {
+                values.iter().for_each(|item| self.other(&item.value, None));
+                Ok(())
+            }
+        }
+    }
+
+    fn hash(
+        &mut self,
+        range: Range<u64>,
+        holes: &[Range<u64>],
+        letters: &[u8],
+    ) -> Result<(blake3::Hash, u64)> {
+        digest::hash(self.input, range, holes, letters, self.progress)
     }
 
     fn signature(&self, sealed: &Sealed, message: &[u8]) -> Result<Signed> {
@@ -382,98 +470,11 @@ impl Verifier<'_> {
             _ if given.is_some() => Outcome::Right,
             Some(_) if self.keys.given.is_empty() => Outcome::Right,
             Some(_) => Outcome::Stranger,
-            None if sealed.algorithm == Algorithm::Unsaid => Outcome::Unverified(NO_RULE),
+            None if sealed.algorithm == Algorithm::Unsaid => Outcome::Unverified(UNSAID),
             None => Outcome::Wrong,
         };
         Ok((outcome, given.or(own)))
     }
-
-    /// The BLAKE3 hash of `range` with zeros in `holes`, and in the bytes of whatever looks like a signature of one
-    /// of `letters`; and how many of those there were.
-    fn hash(
-        &mut self,
-        range: Range<u64>,
-        holes: &[Range<u64>],
-        letters: &[u8],
-    ) -> Result<(blake3::Hash, u64)> {
-        const STEP: u64 = 1 << 20;
-        // A signature's head: its two letters, a size marker and up to sixteen bytes.
-        const HEAD: u64 = 19;
-        let mut hasher = blake3::Hasher::new();
-        let (mut at, mut zero_until, mut signatures) = (range.start, range.start, 0);
-        let mut buf = Vec::new();
-        while at < range.end {
-            let len = STEP.min(range.end - at) as usize;
-            let seen = (STEP + HEAD).min(range.end - at) as usize;
-            buf.resize(seen, 0);
-            self.input.read_at(at, &mut buf)?;
-            let mut next = (zero_until.saturating_sub(at)).min(seen as u64) as usize;
-            buf[..next].fill(0);
-            while let Some(found) = find_signature(&buf[next.min(len)..], len - next.min(len), letters) {
-                let start = at + (next + found.start) as u64;
-                next += found.head_only();
-                if start + found.len > range.end {
-                    continue;
-                }
-                signatures += 1;
-                zero_until = start + found.len;
-                let end = (zero_until - at).min(seen as u64) as usize;
-                let from = (start - at).min(seen as u64) as usize;
-                buf[from..end].fill(0);
-                next = end;
-            }
-            for hole in holes {
-                let from = hole.start.clamp(at, at + len as u64) - at;
-                let to = hole.end.clamp(at, at + len as u64) - at;
-                buf[from as usize..to as usize].fill(0);
-            }
-            hasher.update(&buf[..len]);
-            (self.progress)(len as u64);
-            at += len as u64;
-        }
-        Ok((hasher.finalize(), signatures))
-    }
-}
-
-/// What looks like a signature.
-struct Lookalike {
-    /// Where its `g` stands.
-    head: usize,
-    /// Where its bytes begin.
-    start: usize,
-    /// How many they are.
-    len: u64,
-}
-
-impl Lookalike {
-    /// Where to look on if it is none after all.
-    fn head_only(&self) -> usize {
-        self.head + 1
-    }
-}
-
-/// The first `g`, one of `letters`, and a length, whose `g` is among the first `within` bytes.
-fn find_signature(bytes: &[u8], within: usize, letters: &[u8]) -> Option<Lookalike> {
-    if letters.is_empty() {
-        return None;
-    }
-    let mut from = 0;
-    while let Some(n) = bytes[from..within].iter().position(|b| *b == b'g') {
-        let head = from + n;
-        from = head + 1;
-        let Some([letter, marker]) = bytes.get(head + 1..head + 3) else { continue };
-        let Some(width) = super::input::width_of(*marker).filter(|_| letters.contains(letter)) else {
-            continue;
-        };
-        let Some(number) = bytes.get(head + 3..head + 3 + width) else { continue };
-        let less_one = number.iter().fold(0u128, |v, b| v << 8 | u128::from(*b));
-        if let Some(len) = u64::try_from(less_one).ok().and_then(|n| n.checked_add(1))
-            && len < 1 << 62
-        {
-            return Some(Lookalike { head, start: head + 3 + width, len });
-        }
-    }
-    None
 }
 
 fn is(sealed: &Sealed, hash: &blake3::Hash) -> bool {

@@ -359,7 +359,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A tensor, behind its marker. As many elements are stored as the shape has; or, with `reaching`, as many as the
-    /// strides reach, where those take more bytes. (Where they reach fewer, because elements repeat, all are stored.)
+    /// strides reach, where those take another number of bytes.
     pub fn tensor(&mut self, marker: u8, reaching: bool) -> Parsed<Value> {
         let vector = marker == b't' && self.cursor.eat(b'n')?;
         let rank = if vector { 1 } else { self.rank()? };
@@ -374,10 +374,8 @@ impl<'a> Walk<'a> {
             Some(strides) if reaching => {
                 let reached =
                     super::value::reach_of(&shape, strides).and_then(|reach| element.bytes_of(reach));
-                if reached.is_none_or(|reached| counted.is_none_or(|counted| reached <= counted)) {
-                    return Err(self
-                        .cursor
-                        .wrong("vsf-stride", "the strides reach no more than the shape has"));
+                if reached == counted {
+                    return Err(self.cursor.wrong("vsf-stride", "the strides reach what the shape has"));
                 }
                 reached
             }

@@ -32,7 +32,7 @@ pub enum Way {
     SizedPlace,
     /// A strided tensor of as many elements as its shape has.
     Shape,
-    /// A strided tensor of as many elements as its strides reach, which are more: its writer counted on them.
+    /// A strided tensor of as many elements as its strides reach: more than the shape has, or fewer that repeat.
     Reach,
 }
 
