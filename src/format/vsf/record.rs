@@ -264,7 +264,7 @@ fn hold_unshown(section: &mut Section, source: &Source, left: &mut u64) -> Resul
     for field in &mut section.fields {
         for item in &mut field.values {
             match &mut item.value {
-                Value::Tensor(tensor) if tensor.is_within() && !tensor.shows_all() => {
+                Value::Tensor(tensor) if tensor.leaves_out() => {
                     let Some(less) = left.checked_sub(tensor.data.len()) else {
                         let name = String::from_utf8_lossy(&field.name);
                         let why = "its strides leave out stored elements, which are too many to be recorded";
@@ -289,7 +289,7 @@ fn hold_unshown(section: &mut Section, source: &Source, left: &mut u64) -> Resul
 fn held_unshown(fields: &mut [Field], there: &Joined) {
     for item in fields.iter_mut().flat_map(|field| &mut field.values) {
         match &mut item.value {
-            Value::Tensor(tensor) if tensor.is_within() && !tensor.shows_all() => {
+            Value::Tensor(tensor) if tensor.leaves_out() => {
                 if let Data::At(range) = &tensor.data
                     && let Some(bytes) = there.held(range)
                 {

@@ -121,18 +121,21 @@ impl Tensor {
         reach_of(&self.shape, strides).is_some_and(|reach| reach <= self.stored())
     }
 
-    /// Whether some index leads to every stored element, of one whose view is within them: there are as many indices,
-    /// so that no two lead to the same.
-    pub fn shows_all(&self) -> bool {
-        let Some(strides) = self.strides.as_ref().filter(|_| self.count() > 0) else { return true };
+    /// Whether no index leads to some of the stored elements, of as many as the shape has: then two lead to the same.
+    pub fn leaves_out(&self) -> bool {
+        let Some(strides) = &self.strides else { return false };
+        if self.count() == 0 || self.stored() != self.count() || !self.is_within() {
+            return false;
+        }
         let mut steps: Vec<_> = strides.iter().zip(&self.shape).filter(|(_, n)| **n > 1).collect();
         steps.sort_unstable();
         let mut expected = 1;
-        steps.iter().all(|(stride, n)| {
+        let is_dense = steps.iter().all(|(stride, n)| {
             let fits = **stride == expected;
             expected *= **n;
             fits
-        })
+        });
+        !is_dense
     }
 }
 
