@@ -264,7 +264,12 @@ fn judge(sound: &Sound, recovered: Option<&Recovered>, damage: &Damage, case: &s
         tally.owed += usize::from(owed);
         tally.back += usize::from(there);
     }
-    let invented: Vec<_> = back.iter().filter(|(_, rows)| !rows.is_empty()).collect();
+    // What may be a lost page, and may be a value of zeros, is given and told to be in doubt.
+    let doubtful = |table: &str| {
+        let told = recovered.and_then(|r| r.report.tables.iter().find(|t| t.name == table));
+        told.map_or(0, |t| t.doubtful)
+    };
+    let invented: Vec<_> = back.iter().filter(|(table, rows)| rows.len() as u64 > doubtful(table)).collect();
     // A value that was changed in place cannot be told from a true one; nothing else may appear.
     match damage.foreign || invented.is_empty() {
         true => Ok(tally),

@@ -123,6 +123,58 @@ fn tensors_that_have_to_be_gathered_are_not_read_to_be_listed() {
     assert!(bytes < 60 * MIB, "{bytes} bytes of memory");
 }
 
+/// Through several blocks, in order and not, against what the indices lead to.
+#[test]
+fn blocks_of_a_large_view_are_what_the_indices_lead_to() {
+    let home = folder();
+    let path = home.path().join("Large.vsf");
+    for (shape, strides) in [
+        // The closest in the file are the furthest apart in the view; the same, with blocks that end within rows; and
+        // three channels, a plane each.
+        (vec![1024usize, 5, 2000], vec![1usize, 2000 * 1024, 1024]),
+        (vec![5, 2000, 1023], vec![1, 5 * 1023, 5]),
+        (vec![3, 1500, 2100], vec![1, 3 * 2100, 3]),
+    ] {
+        let count: usize = shape.iter().product();
+        let stored = common::noise(count as u64, count * 2);
+        let data = Data::Bytes(stored.clone());
+        let element = Element::Unsigned(Width::W4);
+        let (shape, strides) = (shape.clone(), strides.clone());
+        let tensor =
+            Tensor { element, shape: shape.clone(), strides: Some(strides.clone()), vector: false, data };
+        let mut fields = Fields::new();
+        fields.add("t", &Value::Tensor(tensor)).unwrap();
+        let mut builder = Builder::new();
+        builder.section("cam", fields).unwrap();
+        fs::write(&path, builder.to_bytes().unwrap()).unwrap();
+        let mut expected = Vec::with_capacity(count * 2);
+        for i in 0..shape[0] {
+            for j in 0..shape[1] {
+                for k in 0..shape[2] {
+                    let place = i * strides[0] + j * strides[1] + k * strides[2];
+                    expected.extend_from_slice(&stored[2 * place..][..2]);
+                }
+            }
+        }
+        let cam = Spot::top(common::open(&path).unwrap()).child(b"cam").unwrap().unwrap();
+        let file = cam.child(b"t.npy").unwrap().unwrap();
+        let content = file.branch.open(file.node).unwrap();
+        let head = content.size() as usize - expected.len();
+        let mut buf = vec![0; 128 << 10];
+        // Not quite in order, as the kernel reads ahead.
+        let mut places: Vec<usize> = (0..expected.len()).step_by(buf.len()).collect();
+        places.chunks_exact_mut(4).for_each(|four| four.swap(1, 2));
+        places.insert(0, expected.len() - 3);
+        for at in places {
+            let n = content.read_at((head + at) as u64, &mut buf).unwrap();
+            assert!(
+                n == buf.len().min(expected.len() - at) && buf[..n] == expected[at..at + n],
+                "{shape:?} {at}"
+            );
+        }
+    }
+}
+
 /// Elements of every width in every order, against what the indices lead to.
 #[test]
 fn gathered_elements_read_alike_at_any_place() {
@@ -135,6 +187,10 @@ fn gathered_elements_read_alike_at_any_place() {
         (Element::Bool, vec![13, 21], vec![1, 13]),
         (Element::Bool, vec![3, 5, 7], vec![7, 21, 1]),
         (Element::Unsigned(Width::W3), vec![4, 6], vec![0, 1]),
+        (Element::Unsigned(Width::W3), vec![41, 3, 9, 67], vec![3, 1, 41 * 3 * 67, 41 * 3]),
+        (Element::Bool, vec![9, 35, 33], vec![1, 9 * 33, 9]),
+        (Element::Unsigned(Width::W5), vec![3, 50, 70], vec![50, 1, 150]),
+        (Element::Circle(Width::W3, Width::W4), vec![50, 7, 10], vec![1, 500, 50]),
     ] {
         let bits = element.bits() as usize;
         let count: usize = shape.iter().product();
@@ -172,7 +228,10 @@ fn gathered_elements_read_alike_at_any_place() {
             let file = top.child(b"cam").unwrap().unwrap().child(name.as_bytes()).unwrap().unwrap();
             let content = file.branch.open(file.node).unwrap();
             let head = content.size() - expected.len() as u64;
-            let places = [(0, expected.len()), (1, 5), (expected.len() / 2, 999), (expected.len() - 3, 9)];
+            // A little first, which is not gathered in blocks.
+            let middle = expected.len() / 2;
+            let places = [(1, 5), (middle, 9), (0, expected.len()), (1, 5), (middle, 999)];
+            let places = places.into_iter().chain([(expected.len() - 3, 9)]);
             for (at, len) in places {
                 let mut buf = vec![0; len.min(expected.len() - at)];
                 assert_eq!(content.read_at(head + at as u64, &mut buf).unwrap(), buf.len());

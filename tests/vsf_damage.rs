@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vaso::error::Result;
+use vaso::finding::Severity;
 use vaso::format::vsf::{self, Input, Kind, Value};
 use vaso::tree::{Kind as FileKind, Spot};
 
@@ -35,7 +36,7 @@ fn look(bytes: &[u8]) -> Option<Seen> {
             Kind::Section => file.section(bytes, label).is_ok_and(|body| {
                 let found = file.oddities(label, &body);
                 seen.codes.extend(found.iter().map(|f| f.code));
-                body.section.rest.is_none() && !found.iter().any(|f| f.code == "vsf-stride")
+                !found.iter().any(|f| f.severity == Severity::Error)
             }),
             Kind::Blob => file.range(label).is_ok(),
             Kind::Inline | Kind::Flag => true,

@@ -91,7 +91,7 @@ fn ours(bytes: &[u8]) -> Option<Json> {
         if label.kind() == vsf::Kind::Section
             && let Ok(body) = file.section(bytes, label)
         {
-            let whole = body.section.rest.is_none();
+            let whole = body.section.rest.is_none() && body.flaws.is_empty();
             said["section"] = if whole { parts(bytes, &body.section) } else { Json::Null };
         }
         labels.push(said);

@@ -2,12 +2,17 @@
 //!
 //! What a project stores as JSON is not made into numbers and back: its words are written as they stand there, in
 //! their order, only indented, so that no digit is lost. That includes `NaN` and `Infinity`, which Python writes and
-//! reads, and two keys of one name. What is no JSON is passed on as a text.
+//! reads, and two keys of one name. What is no JSON is passed on as a text. Only half of a surrogate pair, which few
+//! readers take, is written as U+FFFD.
 //!
 //! Limits: values in each other are followed to a depth of [`MAX_DEPTH`].
 
-/// Deeper than documents of people.
-const MAX_DEPTH: usize = 128;
+use std::borrow::Cow;
+
+use crate::database::lenient_json;
+
+/// Deeper than documents of people, and not too deep for those who read ours: Python gives up at about 1,000.
+const MAX_DEPTH: usize = 500;
 
 /// A word of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +218,7 @@ pub fn items(text: &str) -> Option<impl Iterator<Item = &str>> {
 
 /// The words in an object or a list up to its end, which is passed over like a comma.
 fn inside(text: &str, mark: u8) -> Option<Tokens<'_>> {
+    let text = unmarked(text);
     if !is_json(text) {
         return None;
     }
@@ -225,9 +231,46 @@ fn inside(text: &str, mark: u8) -> Option<Tokens<'_>> {
     Some(if empty { ahead } else { tokens })
 }
 
-/// What a text of JSON says; `None` where it says what is no text, as half of a surrogate pair.
+/// What a text of JSON says, half of a surrogate pair as U+FFFD; `None` where it says what is no text.
 pub fn said(quoted: &str) -> Option<String> {
-    serde_json::from_str(quoted).ok()
+    match lenient_json(quoted)?.value {
+        serde_json::Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A text without the mark of the byte order that some programs put before it.
+fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// A text as it stands there, but for halves of surrogate pairs.
+fn without_halves(quoted: &str) -> Cow<'_, str> {
+    let unit = |at: usize| {
+        let digits = quoted.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::new();
+    let (mut done, mut at) = (0, 0);
+    while let Some(found) = quoted[at..].find('\\') {
+        at += found;
+        let is_low = |unit: &u16| (0xdc00..0xe000).contains(unit);
+        at += match (unit(at), unit(at + 6)) {
+            (None, _) => 2,
+            (Some(0xd800..0xdc00), Some(low)) if is_low(&low) => 12,
+            (Some(0xd800..0xe000), _) => {
+                out += &quoted[done..at];
+                out += "\\ufffd";
+                done = at + 6;
+                6
+            }
+            _ => 6,
+        };
+    }
+    match done {
+        0 => Cow::Borrowed(quoted),
+        _ => Cow::Owned(out + &quoted[done..]),
+    }
 }
 
 /// A document that is being written, indented by two.
@@ -318,9 +361,10 @@ impl Document {
 
     /// What was stored as JSON; a text if it is none.
     pub fn stored(&mut self, text: &str) {
-        if !is_json(text) {
+        if !is_json(unmarked(text)) {
             return self.text(text);
         }
+        let text = unmarked(text);
         let base = self.open.len();
         self.item();
         let mut tokens = Tokens::of(text);
@@ -341,7 +385,8 @@ impl Document {
             match token {
                 Token::Mark(b':') => self.out.push_str(": "),
                 Token::Mark(mark) => self.out.push(mark.into()),
-                Token::Text(text) | Token::Word(text) => self.out.push_str(text),
+                Token::Text(text) => self.out.push_str(&without_halves(text)),
+                Token::Word(text) => self.out.push_str(text),
             }
             last = Some(token);
         });
@@ -349,7 +394,7 @@ impl Document {
 
     /// What was stored as a text, which may be an object or a list.
     pub fn stored_or_text(&mut self, text: &str) {
-        match text.trim_start().starts_with(['{', '[']) {
+        match unmarked(text).trim_start().starts_with(['{', '[']) {
             true => self.stored(text),
             false => self.text(text),
         }
@@ -402,6 +447,19 @@ mod tests {
     }
 
     #[test]
+    fn halves_of_characters_and_a_mark_of_the_byte_order_keep_nobody_from_reading() {
+        let stored = |text: &str| {
+            let mut document = Document::default();
+            document.stored(text);
+            String::from_utf8(document.finish()).unwrap()
+        };
+        let text = r#""\ud83d\ude00 \ud800 \udc00\ud800\ud800\udc00 \\ud800 \u00b5""#;
+        let expected = r#""\ud83d\ude00 \ufffd \ufffd\ufffd\ud800\udc00 \\ud800 \u00b5""#;
+        assert_eq!(stored(text), format!("{expected}\n"));
+        assert_eq!(stored("\u{feff}1e400"), "1e400\n");
+    }
+
+    #[test]
     fn objects_and_lists_are_taken_apart() {
         let text = r#" {"a": [1, {"b": 2}], "\u00b5" :3,"a":{} } "#;
         let found = entries(text).unwrap();
@@ -409,8 +467,8 @@ mod tests {
         assert_eq!(items(found[0].1).unwrap().collect::<Vec<_>>(), ["1", r#"{"b": 2}"#]);
         assert_eq!(items("[]").unwrap().count() + entries(" {} ").unwrap().len(), 0);
         assert!(items("{}").is_none() && entries("[]").is_none() && entries("{").is_none());
-        // Half of a pair is no text.
-        assert!(entries(r#"{"\ud800": 1}"#).is_none());
+        assert_eq!(entries(r#"{"\ud800": 1}"#).unwrap(), [("\u{fffd}".to_string(), "1")]);
+        assert_eq!(entries("\u{feff}{\"a\": 1}").unwrap().len(), 1);
     }
 
     #[test]

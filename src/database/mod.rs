@@ -30,6 +30,7 @@ mod digest;
 mod file;
 mod glance;
 mod journal;
+mod json;
 mod layout;
 mod link;
 mod logs;
@@ -60,9 +61,10 @@ pub use compare::{
 };
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
+pub use json::lenient_json;
 pub use logs::{Joint, joint, with_logs};
 pub use part::{Counted, Outcome, Reference};
-pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample, lenient_json};
+pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample};
 
 pub use wal::with_wal;
 

@@ -7,6 +7,7 @@ use rusqlite::{Row, types::ValueRef};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::json::{lenient_json, whole_entries};
 use super::layout::quoted;
 use super::{Database, value};
 use crate::error::Result;
@@ -41,7 +42,7 @@ pub struct Sample {
     pub pixel_size_um: Option<f64>,
     /// The time of the first row, in seconds.
     pub t0_seconds: Option<f64>,
-    /// `extra_json`, if it is JSON. A bare `NaN` or infinity in it is null.
+    /// `extra_json`, if it is JSON as Python reads it. A bare `NaN` or infinity in it is null.
     pub extra: Option<Value>,
     /// `extra_json` as it is stored.
     pub extra_text: Option<String>,
@@ -138,11 +139,20 @@ impl Reader<'_, '_> {
         sample.of_project = sample.name == PROJECT_ATTACHMENTS;
         if let Some(text) = &sample.extra_text {
             match lenient_json(text) {
-                Some(extra) => sample.extra = Some(extra),
-                None => self.note("extra-not-json", format!("extra_json of dataset {id} is no JSON")),
+                Some(said) => {
+                    if said.has_halves {
+                        let what = "has halves of characters, which are shown as U+FFFD";
+                        self.note("extra-half-character", format!("extra_json of dataset {id} {what}"));
+                    }
+                    sample.take_extra(&said.value);
+                    sample.extra = Some(said.value);
+                }
+                None => {
+                    self.note("extra-not-json", format!("extra_json of dataset {id} is no JSON"));
+                    sample.take_extra(&Value::Object(whole_entries(text)));
+                }
             }
         }
-        sample.take_extra();
         Ok(Some(sample))
     }
 
@@ -165,8 +175,7 @@ impl Reader<'_, '_> {
 
 impl Sample {
     /// Takes from `extra` what has a meaning here.
-    fn take_extra(&mut self) {
-        let Some(extra) = &self.extra else { return };
+    fn take_extra(&mut self, extra: &Value) {
         let text =
             |key: &str| extra.get(key).and_then(Value::as_str).filter(|s| !s.is_empty()).map(String::from);
         if let Some(experiment) = text("experiment") {
@@ -189,29 +198,4 @@ impl Attachment {
             all: all.clone(),
         }
     }
-}
-
-/// JSON as Python writes it: a bare `NaN`, `Infinity` or `-Infinity` is null.
-pub fn lenient_json(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok().or_else(|| serde_json::from_str(&without_bare_words(text)).ok())
-}
-
-fn without_bare_words(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let (mut rest, mut in_string) = (text, false);
-    while let Some(c) = rest.chars().next() {
-        let word = ["NaN", "-Infinity", "Infinity"].into_iter().find(|w| !in_string && rest.starts_with(w));
-        if let Some(word) = word {
-            out.push_str("null");
-            rest = &rest[word.len()..];
-            continue;
-        }
-        let escaped = in_string && c == '\\';
-        let step =
-            c.len_utf8() + if escaped { rest[1..].chars().next().map_or(0, char::len_utf8) } else { 0 };
-        out.push_str(&rest[..step]);
-        in_string ^= c == '"';
-        rest = &rest[step..];
-    }
-    out
 }

@@ -161,6 +161,18 @@ impl Reader<'_> {
         need: u64,
         may_use: &mut dyn FnMut(u32) -> bool,
     ) -> Result<Option<Cow<'p, [u8]>>> {
+        self.gather_with(page, cell, need, may_use, false)
+    }
+
+    /// The same; `zeros` are let pass as well where they begin at the edge of a page.
+    pub fn gather_with<'p>(
+        &self,
+        page: &'p [u8],
+        cell: &Cell,
+        need: u64,
+        may_use: &mut dyn FnMut(u32) -> bool,
+        zeros: bool,
+    ) -> Result<Option<Cow<'p, [u8]>>> {
         let local = &page[cell.local.clone()];
         if need <= local.len() as u64 {
             return Ok(Some(Cow::Borrowed(local)));
@@ -177,7 +189,7 @@ impl Reader<'_> {
             }
             let part = self.pager.page(next)?;
             let left = (cell.payload - all.len() as u64).min(self.geometry.usable as u64 - 4) as usize;
-            if begins_to_be_zero(&all, &part, left) {
+            if !zeros && begins_to_be_zero(&all, &part, left) {
                 return Ok(None);
             }
             all.extend_from_slice(&part[4..4 + left]);

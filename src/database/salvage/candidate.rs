@@ -292,12 +292,14 @@ impl Judged {
     pub fn seems_to_lose_little(&self) -> bool {
         let Some(report) = &self.salvage else { return false };
         let samples = report.tables.iter().find(|t| t.name == "dataset");
-        samples.is_some_and(|t| t.lost == 0) && report.lost * 100 <= report.recovered + report.lost
+        let all = report.recovered.saturating_add(report.lost);
+        samples.is_some_and(|t| t.lost == 0) && report.lost.saturating_mul(100) <= all
     }
 
-    /// Whether the numbers of its lost rows are known, and not only that there were some.
+    /// Whether the numbers of its lost rows are known, and not only that there were some, and nothing that is left is in
+    /// doubt.
     pub fn knows_its_losses(&self) -> bool {
-        self.salvage.as_ref().is_some_and(|report| report.lost_is_exact)
+        self.salvage.as_ref().is_some_and(|report| report.lost_is_exact && !report.has_doubts())
     }
 
     /// What it holds beyond `other`, in words.

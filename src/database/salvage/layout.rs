@@ -182,6 +182,14 @@ impl Layout {
         fit
     }
 
+    /// How many of a record's values are of the types that its table declares, and how many are of others.
+    pub fn ordinary(&self, serials: &[u64], encoding: Encoding) -> (usize, usize) {
+        let values = serials.iter().zip(&self.fields).filter(|(serial, _)| **serial != 0);
+        let all = values.clone().count();
+        let good = values.filter(|(serial, field)| field.fit(**serial, encoding) == Fit::Exact).count();
+        (good, all - good)
+    }
+
     /// The key of a row, kept.
     pub fn key<'v>(&self, rowid: i64, values: impl Iterator<Item = Option<Value<'v>>>) -> Option<Key> {
         match self.identity {
@@ -191,6 +199,31 @@ impl Layout {
             }
             _ => Some(vec![Part::Integer(rowid)]),
         }
+    }
+
+    /// A table that SQLite keeps for itself.
+    fn of_internal(row: &Schema) -> Option<Layout> {
+        let columns: &[&str] = match row.name.to_ascii_lowercase().as_str() {
+            "sqlite_sequence" => &["name", "seq"],
+            "sqlite_stat1" => &["tbl", "idx", "stat"],
+            "sqlite_stat4" => &["tbl", "idx", "neq", "nlt", "ndlt", "sample"],
+            _ => return None,
+        };
+        let field = |name: &&str| Field {
+            name: name.to_string(),
+            affinity: Affinity::Any,
+            not_null: false,
+            has_default: false,
+            generated: false,
+        };
+        Some(Layout {
+            name: row.name.clone(),
+            fields: columns.iter().map(field).collect(),
+            identity: Identity::Number("rowid"),
+            ordered: true,
+            root: row.root,
+            index: None,
+        })
     }
 
     /// The table of the schema itself.
@@ -221,8 +254,8 @@ impl Layout {
 }
 
 impl Field {
-    /// Whether this is a value that SQLite would never have written: a zero in eight bytes, where it writes none.
-    /// Such zeros are what is left of a page whose end was never written.
+    /// Whether this is a value that SQLite rarely writes: a zero in eight bytes, where most statements write none. Such
+    /// zeros may be what is left of a page whose end was never written.
     pub fn is_torn(&self, value: &Value<'_>) -> bool {
         let numeric = matches!(self.affinity, Affinity::Integer | Affinity::Real | Affinity::Numeric);
         numeric && matches!(value, Value::Real(v) if v.to_bits() == 0)
@@ -256,6 +289,8 @@ pub struct Plan {
     pub tables: Vec<Layout>,
     /// Its indices.
     pub indices: Vec<Layout>,
+    /// The tables that SQLite keeps for itself: no rows of the project, but pages of the file.
+    pub internal: Vec<Layout>,
     /// What could not be made: name and reason.
     pub refused: Vec<(String, String)>,
 }
@@ -265,7 +300,10 @@ impl Plan {
     pub fn of(schema: &[Schema]) -> rusqlite::Result<Plan> {
         let mut db = Connection::open_in_memory()?;
         let mut plan = Plan { refused: create(&mut db, schema, &["table", "index"])?, ..Plan::default() };
-        for row in schema.iter().filter(|row| row.kind == "table") {
+        let (internal, own): (Vec<_>, Vec<_>) =
+            schema.iter().filter(|row| row.kind == "table").partition(|row| row.is_internal());
+        plan.internal = internal.into_iter().filter_map(Layout::of_internal).collect();
+        for row in own {
             match table(&db, row) {
                 Ok(Some(layout)) => plan.tables.push(layout),
                 Ok(None) => {}

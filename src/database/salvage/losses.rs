@@ -11,6 +11,8 @@ use super::Salvage;
 use super::layout::{Identity, Layout};
 use super::record::Part;
 use super::report::{Certainty, Gap, SampleReport, TableReport};
+use super::survey::Use;
+use crate::database::lenient_json;
 use crate::error::{Error, Result};
 
 /// How many lost rows are told apart; more are only counted.
@@ -49,17 +51,28 @@ pub fn tell(
         }
         if report.name == "trace" {
             let damaged = pages.broken > 0 || report.lost > 0 || !pages.found.is_empty();
-            traces = Some((missing, damaged, report.certainty));
+            traces = Some((at, missing, damaged, report.certainty));
         }
     }
-    let Some((missing, damaged, certainty)) = traces else { return Ok(Vec::new()) };
+    let Some((at, missing, damaged, certainty)) = traces else { return Ok(Vec::new()) };
+    let layout = &salvage.catalog.plan.tables[at];
+    let has = |name: &str| layout.fields.iter().any(|f| f.name.eq_ignore_ascii_case(name));
+    if !has("dataset_id") || !has("t_seconds") {
+        // A stranger's table: its rows are counted, and nobody can say whose they are.
+        return Ok(Vec::new());
+    }
+    let mut most = u64::MAX;
     let mut samples = match missing {
         Some(missing) => by_index(db, &missing)?,
-        None if damaged => by_sampling(db)?,
+        None if damaged => {
+            most = room(salvage, at)?.max(tables[at].lost);
+            by_sampling(db, most)?
+        }
         None => Vec::new(),
     };
     name(db, &mut samples, certainty)?;
-    let estimated: u64 = samples.iter().filter(|s| s.certainty == Certainty::About).map(|s| s.lost).sum();
+    let about = samples.iter().filter(|s| s.certainty == Certainty::About);
+    let estimated = about.fold(0, |sum: u64, s| sum.saturating_add(s.lost)).min(most);
     if let Some(trace) = tables.iter_mut().find(|t| t.name == "trace" && estimated > 0)
         && estimated > trace.lost
     {
@@ -240,15 +253,33 @@ fn by_index(db: &Connection, missing: &Missing) -> Result<Vec<SampleReport>> {
 /// A time in which at least this many rows should have been taken, and none was, is a gap.
 const A_GAP: f64 = 16.0;
 
-/// Without an index: where a trace that is sampled evenly has holes.
-fn by_sampling(db: &Connection) -> Result<Vec<SampleReport>> {
+/// How many rows of a table the pages could have that are gone: as many each as its pages have that are left.
+fn room(salvage: &Salvage<'_>, at: usize) -> Result<u64> {
+    let (survey, pages) = (&salvage.survey, &salvage.tables[at]);
+    let mut most = 0;
+    for page in pages.reached.iter().chain(&pages.found) {
+        let holding = survey.reader.assess(*page, &salvage.catalog.plan.tables[at])?;
+        most = most.max(holding.map_or(0, |h| h.told as u64));
+    }
+    let counts = survey.counts();
+    let gone = [Use::Unknown, Use::Empty].iter().map(|what| counts.get(what).copied().unwrap_or(0) as u64);
+    let there = survey.reader.pager.count();
+    let cut_off = survey.reader.geometry.pages.unwrap_or(there).saturating_sub(there);
+    let pages = gone.sum::<u64>() + u64::from(cut_off) + pages.damaged as u64;
+    Ok(pages.saturating_mul(most))
+}
+
+/// Without an index: where a trace that is sampled evenly has holes. A hole may be a pause that somebody made, so that no
+/// more rows are told to be lost than there is `room` for.
+fn by_sampling(db: &Connection, room: u64) -> Result<Vec<SampleReport>> {
     let mut query = db.prepare("SELECT DISTINCT dataset_id FROM trace").map_err(sql)?;
     let datasets: Vec<i64> = query.query_map([], |r| r.get(0)).map_err(sql)?.flatten().collect();
     let mut rows =
         db.prepare("SELECT t_seconds FROM trace WHERE dataset_id = ?1 ORDER BY t_seconds").map_err(sql)?;
     let mut samples = Vec::new();
     for dataset in datasets {
-        let times: Vec<f64> = rows.query_map([dataset], |r| r.get(0)).map_err(sql)?.flatten().collect();
+        let times = rows.query_map([dataset], |r| r.get(0)).map_err(sql)?.flatten();
+        let times: Vec<f64> = times.filter(|time: &f64| time.is_finite()).collect();
         let mut steps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         steps.sort_by(f64::total_cmp);
         let Some(step) = steps.get(steps.len() / 2).copied().filter(|s| *s > 0.0) else { continue };
@@ -256,10 +287,10 @@ fn by_sampling(db: &Connection) -> Result<Vec<SampleReport>> {
         let gap = |pair: &[f64]| Gap {
             from: pair[0],
             to: pair[1],
-            rows: (((pair[1] - pair[0]) / step).round() as u64).saturating_sub(1),
+            rows: (((pair[1] - pair[0]) / step).round() as u64).saturating_sub(1).min(room),
         };
-        let gaps: Vec<Gap> = holes.map(gap).collect();
-        let lost = gaps.iter().map(|g| g.rows).sum();
+        let gaps: Vec<Gap> = holes.map(gap).filter(|gap| gap.rows > 0).collect();
+        let lost = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.rows)).min(room);
         if lost > 0 {
             let certainty = Certainty::About;
             samples.push(SampleReport { dataset, name: None, recovered: 0, lost, certainty, gaps });
@@ -295,8 +326,8 @@ fn name(db: &Connection, samples: &mut Vec<SampleReport>, certainty: Certainty) 
             Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?))
         });
         sample.name = found.ok().map(|(name, extra)| {
-            let extra: Option<serde_json::Value> = extra.and_then(|text| serde_json::from_str(&text).ok());
-            let experiment = extra.as_ref().and_then(|e| e.get("experiment")?.as_str());
+            let extra = extra.and_then(|text| lenient_json(&text));
+            let experiment = extra.as_ref().and_then(|e| e.value.get("experiment")?.as_str());
             format!("{} / {name}", experiment.unwrap_or("Default"))
         });
     }

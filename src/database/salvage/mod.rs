@@ -11,7 +11,7 @@
 //!   layout    how tables write rows      known    the schemas that were ever written
 //!   catalog   the schema of the file     survey   what each page is, and whose
 //!   rows      the rows of some pages     rebuild  the new database
-//!   losses    what an index knows to be missing
+//!   losses    what an index knows to be missing         version   which version of the layout it is
 //!
 //!   places    the files that a project may be recovered from     candidate   what each holds
 //!   unsaved   what of that was never saved                       choice      which is taken
@@ -42,6 +42,7 @@ mod report;
 mod rows;
 mod survey;
 mod unsaved;
+mod version;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,6 +56,7 @@ use catalog::Catalog;
 use geometry::Geometry;
 use pager::Pager;
 use survey::{Pages, Survey, Use};
+use version::Version;
 
 pub use candidate::{Candidate, Holds, Judged, Role, content_of};
 pub use choice::Choice;
@@ -75,6 +77,9 @@ pub struct Salvage<'a> {
     /// Deleted rows seen, for each table.
     stale: Vec<u64>,
     notes: Vec<String>,
+    /// The pages of each table that SQLite keeps for itself.
+    internal: Vec<Pages>,
+    version: Version,
 }
 
 impl<'a> Salvage<'a> {
@@ -94,13 +99,15 @@ impl<'a> Salvage<'a> {
         };
         let mut tables = walk(&mut survey, &plan.tables)?;
         let indices = walk(&mut survey, &plan.indices)?;
+        let internal = walk(&mut survey, &plan.internal)?;
         survey.walk_free_list()?;
         let found = survey.assign(plan)?;
         let stale = vec![0; tables.len()];
         for (at, pages) in found {
             tables[at].found = pages;
         }
-        let mut salvage = Salvage { survey, catalog, tables, indices, stale, notes };
+        let mut salvage =
+            Salvage { survey, catalog, tables, indices, stale, notes, internal, version: Version::default() };
         salvage.set_deleted_apart()?;
         salvage.describe();
         Ok(Some(salvage))
@@ -131,12 +138,6 @@ impl<'a> Salvage<'a> {
         Ok(())
     }
 
-    /// The `user_version` of the result.
-    pub fn user_version(&self) -> i32 {
-        let geometry = &self.survey.reader.geometry;
-        geometry.user_version.or(self.catalog.completed_from).unwrap_or(0)
-    }
-
     /// Makes the database at `path`, an empty file. `None` when not one row is left.
     pub fn rebuild(mut self, path: &Path) -> Result<Option<Report>> {
         let (db, mut tables) = rebuild::rebuild(&mut self, path)?;
@@ -151,10 +152,11 @@ impl<'a> Salvage<'a> {
         Ok(Some(Report {
             page_size: self.survey.reader.geometry.page_size,
             pages: self.pages(),
-            user_version: self.user_version(),
+            user_version: self.version.number,
+            version_is_known: self.version.is_known,
             schema_found: self.catalog.is_whole,
             recovered,
-            lost: tables.iter().map(|t| t.lost).sum(),
+            lost: tables.iter().fold(0, |sum, t| sum.saturating_add(t.lost)),
             lost_is_exact: is_exact,
             doubt: None,
             tables,

@@ -117,6 +117,18 @@ pub fn snapshots(bundle: &Path) -> Vec<(Named, PathBuf)> {
     all
 }
 
+/// The folder of snapshots, as a place to write to: a link would lead out of the project.
+pub fn snapshots_folder(bundle: &Path) -> Result<PathBuf> {
+    let folder = bundle.join("snapshots");
+    match fs::symlink_metadata(&folder) {
+        Ok(meta) if !meta.is_dir() => {
+            let why = "it is no folder; move it away, and make a folder of that name";
+            Err(Error::Refused(format!("{}: {why}", folder.display())))
+        }
+        _ => Ok(folder),
+    }
+}
+
 /// The files in the folder of snapshots that have a database's suffix.
 fn stored(bundle: &Path) -> Vec<PathBuf> {
     let folder = bundle.join("snapshots");
@@ -134,6 +146,27 @@ fn head(bundle: &Path) -> Option<Head> {
     let path = bundle.join("HEAD.json");
     let content = is_file(&path).then(|| content_of(&path).ok())??;
     head_in(&content)
+}
+
+/// The bytes of `HEAD.json`, if there is one. What cannot be a HEAD is refused, before anything is put in its place.
+pub fn head_text(bundle: &Path) -> Result<Option<Vec<u8>>> {
+    let path = bundle.join("HEAD.json");
+    let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(None) };
+    let refuse = |what: &str| {
+        let remedy = "nothing is put in its place; move it away, or take the result beside the project";
+        Err(Error::Refused(format!("{} {what}: {remedy}", path.display())))
+    };
+    if !meta.is_file() {
+        return refuse("is no ordinary file");
+    }
+    if meta.len() > head::MAX {
+        return refuse("is too long for what it should be");
+    }
+    let content = content_of(&path)?;
+    let mut text = vec![0; content.size().min(head::MAX) as usize];
+    let n = content.read_at(0, &mut text)?;
+    text.truncate(n);
+    Ok(Some(text))
 }
 
 /// What a HEAD says, if it says something.

@@ -13,14 +13,21 @@ use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
 
 use super::Salvage;
 use super::layout::{self, Identity, Layout};
-use super::record::{Encoding, Key, order};
+use super::record::{Encoding, Key, Part, order};
 use super::report::{Certainty, TableReport};
 use super::rows::{Row, Taken};
+use super::survey::Use;
+use super::version;
 use crate::error::{Error, Result};
 use crate::tree::Cell as Value;
 
 /// The longest that it may take. A stranger's schema may be slow by intent; a hundred million rows take less.
 const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// What SQLite keeps the numbers of AUTOINCREMENT in.
+const SEQUENCES: &str = "sqlite_sequence";
+/// How many rows in doubt are named, and how many sequences kept.
+const NAMED: usize = 1000;
 
 /// An error of SQLite while `doing` something to the new database.
 pub fn failed(doing: &str, path: &Path) -> impl Fn(rusqlite::Error) -> Error {
@@ -177,7 +184,12 @@ pub fn rebuild(salvage: &mut Salvage<'_>, path: &Path) -> Result<(Connection, Ve
     for at in 0..salvage.catalog.plan.tables.len() {
         reports.push(fill(salvage, &db, at)?);
     }
+    tell_shared(salvage, &mut reports)?;
+    keep_sequences(salvage, &db)?;
     db.execute_batch("COMMIT").map_err(&fail)?;
+    salvage.version = version::tell(salvage, &db);
+    db.pragma_update(None, "user_version", salvage.version.number).map_err(&fail)?;
+    salvage.notes.extend(salvage.version.note.clone());
     let late =
         layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
     for (name, why) in refused.into_iter().chain(late) {
@@ -198,10 +210,9 @@ fn prepare(db: &Connection, salvage: &Salvage<'_>) -> rusqlite::Result<()> {
     db.execute_batch(&format!(
         "PRAGMA page_size={}; PRAGMA encoding='{encoding}'; {vacuum} PRAGMA foreign_keys=OFF;
          PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON;
-         PRAGMA application_id={}; PRAGMA user_version={};",
+         PRAGMA application_id={};",
         geometry.page_size,
         geometry.application_id.unwrap_or(0),
-        salvage.user_version(),
     ))
 }
 
@@ -250,7 +261,8 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     // What is estimated here is made exact by an index, where one is left.
     let leaves = pages.reached.len().max(1) as u64;
     let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
-    let by_reference = (pages.broken as u64 * (taken.rows / leaves).max(1)).saturating_sub(found_by_shape);
+    let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
+    let by_reference = by_reference.saturating_sub(found_by_shape);
     let certainty = match () {
         () if pages.broken > 0 || pages.damaged > 0 => Certainty::About,
         // Nothing says which pages the table had: those that are gone are missed by nobody.
@@ -260,7 +272,7 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
     Ok(TableReport {
         name: layout.name.clone(),
         recovered: filler.inserted,
-        lost: lost + by_reference,
+        lost: lost.saturating_add(by_reference),
         certainty,
         found_by_shape,
         from_damaged_pages: taken.from_damaged + more.from_damaged,
@@ -269,7 +281,75 @@ fn fill(salvage: &mut Salvage<'_>, db: &Connection, at: usize) -> Result<TableRe
         cut_off,
         refused: filler.refused,
         doubtful: taken.doubtful + more.doubtful,
+        doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),
     })
+}
+
+/// Counts the rows that share overflow pages as doubtful, all of them, and names them.
+fn tell_shared(salvage: &Salvage<'_>, reports: &mut [TableReport]) -> Result<()> {
+    if !salvage.survey.counts().contains_key(&Use::Shared) {
+        return Ok(());
+    }
+    for (at, report) in reports.iter_mut().enumerate() {
+        let pages = &salvage.tables[at];
+        for pages in [&pages.reached, &pages.found] {
+            salvage.survey.sharing(pages, &salvage.catalog.plan.tables[at], &mut |key| {
+                let key = words(key);
+                if !report.doubtful_keys.contains(&key) {
+                    report.doubtful += 1;
+                    if report.doubtful_keys.len() < NAMED {
+                        report.doubtful_keys.push(key);
+                    }
+                }
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A key for people.
+fn words(key: &Key) -> String {
+    let part = |part: &Part| match part {
+        Part::Null => "NULL".to_string(),
+        Part::Integer(v) => v.to_string(),
+        Part::Real(v) => v.to_string(),
+        Part::Text(v) => String::from_utf8_lossy(v).chars().take(40).collect(),
+        Part::Blob(v) => format!("{} bytes", v.len()),
+    };
+    key.iter().map(part).collect::<Vec<_>>().join("/")
+}
+
+/// SQLite makes the numbers of AUTOINCREMENT from the rows that go in; those that were given to deleted rows are not
+/// to be given again.
+fn keep_sequences(salvage: &mut Salvage<'_>, db: &Connection) -> Result<()> {
+    let plan = &salvage.catalog.plan;
+    let Some(at) = plan.internal.iter().position(|layout| layout.name.eq_ignore_ascii_case(SEQUENCES)) else {
+        return Ok(());
+    };
+    let (mut told, encoding) = (Vec::new(), salvage.survey.reader.geometry.encoding);
+    let pages = &salvage.internal[at];
+    salvage.survey.rows(&pages.reached, &plan.internal[at], &mut |row| {
+        if let [Value::Text(name), Value::Integer(last), ..] = row.values
+            && told.len() < NAMED
+        {
+            told.extend(String::from_utf8(encoding.utf8(name)).ok().map(|name| (name, *last)));
+        }
+        Ok(())
+    })?;
+    if pages.broken > 0 || pages.damaged > 0 {
+        let what = "numbers of rows that were deleted may be given again";
+        salvage.notes.push(format!("{SEQUENCES} is damaged: {what}"));
+    }
+    for (name, last) in told.iter().filter(|(name, _)| plan.table(name).is_some()) {
+        let grow = "UPDATE main.sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1";
+        // Without a table that counts so there are no sequences, and nothing is to be kept.
+        if db.execute(grow, (name, last)) == Ok(0) {
+            let add = "INSERT INTO main.sqlite_sequence(name, seq) VALUES(?1, ?2)";
+            db.execute(add, (name, last))
+                .map_err(|e| Error::Refused(format!("cannot keep {SEQUENCES}: {e}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// The result is sound and has as many rows as went in, or it is not given to anybody.

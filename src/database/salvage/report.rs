@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+/// Keys of rows that are told in a line.
+const KEYS: usize = 20;
+
 /// How well a number of lost rows is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,6 +63,8 @@ pub struct TableReport {
     pub refused: u64,
     /// Rows whose long values may be damaged: they end in a page of zeros, or share a page with another row.
     pub doubtful: u64,
+    /// The keys of those, not more than a thousand.
+    pub doubtful_keys: Vec<String>,
 }
 
 /// A stretch of a recording in which rows are missing.
@@ -99,6 +104,8 @@ pub struct Report {
     pub pages: BTreeMap<&'static str, usize>,
     /// The `user_version` of the result.
     pub user_version: i32,
+    /// Whether something tells it: the head of the file, or what is in it.
+    pub version_is_known: bool,
     /// Whether all of the schema was found in the file.
     pub schema_found: bool,
     /// All rows in the result.
@@ -122,8 +129,14 @@ impl Report {
     pub fn is_lossless(&self) -> bool {
         self.lost == 0
             && self.lost_is_exact
-            && self.doubt.is_none()
+            && self.version_is_known
+            && !self.has_doubts()
             && self.tables.iter().all(|t| t.refused == 0 && t.cut_off == 0)
+    }
+
+    /// Whether some values may be other than they were written.
+    pub fn has_doubts(&self) -> bool {
+        self.doubt.is_some() || self.tables.iter().any(|t| t.doubtful > 0)
     }
 
     /// How many rows were recovered and lost, in words.
@@ -161,6 +174,11 @@ impl Report {
             for (n, what) in parts.iter().filter(|(n, _)| *n > 0) {
                 line += &format!("; {} {what}", grouped(*n));
             }
+            if !t.doubtful_keys.is_empty() {
+                let more = if t.doubtful > KEYS as u64 { ", and more" } else { "" };
+                let keys: Vec<&str> = t.doubtful_keys.iter().take(KEYS).map(String::as_str).collect();
+                line += &format!(": {}{more}", keys.join(", "));
+            }
             lines.push(line);
         }
         lines.extend(self.samples.iter().map(SampleReport::line));
@@ -180,7 +198,7 @@ impl SampleReport {
         if self.lost == 0 && self.certainty != Certainty::Exact {
             return format!("sample {name}: {} rows; {}", grouped(self.recovered), self.certainty.lost(0));
         }
-        let all = self.recovered + self.lost;
+        let all = self.recovered.saturating_add(self.lost);
         let mut line = format!(
             "sample {name}: {} of {}{} rows",
             grouped(self.recovered),

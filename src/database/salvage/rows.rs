@@ -1,6 +1,10 @@
 //! The rows of a table, page by page, with what was lost on the way.
 
+use std::borrow::Cow;
+
+use super::assess::{Holding, Spot};
 use super::layout::Layout;
+use super::page::Cell;
 use super::record::{Key, Types};
 use super::survey::{Survey, Use};
 use crate::error::Result;
@@ -28,10 +32,14 @@ pub struct Taken {
     pub cut_off: Vec<Key>,
     /// How many those are.
     pub cut_off_count: u64,
-    /// Rows whose last overflow page is all zeros, which may be the value, and rows that claim the same overflow page,
-    /// of which one is wrong: nobody can say which.
+    /// Rows whose last overflow page is all zeros, which may be the value.
     pub doubtful: u64,
+    /// Their keys.
+    pub doubtful_keys: Vec<Key>,
 }
+
+/// Bytes behind the last cell of a page that may be of no use: SQLite leaves fewer than these.
+const FRAGMENT: usize = 4;
 
 /// How many keys of lost rows are remembered.
 const REMEMBERED: usize = 1000;
@@ -57,7 +65,11 @@ impl Survey<'_> {
                     chain.push(page);
                     uses(page)
                 };
-                let payload = self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut may_use)?;
+                let mut payload = self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut may_use)?;
+                if payload.is_none() {
+                    chain.clear();
+                    payload = self.ending_in_zeros(&page, &spot.cell, &mut chain)?;
+                }
                 let sound = payload.filter(|p| types.read(p, spot.cell.payload).is_some());
                 let Some(payload) = sound else {
                     taken.cut_off_count += 1;
@@ -67,14 +79,20 @@ impl Survey<'_> {
                     continue;
                 };
                 let zeros = chain.last().is_some_and(|last| self.use_of(*last) == Use::Empty);
-                let shared = chain.iter().any(|page| self.use_of(*page) == Use::Overflow);
-                taken.doubtful += u64::from(zeros) + 2 * u64::from(shared);
                 let next = |what| if what == Use::Overflow { Use::Shared } else { Use::Overflow };
                 chain.into_iter().for_each(|page| self.set_use(page, next(self.use_of(page))));
                 let values: Vec<Value<'_>> = types.values(&payload).map_while(|v| v).collect();
-                if values.iter().zip(&layout.fields).any(|(value, field)| field.is_torn(value)) {
+                if values.iter().zip(&layout.fields).any(|(value, field)| field.is_torn(value))
+                    && self.is_torn(&page, &holding, spot, layout, &values)
+                {
                     taken.lost_in_pages += 1;
                     continue;
+                }
+                if zeros {
+                    taken.doubtful += 1;
+                    if taken.doubtful_keys.len() < REMEMBERED {
+                        taken.doubtful_keys.push(spot.key.clone());
+                    }
                 }
                 each(&Row { key: &spot.key, values: &values })?;
                 taken.rows += 1;
@@ -82,5 +100,83 @@ impl Survey<'_> {
             }
         }
         Ok(taken)
+    }
+
+    /// A payload whose last page is all zeros, if those may be the end of a plain blob.
+    fn ending_in_zeros<'p>(
+        &self,
+        page: &'p [u8],
+        cell: &Cell,
+        chain: &mut Vec<u32>,
+    ) -> Result<Option<Cow<'p, [u8]>>> {
+        if cell.overflow == 0 || !self.zeros_may_be_values() {
+            return Ok(None);
+        }
+        let mut may_use = |page: u32| {
+            chain.push(page);
+            matches!(self.use_of(page), Use::Unknown | Use::Empty | Use::Overflow)
+        };
+        let payload = self.reader.gather_with(page, cell, cell.payload, &mut may_use, true)?;
+        let each = self.reader.geometry.usable - 4;
+        let Some(payload) = payload else { return Ok(None) };
+        // As many bytes as lie on the last page.
+        let last = (payload.len() - cell.local.len() - 1) % each + 1;
+        let mut types = Types::default();
+        let read = types.read(&payload, cell.payload);
+        let value = read.and_then(|()| types.values(&payload).last()?);
+        let is_blob = matches!(value, Some(Value::Blob(bytes)) if bytes.len() >= last);
+        Ok(is_blob.then_some(payload))
+    }
+
+    /// Whether a row that has a zero in eight bytes was torn. SQLite writes such zeros for some statements, and others in
+    /// none; of a page that is whole, a row can only be torn where the page ends, and in columns in which no other row
+    /// has such zeros.
+    fn is_torn(
+        &self,
+        page: &[u8],
+        holding: &Holding,
+        spot: &Spot,
+        layout: &Layout,
+        values: &[Value<'_>],
+    ) -> bool {
+        if !holding.intact {
+            return true;
+        }
+        if spot.cell.extent.end + FRAGMENT < self.reader.geometry.usable {
+            return false;
+        }
+        let mut written = vec![false; layout.fields.len()];
+        let mut types = Types::default();
+        for other in holding.spots.iter().filter(|s| s.cell.extent.start != spot.cell.extent.start) {
+            let local = &page[other.cell.local.clone()];
+            if types.read(local, other.cell.payload).is_none() {
+                continue;
+            }
+            for (i, value) in types.values(local).map_while(|v| v).enumerate() {
+                written[i] |= layout.fields[i].is_torn(&value);
+            }
+        }
+        values.iter().enumerate().any(|(i, value)| layout.fields[i].is_torn(value) && !written[i])
+    }
+
+    /// Gives the keys of the rows that share an overflow page with another: one of them is wrong, and nobody can say
+    /// which. To be asked when all rows were given.
+    pub fn sharing(&self, pages: &[u32], layout: &Layout, each: &mut dyn FnMut(&Key)) -> Result<()> {
+        for number in pages {
+            let Some(holding) = self.reader.assess(*number, layout)? else { continue };
+            let page = self.reader.pager.page(*number)?;
+            for spot in &holding.spots {
+                let mut shared = false;
+                let mut look = |page: u32| {
+                    shared |= self.use_of(page) == Use::Shared;
+                    !shared
+                };
+                self.reader.gather_with(&page, &spot.cell, spot.cell.payload, &mut look, true)?;
+                if shared {
+                    each(&spot.key);
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::assess::{Holding, Reader};
 use super::layout::{Fit, Layout, Plan};
 use super::page::{Cell, Head, Kind, four};
-use super::record::{Key, order};
+use super::record::{Key, Types, order};
 use crate::error::{Error, Result};
 
 /// What a page is.
@@ -70,6 +70,8 @@ pub struct Survey<'a> {
     pub free_list_is_whole: bool,
     /// Pages of rows that fit no table, or more than one.
     pub unassigned: Vec<u32>,
+    /// Whether some tree leads to a page of zeros, so that pages were lost in that way.
+    led_to_zeros: bool,
 }
 
 /// More pages are not looked through: each takes a byte of memory, and the size of a file with holes is only a claim.
@@ -99,7 +101,7 @@ impl<'a> Survey<'a> {
                 uses[number as usize - 1] = Use::Empty;
             }
         }
-        Ok(Survey { reader, uses, free_list_is_whole: false, unassigned: Vec::new() })
+        Ok(Survey { reader, uses, free_list_is_whole: false, unassigned: Vec::new(), led_to_zeros: false })
     }
 
     /// What a page is; unknown where there is none.
@@ -142,6 +144,11 @@ impl<'a> Survey<'a> {
         Ok(true)
     }
 
+    /// Whether a page of zeros may be what was written: nothing says that pages were lost in that way.
+    pub fn zeros_may_be_values(&self) -> bool {
+        !self.led_to_zeros && self.reader.geometry.pages == Some(self.reader.pager.count())
+    }
+
     fn is_free_to_claim(&self, page: u32) -> bool {
         page >= 1 && page as usize <= self.uses.len() && self.use_of(page) == Use::Unknown
     }
@@ -158,6 +165,7 @@ impl<'a> Survey<'a> {
                 || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)?
             {
                 pages.broken += 1;
+                self.led_to_zeros |= self.use_of(number) == Use::Empty;
             }
         }
         Ok(pages)
@@ -275,6 +283,7 @@ impl<'a> Survey<'a> {
     /// Assigns what no tree leads to. Gives the pages by the place of their table in the plan.
     pub fn assign(&mut self, plan: &Plan) -> Result<BTreeMap<usize, Vec<u32>>> {
         let mut found: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let mut left = Vec::new();
         for number in 1..=self.reader.pager.count() {
             if self.use_of(number) != Use::Unknown || !has_rows(&self.reader, number)? {
                 continue;
@@ -285,10 +294,70 @@ impl<'a> Survey<'a> {
                     found.entry(at).or_default().push(number);
                 }
                 Owner::Index => self.set_use(number, Use::Index),
-                Owner::Nobody => self.unassigned.push(number),
+                Owner::Nobody => left.push(number),
             }
         }
+        for number in left {
+            match self.only_owner(number, plan)? {
+                Some(at) => {
+                    self.set_use(number, Use::Found);
+                    found.entry(at).or_default().push(number);
+                }
+                None => self.unassigned.push(number),
+            }
+        }
+        found.values_mut().for_each(|pages| pages.sort_unstable());
         Ok(found)
+    }
+
+    /// The table of a whole page with values of types that its table does not declare, if there is only one that it can
+    /// be: SQLite keeps any type in any column.
+    fn only_owner(&self, number: u32, plan: &Plan) -> Result<Option<usize>> {
+        let mut owner = None;
+        let others = plan.indices.iter().chain(&plan.internal).map(|layout| (None, layout));
+        let tables = plan.tables.iter().enumerate().map(|(at, layout)| (Some(at), layout));
+        for (at, layout) in tables.chain(others) {
+            if self.fits_oddly(number, layout)? {
+                if owner.is_some() || at.is_none() {
+                    return Ok(None);
+                }
+                owner = at;
+            }
+        }
+        Ok(owner)
+    }
+
+    /// Whether a whole page may be one of a table, as most of its values are of the types that it declares.
+    fn fits_oddly(&self, number: u32, layout: &Layout) -> Result<bool> {
+        if !self.suits(number, layout)? {
+            return Ok(false);
+        }
+        let Some(holding) = self.reader.assess(number, layout)? else { return Ok(false) };
+        let is_long = |s: &super::assess::Spot| s.values * 2 > layout.fields.len();
+        if !holding.intact || holding.fit() == Fit::No || !holding.spots.iter().all(is_long) {
+            return Ok(false);
+        }
+        let page = self.reader.pager.page(number)?;
+        let (mut types, mut good, mut bad) = (Types::default(), 0, 0);
+        for spot in &holding.spots {
+            if types.read(&page[spot.cell.local.clone()], spot.cell.payload).is_some() {
+                let (ordinary, others) = layout.ordinary(&types.serials, self.reader.geometry.encoding);
+                good += ordinary;
+                bad += others;
+            }
+        }
+        Ok(good > bad)
+    }
+
+    /// Whether a page is of the kind that the rows of a table, or the entries of an index, lie in.
+    fn suits(&self, number: u32, layout: &Layout) -> Result<bool> {
+        let page = self.reader.pager.page(number)?;
+        let kind = page.get(self.reader.geometry.start(number)).and_then(|b| Kind::of(*b));
+        Ok(match kind {
+            Some(Kind::TableLeaf) => layout.has_rowid(),
+            Some(Kind::IndexLeaf | Kind::IndexInterior) => !layout.has_rowid(),
+            _ => false,
+        })
     }
 
     /// Whose page this is, by the shape of its records.
@@ -315,14 +384,7 @@ impl<'a> Survey<'a> {
 
     /// How many rows of a page fit a table, those counting double that have all of its columns.
     fn score(&self, number: u32, layout: &Layout) -> Result<usize> {
-        let page = self.reader.pager.page(number)?;
-        let kind = page.get(self.reader.geometry.start(number)).and_then(|b| Kind::of(*b));
-        let suits = match kind {
-            Some(Kind::TableLeaf) => layout.has_rowid(),
-            Some(Kind::IndexLeaf | Kind::IndexInterior) => !layout.has_rowid(),
-            _ => false,
-        };
-        if !suits {
+        if !self.suits(number, layout)? {
             return Ok(0);
         }
         let Some(holding) = self.reader.assess(number, layout)? else { return Ok(0) };

@@ -318,6 +318,9 @@ impl File {
             let error = Error::damaged(rest.wrong.code, &title, rest.wrong.what.to_string());
             found.extend(Finding::of_damage(&error));
         }
+        for flaw in &body.flaws {
+            found.extend(Finding::of_damage(&flaw.about(&title)));
+        }
         let mut unstored = Vec::new();
         astray(title.clone(), &body.section, &mut unstored);
         for name in unstored {

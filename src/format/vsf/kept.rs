@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::input::{Parsed, Wrong};
 use crate::error::Result as Made;
 
-/// What is kept: how it was made, and from which byte of the file on.
+/// What is kept: how it was made, and from which byte of the file on, or which of its kind it is.
 pub type Key = (What, u64);
 
 /// How bytes were made.
@@ -23,6 +23,8 @@ pub enum What {
     Piece(u32),
     /// A value, unwrapped.
     Unwrapped,
+    /// A block of a view that has this number: many pieces, put in order.
+    Block(u64),
 }
 
 /// How many bytes a value unwraps to, and how many it took to find out.
@@ -80,7 +82,7 @@ impl Kept {
         if let Some(there) = self.inner.lock().get(key) {
             return Ok(there);
         }
-        let _one = (key.0 == What::Unwrapped).then(|| self.making.lock());
+        let _one = (!matches!(key.0, What::Piece(_))).then(|| self.making.lock());
         // Another may have made them meanwhile.
         if let Some(there) = self.inner.lock().get(key) {
             return Ok(there);

@@ -4,14 +4,14 @@
 //!   RÅ< header: version, labels >   sections: [(name: values) …], or raw bytes
 //!     input      bytes at offsets, and a cursor over them
 //!     walk       one value at a time, recognised by its markers     ways     those that may be one of several
-//!     resync     what and how long values are that do not say so
+//!     resync     what and how long values are that do not say so             formless  those in no known form
 //!     section    fields and values of one section
 //!     file       the header and its labels      layout, generations   what they say about the rest
 //!     build, plan, encode, read_back      files of the design, written      pack     elements of any width
-//!     value, element, spirix, eagle             what a file holds
+//!     value, element, spirix, eagle, colour     what a file holds
 //!     verify, seal, digest, claims   hashes and signatures   registry  names that mean the same everywhere
 //!     alone       a value or a section without a file
-//!     project, view        the same as a tree of directories: names, npy, arrays, kept, show, refers
+//!     project, view        the same as a tree of directories: names, npy, arrays, gather, kept, show, refers
 //!     record, found, assemble     a file from such a tree: supply, remake, arrange, text      rewrite, sign      signed files
 //! ```
 //!
@@ -36,14 +36,17 @@ mod arrays;
 mod assemble;
 mod build;
 mod claims;
+mod colour;
 mod digest;
 mod eagle;
 mod element;
 mod encode;
 mod file;
+mod formless;
 mod found;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gather;
 mod generations;
 mod input;
 mod kept;

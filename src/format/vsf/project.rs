@@ -19,7 +19,7 @@ use super::kept::Kept;
 use super::names::{Names, is_cut, path_of};
 use super::seal::{Check, Sealing};
 use super::value::{Item, Section, Value, Wrapped};
-use super::view::{Attributes, Entry, Place, Shown, View, leaf};
+use super::view::{Attributes, Entry, Place, Shown, View, leaf, of_label, sections_in};
 use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{show, verify};
 use crate::error::{Error, Result};
@@ -49,6 +49,8 @@ pub struct Project {
     tree: Tree,
     /// Files of labels that hold their values themselves, and of sections that are no doors.
     entries: Vec<Entry>,
+    /// What is known of directories that sections are, and no doors.
+    sections: HashMap<NodeId, Attributes>,
     place: Place,
     header: OnceLock<Arc<[u8]>>,
     views: Mutex<Views>,
@@ -89,9 +91,22 @@ pub fn open(source: Arc<Source>, _: OpenOptions) -> Result<Arc<dyn Container>> {
     file.findings.iter().for_each(|finding| findings.add(finding.clone()));
     let place = place_of(&source, &file)?;
     let kept = Arc::<Kept>::default();
-    let (tree, entries) = Layout::new(&source, &file, place, &kept, &findings).build()?;
+    let (tree, shown) = Layout::new(&source, &file, place, &kept, &findings).build()?;
+    let (sections, entries) = (sections_in(&tree, shown.sections), shown.entries);
     let (header, views, signatures) = (OnceLock::new(), Mutex::default(), Mutex::default());
-    Ok(Arc::new(Project { source, file, tree, entries, place, header, views, kept, signatures, findings }))
+    Ok(Arc::new(Project {
+        source,
+        file,
+        tree,
+        entries,
+        sections,
+        place,
+        header,
+        views,
+        kept,
+        signatures,
+        findings,
+    }))
 }
 
 /// The time in the file, where there is one, else the file's own; and what tells its state from others.
@@ -190,7 +205,7 @@ impl<'a> Layout<'a> {
         Layout { file, place, findings, builder, shown, names, standing }
     }
 
-    fn build(mut self) -> Result<(Tree, Vec<Entry>)> {
+    fn build(mut self) -> Result<(Tree, Shown<'a>)> {
         let paths: Vec<_> = self.file.labels.iter().map(|label| path_of(&label.name)).collect();
         self.standing = standing(self.file, &paths, &mut self.names);
         self.shown.reserved = self.standing.reserved.clone();
@@ -222,7 +237,7 @@ impl<'a> Layout<'a> {
         };
         self.builder.leaf(SafePath::check(&header).expect("a plain name"), leaf)?;
         self.builder.top(self.place.time);
-        Ok((self.builder.finish().0, self.shown.entries))
+        Ok((self.builder.finish().0, self.shown))
     }
 
     fn label(&mut self, n: u32, label: &Label, path: &[u8]) -> Result<()> {
@@ -239,6 +254,7 @@ impl<'a> Layout<'a> {
                 self.leaf(&path, leaf)
             }
             Kind::Section if self.standing.folders.contains(path) => {
+                self.shown.sections.push((path.to_vec(), of_label(label)));
                 self.inner(|shown, file| match shown.label(path, file, label) {
                     Err(error @ Error::Damaged { .. }) => {
                         let finding = Finding::of_damage(&error);
@@ -268,6 +284,9 @@ impl<'a> Layout<'a> {
                     [] => {
                         shown.empty(folder, name, label.span.start);
                         Ok(())
+                    }
+                    [Item { value: Value::Section(section), .. }] => {
+                        shown.inline(folder, name, section, label, file)
                     }
                     values => shown.values(folder, name, values, file),
                 })
@@ -477,15 +496,10 @@ impl Branch for Project {
         let Some((label, _)) = self.label(node) else {
             let entry = self.tree.node(node).entry();
             let own = entry.and_then(|n| self.entries.get(n as usize - self.file.labels.len()));
-            return own.map(|entry| entry.attributes.clone()).unwrap_or_default();
+            let known = own.map(|entry| &entry.attributes).or_else(|| self.sections.get(&node));
+            return known.cloned().unwrap_or_default();
         };
-        let Some(reference) = &label.reference else { return Vec::new() };
-        let kind = if label.kind() == Kind::Section { "section" } else { "unboxed" };
-        let mut list =
-            vec![("user.vsf.offset", reference.offset.to_string()), ("user.vsf.type", kind.into())];
-        list.extend(reference.count.map(|n| ("user.vsf.count", n.to_string())));
-        list.sort();
-        list
+        of_label(label)
     }
 }
 

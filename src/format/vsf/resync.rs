@@ -31,6 +31,9 @@ const TRIES: u32 = 1 << 20;
 /// Steps that may be taken for all searches of one body or header.
 pub const ALL_TRIES: u32 = 4 * TRIES;
 
+/// Steps that may be taken to find out whether values may end elsewhere as well.
+const ASKED: u32 = 1 << 16;
+
 /// How far the end of a value of unknown type is looked for.
 const REACH: u64 = 64 << 10;
 
@@ -70,9 +73,35 @@ impl From<Fork> for Unsure {
 struct Mode {
     /// What is kept of what is promised.
     kept: Promises,
-    /// Without what no writer writes: blanks, separators that separate nothing, fields without a colon; and without
-    /// unknown values.
-    strict: bool,
+    rigour: Rigour,
+}
+
+/// What a reading may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rigour {
+    /// Nothing that no writer writes (blanks, separators that separate nothing, fields without a colon), and no unknown
+    /// values.
+    Known,
+    /// Unknown values alone.
+    Strict,
+    /// All of it.
+    Loose,
+}
+
+impl Mode {
+    fn is_strict(self) -> bool {
+        self.rigour != Rigour::Loose
+    }
+
+    fn knows_all(self) -> bool {
+        self.rigour == Rigour::Known
+    }
+
+    /// Whether another end of a value says something: two readings that keep no promise, or need what no writer writes,
+    /// are told from each other by nothing, and one of them is nearly always there.
+    fn tells_ends(self) -> bool {
+        self.kept > Promises::None && self.is_strict()
+    }
 }
 
 /// What is kept of what the label or the header promises.
@@ -95,7 +124,12 @@ struct Taken {
 
 /// Decisions that are still to be tried.
 enum Untried {
-    Ends { next: u64, last: u64 },
+    /// The likely end first, then all of them from `next` to `last`.
+    Ends {
+        likely: Option<u64>,
+        next: u64,
+        last: u64,
+    },
     Ways(std::vec::IntoIter<(Way, u64)>),
 }
 
@@ -127,12 +161,9 @@ struct Search {
     spent: bool,
 }
 
-/// The first value that two readings see differently, if the second is as good as the first: elements that repeat are
-/// stored nevertheless, by every writer that is known, so as many as the shape has count for more than fewer.
+/// The first value that two readings see differently.
 fn parting(a: &[Taken], b: &[Taken]) -> Option<Taken> {
-    let (a, b) = a.iter().zip(b).find(|(a, b)| a != b)?;
-    let repeats = (a.way, b.way) == (Some(Way::Shape), Some(Way::Reach)) && b.end < a.end;
-    (!repeats).then_some(*a)
+    a.iter().zip(b).find(|(a, b)| a != b).map(|(a, _)| *a)
 }
 
 impl Search {
@@ -167,7 +198,7 @@ fn ends_of(open: &Open, end: u64) -> Untried {
         }
         None => (open.known, open.known.saturating_add(REACH)),
     };
-    Untried::Ends { next, last: last.min(end) }
+    Untried::Ends { likely: open.likely, next, last: last.min(end) }
 }
 
 impl Walk<'_> {
@@ -204,18 +235,19 @@ impl Walk<'_> {
         };
         let mut furthest = (0, Vec::new(), None);
         let all = [Promises::All, Promises::Count, Promises::None].into_iter().filter(|kept| *kept <= most);
-        for (kept, strict) in all.flat_map(|kept| [(kept, true), (kept, false)]) {
+        let rigours = [Rigour::Known, Rigour::Strict, Rigour::Loose];
+        for mode in all.flat_map(|kept| rigours.map(|rigour| Mode { kept, rigour })) {
             // A reading that keeps no promise and needs unknown values says less than how far one goes without.
-            if kept == Promises::None && !strict && matches!(unsure, Unsure::What(_)) {
+            if mode.kept == Promises::None && !mode.knows_all() && matches!(unsure, Unsure::What(_)) {
                 continue;
             }
-            let search = self.search(unsure, state, Mode { kept, strict })?;
+            let search = self.search(unsure, state, mode)?;
             if let Some(found) = search.found {
                 self.keep(&found);
                 self.unsure = self.unsure.or(search.other);
                 return Ok(());
             }
-            if strict && search.furthest.0 > furthest.0 {
+            if mode.knows_all() && search.furthest.0 > furthest.0 {
                 furthest = search.furthest;
             }
             if search.spent {
@@ -250,13 +282,14 @@ impl Walk<'_> {
         let end = self.cursor.end();
         let mut search = Search::default();
         let unsure = match unsure {
-            Unsure::End(open) if mode.strict && open.chars.is_none() => return Ok(search),
-            Unsure::End(open) => Unsure::End(*open),
+            Unsure::End(open) if mode.knows_all() && open.chars.is_none() => return Ok(search),
+            Unsure::End(open) => Unsure::End(open.clone()),
             Unsure::What(fork) => Unsure::What(fork.clone()),
         };
         let (mut dead, mut alive) = (HashSet::new(), HashSet::new());
         let mut stack = vec![Choice::new(unsure, state, end)];
         let mut path: Vec<Taken> = Vec::new();
+        let mut enough = 0;
         loop {
             path.truncate(stack.len().saturating_sub(1));
             let Some(choice) = stack.last_mut() else { break };
@@ -264,7 +297,7 @@ impl Walk<'_> {
             let Some(taken) = self.next_decision(choice, left)? else {
                 dead.extend((!alive.contains(&state)).then_some(state));
                 stack.pop();
-                if *left == 0 {
+                if *left <= enough {
                     break;
                 }
                 continue;
@@ -275,11 +308,14 @@ impl Walk<'_> {
             match self.skim(behind, mode, left)? {
                 Step::Done if search.found.is_none() => {
                     search.found = Some(path.clone());
-                    // Where unknown values end is a guess in any case.
-                    if path.iter().all(|taken| taken.way.is_none()) {
-                        return Ok(search);
-                    }
                     alive.extend(stack.iter().map(|choice| choice.state));
+                    // Where values end is a guess in any case; whether there is a better one is not worth more.
+                    if path.iter().all(|taken| taken.way.is_none()) {
+                        if !mode.tells_ends() {
+                            return Ok(search);
+                        }
+                        enough = left.saturating_sub(ASKED);
+                    }
                 }
                 Step::Unsure(next, state) if !dead.contains(&state) && !alive.contains(&state) => {
                     stack.push(Choice::new(next, state, end));
@@ -287,14 +323,15 @@ impl Walk<'_> {
                 Step::Unsure(_, state) if dead.contains(&state) => {}
                 Step::Done | Step::Unsure(..) => {
                     let first = search.found.as_deref().unwrap_or_default();
-                    if let Some(Taken { start, way: Some(_), .. }) = parting(first, &path) {
-                        search.other = Some(start);
+                    let part = parting(first, &path);
+                    if let Some(taken) = part.filter(|taken| taken.way.is_some() || mode.tells_ends()) {
+                        search.other = Some(taken.start);
                         return Ok(search);
                     }
                 }
                 Step::Dead(at) => search.came_to(at, &path),
             }
-            if *left == 0 {
+            if *left <= enough {
                 break;
             }
         }
@@ -306,7 +343,12 @@ impl Walk<'_> {
         let start = choice.start;
         match &mut choice.untried {
             Untried::Ways(ways) => Ok(ways.next().map(|(way, end)| Taken { start, end, way: Some(way) })),
-            Untried::Ends { next, last } => {
+            Untried::Ends { likely, next, last } => {
+                if let Some(end) = likely.take()
+                    && self.next_end(end, end, left)?.is_some()
+                {
+                    return Ok(Some(Taken { start, end, way: None }));
+                }
                 let found = self.next_end(*next, *last, left)?;
                 *next = found.map_or(u64::MAX, |end| end + 1);
                 Ok(found.map(|end| Taken { start, end, way: None }))
@@ -370,13 +412,13 @@ impl Walk<'_> {
         let at = self.cursor.at();
         let base = self.base;
         let in_header = self.header.is_some() && state.depth == 0;
-        if mode.strict && at > before {
+        if mode.is_strict() && at > before {
             return Ok(Some(Step::Dead(before)));
         }
         match (state.in_field, self.cursor.next()?) {
             (true, Some(b':' | b',')) => {
                 self.cursor.skip(1)?;
-                if mode.strict && matches!(self.cursor.next()?, Some(b')' | b':' | b',')) {
+                if mode.is_strict() && matches!(self.cursor.next()?, Some(b')' | b':' | b',')) {
                     return Ok(Some(Step::Dead(at)));
                 }
             }
@@ -394,7 +436,7 @@ impl Walk<'_> {
                 self.skip_name()?;
                 state.in_field = true;
                 // In labels it may be missing.
-                if mode.strict && !in_header && !matches!(self.cursor.next()?, Some(b':' | b')')) {
+                if mode.is_strict() && !in_header && !matches!(self.cursor.next()?, Some(b':' | b')')) {
                     return Ok(Some(Step::Dead(at)));
                 }
             }
@@ -442,7 +484,7 @@ impl Walk<'_> {
                 Ok(None)
             }
             Found::Fork(fork) => Ok(Some(Step::Unsure(fork.into(), here))),
-            Found::Open(open) if mode.strict && open.chars.is_none() => Ok(Some(Step::Dead(at))),
+            Found::Open(open) if mode.knows_all() && open.chars.is_none() => Ok(Some(Step::Dead(at))),
             Found::Open(open) => match self.place {
                 Place::Field => Ok(Some(Step::Unsure(open.into(), here))),
                 Place::Label => closed_in_label(self, open).map(|_| None),

@@ -11,6 +11,9 @@ use super::walk::{Found, Open, Place, Walk};
 use super::{MAX_DEPTH, MAX_FIELDS};
 use crate::error::Result;
 
+/// The most values of one body of which it is told what is wrong with them.
+const MOST_FLAWS: usize = 100;
+
 /// Why a walk ends early, with the field that was begun.
 enum Stop {
     Input(crate::error::Error),
@@ -35,6 +38,8 @@ pub struct Body {
     pub wide: u64,
     /// The first value, if any, that may be another one as well: nothing that follows says which.
     pub unsure: Option<u64>,
+    /// What is wrong with values that are kept as bytes, the first few of them.
+    pub flaws: Vec<Wrong>,
 }
 
 /// Reads the body that lies at `range`, for a file of format `version`. `expected` is the number of items that
@@ -51,7 +56,7 @@ pub fn read(
         Ok(section) => section,
         Err(fault) => return Err(fault.about("")),
     };
-    Ok(Body { section, wide: walk.wide, unsure: walk.unsure })
+    Ok(Body { section, wide: walk.wide, unsure: walk.unsure, flaws: walk.flaws })
 }
 
 impl Walk<'_> {
@@ -224,17 +229,17 @@ impl Walk<'_> {
             Found::Value(value) => Ok(value),
             Found::Fork(_) => unreachable!("it was decided"),
             Found::Open(open) => {
-                let end = match self.ends.get(&start) {
-                    Some(end) => Some(*end),
-                    None => {
-                        self.resolve(open.into())?;
-                        self.ends.get(&start).copied()
-                    }
-                };
-                let Some(end) = end else {
+                if !self.ends.contains_key(&start) {
+                    self.resolve(open.clone().into())?;
+                }
+                let Some(end) = self.ends.get(&start).copied().or(self.likely(&open)?) else {
                     self.cursor.seek(start);
-                    return Err(self.cursor.wrong("vsf-unknown", unknown(&open)));
+                    let wrong = || self.cursor.wrong("vsf-unknown", unknown(&open));
+                    return Err(open.flaw.clone().map_or_else(wrong, Fault::Wrong));
                 };
+                if self.flaws.len() < MOST_FLAWS {
+                    self.flaws.extend(open.flaw.clone());
+                }
                 self.closed(open, end)
             }
         }

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::colour;
 use super::eagle::Unit;
 use super::file::{File, Kind, Label};
 use super::value::{Algorithm, Data, Item, Section, Value};
@@ -21,7 +22,8 @@ fn real(n: f64) -> String {
     zmij::Buffer::new().format(n).to_string()
 }
 
-fn single(n: f32) -> String {
+/// The shortest digits that are the same number in single precision.
+pub fn single(n: f32) -> String {
     zmij::Buffer::new().format(n).to_string()
 }
 
@@ -44,7 +46,8 @@ pub fn line(value: &Value, version: u64) -> Option<Vec<u8>> {
         Value::World(place) => format!("{place:#018x}"),
         Value::Name(data) | Value::Ascii(_, data) => return Some(data.bytes()?.to_vec()),
         Value::Hash(s) | Value::Signature(s) | Value::Key(s) | Value::Mac(_, s) => hex(s.data.bytes()?),
-        Value::Text(..) | Value::Wrapped(_) | Value::Opaque(_) => return None,
+        Value::Opaque(data) => colour::line(data.bytes()?)?,
+        Value::Text(..) | Value::Wrapped(_) => return None,
         Value::Tensor(_) | Value::Packed(_) | Value::Section(_) => return None,
     };
     Some(text.into_bytes())
@@ -134,7 +137,10 @@ pub fn json(item: &Item, version: u64) -> Json {
             out.insert("bits".into(), json!(wrapped.bits));
             put_data(&mut out, &wrapped.data);
         }
-        Value::Opaque(data) => put_data(&mut out, data),
+        Value::Opaque(data) => {
+            data.bytes().and_then(colour::line).into_iter().for_each(|line| value(json!(line)));
+            put_data(&mut out, data);
+        }
         Value::Tensor(tensor) => {
             out.insert("element".into(), json!(tensor.element.to_string()));
             out.insert("shape".into(), json!(tensor.shape));

@@ -3,6 +3,7 @@
 //! A line becomes the narrowest type that is shown as that very line; what no number, time or truth value is shown
 //! as, stays text.
 
+use super::colour;
 use super::eagle::EagleTime;
 use super::element::Width;
 use super::record::unhex;
@@ -61,6 +62,10 @@ pub fn again(recorded: &Value, version: u64, line: &[u8]) -> Result<Value, Strin
         Value::World(_) => {
             let hex = text.strip_prefix("0x");
             hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(Value::World)
+        }
+        Value::Opaque(old) => {
+            let new = old.bytes().and_then(|old| colour::again(old, text));
+            new.map(|new| Value::Opaque(Data::Bytes(new)))
         }
         sealed => self::sealed(sealed, text),
     };

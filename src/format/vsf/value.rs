@@ -269,7 +269,9 @@ impl Value {
             Value::Number(letter, _) => char::from(*letter).to_string(),
             Value::World(_) => "w".into(),
             Value::Opaque(data) => match data.bytes() {
-                Some(bytes) => bytes.iter().take(2).map(|b| char::from(*b)).filter(char::is_ascii).collect(),
+                Some(bytes) => super::colour::kind(bytes).unwrap_or_else(|| {
+                    bytes.iter().take(2).map(|b| char::from(*b)).filter(char::is_ascii).collect()
+                }),
                 None => "?".into(),
             },
         }

@@ -6,11 +6,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
-use super::arrays::{self, Gathered, Order, Unpacked, Unwrapped};
+use super::arrays::{self, Order, Unpacked, Unwrapped};
 use super::element::Element;
 use super::file::{File, Label};
+use super::gather::Gathered;
 use super::input::{Fault, Parsed};
 use super::kept::Kept;
 use super::names::{Names, component, path_of};
@@ -90,6 +91,8 @@ pub struct Shown<'a> {
     pub entries: Vec<Entry>,
     /// The directories, which nothing may be in, and the number of the field that each is.
     pub folders: Vec<(Vec<u8>, usize)>,
+    /// What is known of the sections that are directories, by where they are.
+    pub sections: Vec<(Vec<u8>, Attributes)>,
     names: Names,
     /// Paths that are others', whatever is free beside them.
     pub reserved: Arc<HashSet<Vec<u8>>>,
@@ -120,6 +123,7 @@ impl<'a> Shown<'a> {
             uncounted: COUNTED,
             entries: Vec::new(),
             folders: Vec::new(),
+            sections: Vec::new(),
             names: Names::default(),
             reserved: Arc::default(),
             above: 0,
@@ -186,6 +190,8 @@ impl<'a> Shown<'a> {
     /// The files of a section, in `folder`.
     pub fn section(&mut self, folder: &[u8], section: &Section, file: &File) -> Result<()> {
         self.folders.push((folder.to_vec(), self.field));
+        self.sections
+            .push((folder.to_vec(), of_section(section.span.start.into(), Some(section.count().into()))));
         for (n, item) in section.items.iter().enumerate() {
             self.value(folder, n.to_string().as_bytes(), item, file)?;
         }
@@ -405,6 +411,36 @@ fn attributes(kind: String, offset: u64) -> Attributes {
     vec![("user.vsf.offset", offset.to_string()), ("user.vsf.type", kind)]
 }
 
+/// What is known of a section: where it begins, and how many items it has.
+fn of_section(offset: u128, count: Option<u128>) -> Attributes {
+    let count = count.map(|n| ("user.vsf.count", n.to_string()));
+    let place = [("user.vsf.offset", offset.to_string()), ("user.vsf.type", "section".to_string())];
+    count.into_iter().chain(place).collect()
+}
+
+/// What a label says of its section or blob.
+pub fn of_label(label: &Label) -> Attributes {
+    let Some(reference) = &label.reference else { return Vec::new() };
+    let mut list = of_section(reference.offset, reference.count);
+    if label.kind() == super::file::Kind::Blob {
+        list.iter_mut()
+            .filter(|(key, _)| *key == "user.vsf.type")
+            .for_each(|(_, kind)| *kind = "unboxed".into());
+    }
+    list
+}
+
+/// The directories of `tree` that sections are; the first counts where two are one.
+pub fn sections_in(tree: &Tree, sections: Vec<(Vec<u8>, Attributes)>) -> HashMap<NodeId, Attributes> {
+    let mut found = HashMap::new();
+    for (path, attributes) in sections {
+        if let Some(node) = tree.find(&path).filter(|node| tree.node(*node).kind == Kind::Directory) {
+            found.entry(node).or_insert(attributes);
+        }
+    }
+    found
+}
+
 fn list(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
@@ -425,6 +461,8 @@ pub struct Place {
 pub struct View {
     tree: Tree,
     entries: Vec<Entry>,
+    /// What is known of sections within the section.
+    sections: HashMap<NodeId, Attributes>,
     /// About how much memory it takes.
     pub weight: usize,
 }
@@ -462,8 +500,12 @@ impl View {
             Content::Headed(head, ..) => head.len(),
             _ => 0,
         };
-        let weight = shown.entries.iter().map(|entry| ENTRY + entry.path.len() + held(&entry.content)).sum();
-        Ok(View { tree: builder.finish().0, entries: shown.entries, weight })
+        let files = shown.entries.iter().map(|entry| ENTRY + entry.path.len() + held(&entry.content));
+        let weight = files.sum::<usize>() + ENTRY * shown.folders.len();
+        let tree = builder.finish().0;
+        let mut sections = sections_in(&tree, shown.sections);
+        sections.insert(Tree::ROOT, of_label(label));
+        Ok(View { tree, entries: shown.entries, sections, weight })
     }
 }
 
@@ -475,20 +517,33 @@ impl Shown<'_> {
         (self.own, self.unshown) = (label.reference.clone(), file.size);
         let body = file.section(self.source.as_ref(), label)?;
         file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
-        if body.section.count() <= MANY {
-            let json = show::pretty(&show::section(&body.section, self.version));
+        self.with_json(folder, &body.section, file)
+    }
+
+    /// The files of the section that a label holds itself, and its `section.json`.
+    pub fn inline(
+        &mut self,
+        folder: &[u8],
+        name: &[u8],
+        section: &Section,
+        label: &Label,
+        file: &File,
+    ) -> Result<()> {
+        let inner = self.free(folder, name, "");
+        self.title = (label.title(), inner.clone());
+        self.with_json(&inner, section, file)
+    }
+
+    fn with_json(&mut self, folder: &[u8], section: &Section, file: &File) -> Result<()> {
+        if section.count() <= MANY {
+            let json = show::pretty(&show::section(section, self.version));
             self.bytes(folder, b"section.json", "", json, Vec::new());
         } else {
-            let text = format!("{} fields; there is no section.json", body.section.count());
-            self.findings.add(Finding::new(
-                Severity::Notice,
-                "vsf-large",
-                label.title(),
-                text,
-                "nothing has to be done",
-            ));
+            let text = format!("{} fields; there is no section.json", section.count());
+            let (title, remedy) = (self.title.0.clone(), "nothing has to be done");
+            self.findings.add(Finding::new(Severity::Notice, "vsf-large", title, text, remedy));
         }
-        self.section(folder, &body.section, file)
+        self.section(folder, section, file)
     }
 }
 
@@ -517,7 +572,10 @@ impl Branch for View {
     }
 
     fn attributes(&self, node: NodeId) -> Attributes {
-        let entry = self.tree.node(node).entry();
-        entry.map(|entry| self.entries[entry as usize].attributes.clone()).unwrap_or_default()
+        let known = match self.tree.node(node).entry() {
+            Some(entry) => Some(&self.entries[entry as usize].attributes),
+            None => self.sections.get(&node),
+        };
+        known.cloned().unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use super::eagle::{Count, EagleTime, Mark, Unit};
 use super::element::{Element, Width};
-use super::input::{Cursor, Input, Parsed, width_of};
+use super::input::{Cursor, Fault, Input, Parsed, Wrong, width_of};
 use super::spirix::Spirix;
 use super::value::{Algorithm, Data, Packed, Sealed, Tensor, Value, Wrapped, count_of};
 use super::ways::{Fork, Way};
@@ -31,7 +31,7 @@ pub enum Place {
 }
 
 /// A value that does not say where it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     /// Its marker.
     pub start: u64,
@@ -39,6 +39,22 @@ pub struct Open {
     pub known: u64,
     /// How many characters it has, if it is text.
     pub chars: Option<u64>,
+    /// Where it ends if it is what it seems to be, if that can be told.
+    pub likely: Option<u64>,
+    /// What is wrong with it, if it is of a known type and of no known form.
+    pub flaw: Option<Wrong>,
+}
+
+impl Open {
+    /// Text of `chars` characters, whose bytes begin at `known`.
+    fn text(start: u64, known: u64, chars: u64) -> Open {
+        Open { start, known, chars: Some(chars), likely: None, flaw: None }
+    }
+
+    /// A value of which only the marker is known.
+    fn unknown(start: u64) -> Open {
+        Open { start, known: start + 1, chars: None, likely: None, flaw: None }
+    }
 }
 
 /// What stands at a place.
@@ -74,6 +90,8 @@ pub struct Walk<'a> {
     pub picks: HashMap<u64, Way>,
     /// The first value that what follows did not decide.
     pub unsure: Option<u64>,
+    /// What is wrong with values that were kept as bytes, the first few of them.
+    pub flaws: Vec<Wrong>,
     /// How many steps may still be taken to decide anything.
     pub tries: u32,
     /// Numbers in wider markers than they need.
@@ -101,14 +119,30 @@ impl<'a> Walk<'a> {
             ends: HashMap::new(),
             picks: HashMap::new(),
             unsure: None,
+            flaws: Vec::new(),
             tries: super::resync::ALL_TRIES,
             wide: 0,
             room: super::MAX_MEMORY,
         }
     }
 
-    /// The value at the cursor, which is not a section.
+    /// The value at the cursor, which is not a section. In a field, where what follows shows its end, one of a known
+    /// type and of no known form is like one of unknown type, and what is wrong with it is told.
     pub fn value(&mut self) -> Parsed<Found> {
+        let (start, wide) = (self.cursor.at(), self.wide);
+        match self.known_value() {
+            Err(Fault::Wrong(flaw)) if self.place == Place::Field && self.is_of_no_form(start, &flaw)? => {
+                self.wide = wide;
+                self.cursor.seek(start);
+                let likely = self.likely_end()?;
+                self.cursor.seek(start + 1);
+                Ok(Found::Open(Open { likely, flaw: Some(flaw), ..Open::unknown(start) }))
+            }
+            other => other,
+        }
+    }
+
+    fn known_value(&mut self) -> Parsed<Found> {
         let start = self.cursor.at();
         let marker = self.cursor.byte()?;
         let next = self.cursor.next()?.unwrap_or(0);
@@ -141,7 +175,7 @@ impl<'a> Walk<'a> {
             b'w' if matches!(next, b'3'..=b'6') => Some(self.read_as(Way::SizedPlace)?),
             b'x' => {
                 let chars = self.count()?;
-                return Ok(Found::Open(Open { start, known: self.cursor.at(), chars: Some(chars) }));
+                return Ok(Found::Open(Open::text(start, self.cursor.at(), chars)));
             }
             b'b' | b'n' | b'o' | b'y' | b'z' | b'L' if sized => {
                 let number = self.cursor.sized()?;
@@ -158,8 +192,10 @@ impl<'a> Walk<'a> {
         Ok(match value {
             Some(value) => Found::Value(value),
             None => {
+                self.cursor.seek(start);
+                let likely = self.likely_end()?;
                 self.cursor.seek(start + 1);
-                Found::Open(Open { start, known: start + 1, chars: None })
+                Found::Open(Open { likely, ..Open::unknown(start) })
             }
         })
     }
@@ -317,7 +353,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn dimensions(&mut self, rank: u64) -> Parsed<Vec<usize>> {
+    pub fn dimensions(&mut self, rank: u64) -> Parsed<Vec<usize>> {
         let mut shape = Vec::with_capacity(rank as usize);
         for _ in 0..rank {
             let n = self.count()?;
@@ -327,7 +363,7 @@ impl<'a> Walk<'a> {
         Ok(shape)
     }
 
-    fn rank(&mut self) -> Parsed<u64> {
+    pub fn rank(&mut self) -> Parsed<u64> {
         let rank = self.count()?;
         match rank <= MAX_RANK {
             true => Ok(rank),
@@ -359,7 +395,8 @@ impl<'a> Walk<'a> {
     }
 
     /// A tensor, behind its marker. As many elements are stored as the shape has; or, with `reaching`, as many as the
-    /// strides reach, where those take another number of bytes.
+    /// strides reach, where those take more bytes, or the others are not there. (Where they reach fewer, because elements
+    /// repeat, all are stored, unless that cannot be.)
     pub fn tensor(&mut self, marker: u8, reaching: bool) -> Parsed<Value> {
         let vector = marker == b't' && self.cursor.eat(b'n')?;
         let rank = if vector { 1 } else { self.rank()? };
@@ -374,8 +411,10 @@ impl<'a> Walk<'a> {
             Some(strides) if reaching => {
                 let reached =
                     super::value::reach_of(&shape, strides).and_then(|reach| element.bytes_of(reach));
-                if reached == counted {
-                    return Err(self.cursor.wrong("vsf-stride", "the strides reach what the shape has"));
+                let left = self.cursor.left();
+                let refused = |(reached, counted)| reached == counted || reached < counted && counted <= left;
+                if reached.zip(counted).is_none_or(refused) {
+                    return Err(self.cursor.wrong("vsf-stride", "the strides reach no more than is there"));
                 }
                 reached
             }
@@ -462,21 +501,26 @@ impl<'a> Walk<'a> {
 
     /// Rare values of a known length: network addresses, colours, opcodes.
     fn known_length(&mut self, start: u64, marker: u8, next: u8) -> Parsed<Option<Value>> {
-        let len = match (marker, next) {
-            (b'n', b'i') => 6,
-            (b'n', b'j') => 18,
-            (b'n', b'm') => 8,
-            (b'n', b'p') | (b'{', _) => 4,
-            (b'r', b'u') => 5,
-            (b'r', b'e') => 3,
-            _ => return Ok(None),
-        };
         self.cursor.seek(start);
-        if self.cursor.left() < len {
-            return Ok(None);
+        let marks = self.cursor.peek(3)?.to_vec();
+        let lengths = match (marker, next) {
+            (b'n', b'i') => vec![6],
+            (b'n', b'j') => vec![18],
+            (b'n', b'm') => vec![8],
+            (b'n', b'p') | (b'{', _) => vec![4],
+            _ => super::colour::lengths(&marks, self.version),
+        };
+        for len in lengths {
+            self.cursor.seek(start);
+            if self.cursor.left() < len as u64 {
+                continue;
+            }
+            let bytes = self.cursor.take(len)?;
+            let whole = marker != b'{' || bytes[3] == b'}';
+            if whole && self.may_end_here()? {
+                return Ok(Some(Value::Opaque(Data::Bytes(bytes))));
+            }
         }
-        let bytes = self.cursor.take(len as usize)?;
-        let whole = marker != b'{' || bytes[3] == b'}';
-        Ok((whole && self.may_end_here()?).then_some(Value::Opaque(Data::Bytes(bytes))))
+        Ok(None)
     }
 }

@@ -32,7 +32,8 @@ pub enum Way {
     SizedPlace,
     /// A strided tensor of as many elements as its shape has.
     Shape,
-    /// A strided tensor of as many elements as its strides reach: more than the shape has, or fewer that repeat.
+    /// A strided tensor of as many elements as its strides reach, which are more, or all that are there: its writer
+    /// counted on them.
     Reach,
 }
 

@@ -1,0 +1,143 @@
+//! The `user_version` of the result: what the head of the file says; where that is lost, what the columns of its tables
+//! and its table `meta` say.
+//!
+//! The columns tell a version, or a few that have the same ones. `meta` tells the version in which the project was made,
+//! which later ones do not change, so that it decides where the columns leave a choice, and is a least otherwise.
+
+use std::ops::RangeInclusive;
+
+use rusqlite::Connection;
+
+use super::Salvage;
+use super::known;
+use super::layout::Plan;
+
+/// The tables that every version has.
+const CORE: [&str; 4] = ["dataset", "trace", "event", "asset"];
+/// What `meta` says of the version.
+const SAID: &str = "SELECT value FROM meta WHERE key IN ('schema_version', 'project_version')";
+/// A larger number in `meta` is no version.
+const LARGEST: i32 = 1000;
+
+/// A version, and how it was come by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Version {
+    /// It.
+    pub number: i32,
+    /// Whether something tells it, and leaves no choice.
+    pub is_known: bool,
+    /// For people, if it is not what the head says.
+    pub note: Option<String>,
+}
+
+/// The version of a file that was looked through, and whose rows are in `db`.
+pub fn tell(salvage: &Salvage<'_>, db: &Connection) -> Version {
+    if let Some(number) = salvage.survey.reader.geometry.user_version {
+        return Version { number, is_known: true, note: None };
+    }
+    let catalog = &salvage.catalog;
+    decide(
+        catalog.completed_from.or_else(|| of_columns(&catalog.plan)),
+        has_recipes(&catalog.plan),
+        in_meta(db),
+    )
+}
+
+/// Weighs what the columns say against what `meta` says.
+fn decide(columns: Option<i32>, recipes: bool, meta: Option<i32>) -> Version {
+    let told = |number, is_known, by: &str| {
+        let note = format!("the head of the file is lost; its user_version {number} is told by {by}");
+        Version { number, is_known, note: Some(note) }
+    };
+    let Some(number) = columns else {
+        return match meta {
+            Some(meta) => told(meta, true, "its table meta"),
+            None => {
+                let note =
+                    "the head of the file is lost, and nothing else tells its user_version, which is 0 now";
+                Version { note: Some(note.to_string()), ..Version::default() }
+            }
+        };
+    };
+    let alike = alike(number, recipes);
+    match meta {
+        Some(meta) if alike.contains(&meta) && alike.start() < alike.end() => {
+            told(meta, true, "the columns of its tables, and its table meta")
+        }
+        Some(meta) if meta > *alike.end() => told(meta, true, "its table meta"),
+        _ if alike.start() == alike.end() => told(number, true, "the columns of its tables"),
+        _ => {
+            let (from, to) = (alike.start(), alike.end());
+            told(number, false, &format!("the columns of its tables, which those of {from} to {to} have"))
+        }
+    }
+}
+
+/// The versions whose tables have the same columns.
+fn alike(number: i32, recipes: bool) -> RangeInclusive<i32> {
+    match number {
+        1 => 1..=2,
+        5 if !recipes => 3..=5,
+        other => other..=other,
+    }
+}
+
+fn has_recipes(plan: &Plan) -> bool {
+    plan.table("figure_recipe").is_some()
+}
+
+/// The newest version whose columns are all there.
+fn of_columns(plan: &Plan) -> Option<i32> {
+    let versions = known::all().into_iter().filter(|known| {
+        let Ok(theirs) = Plan::of(&known.schema) else { return false };
+        CORE.iter().all(|name| {
+            let (Some(own), Some(theirs)) = (plan.table(name), theirs.table(name)) else { return false };
+            let has = |name: &str| own.fields.iter().any(|f| f.name.eq_ignore_ascii_case(name));
+            theirs.fields.iter().all(|field| has(&field.name))
+        })
+    });
+    versions.map(|known| known.user_version).max()
+}
+
+fn in_meta(db: &Connection) -> Option<i32> {
+    let mut query = db.prepare(SAID).ok()?;
+    let said = query.query_map([], |row| row.get::<_, String>(0)).ok()?;
+    let numbers = said.flatten().filter_map(|text| text.trim().parse().ok());
+    numbers.filter(|number| (1..=LARGEST).contains(number)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(columns: Option<i32>, recipes: bool, meta: Option<i32>) -> (i32, bool) {
+        let version = decide(columns, recipes, meta);
+        assert!(version.note.is_some());
+        (version.number, version.is_known)
+    }
+
+    #[test]
+    fn columns_decide_and_meta_where_they_leave_a_choice() {
+        assert_eq!(number(Some(7), true, None), (7, true));
+        // It was made by version 3, and brought to version 7 since.
+        assert_eq!(number(Some(7), false, Some(3)), (7, true));
+        assert_eq!(number(Some(6), true, Some(8)), (8, true));
+        for meta in 3..=5 {
+            assert_eq!(number(Some(5), false, Some(meta)), (meta, true));
+        }
+        assert_eq!(number(Some(5), true, Some(3)), (5, true));
+        assert_eq!(number(Some(5), false, None), (5, false));
+        assert_eq!(number(Some(1), false, Some(2)), (2, true));
+        assert_eq!(number(Some(1), false, None), (1, false));
+        assert_eq!(number(None, false, Some(4)), (4, true));
+        assert_eq!(number(None, false, None), (0, false));
+    }
+
+    #[test]
+    fn every_known_version_is_told_by_its_columns() {
+        for known in known::all() {
+            assert_eq!(of_columns(&Plan::of(&known.schema).unwrap()), Some(known.user_version));
+        }
+        assert_eq!(of_columns(&Plan::default()), None);
+    }
+}
