@@ -525,8 +525,8 @@ proptest! {
         match trip.pack() {
             Ok((packed, told)) => {
                 prop_assert!(!trip.told.contains("cannot be packed again"), "{}", trip.told);
-                // Of what is wrapped and is no zstd stream, packing tells as mounting does.
-                prop_assert!(told.lines().all(|line| line.contains("does not decode")), "{}", told);
+                // What is odd in the file is told by whoever looks into it, and is as odd in the packed one.
+                prop_assert!(told.lines().all(|line| line.starts_with("vaso: warn: ")), "{}", told);
                 prop_assert_eq!(said(&packed), said(&file));
             }
             Err(why) => prop_assert!(trip.told.contains("cannot be packed again"), "{} {}", trip.told, why),
