@@ -107,22 +107,29 @@ fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
     if project.kind() != "vsf" {
         return Err(Error::not_a_project(file, "this is no VSF file"));
     }
-    let record = Record::of(project.source())?;
-    for why in &record.cannot {
-        output::complain(&format!("what is unpacked cannot be packed again: {why}"));
+    let mut record = Record::of(project.source())?;
+    let complain = |reasons: &[String]| {
+        let tell = |why| output::complain(&format!("what is unpacked cannot be packed again: {why}"));
+        reasons.iter().for_each(tell);
+    };
+    complain(&record.cannot);
+    for note in &record.notes {
+        output::complain(&format!("will be in a packed file, but may be read as something else: {note}"));
     }
     for seal in &record.seals {
         output::complain(&format!("fits this file alone, and will not be in one that is packed: {seal}"));
     }
     let failed = cp::copy(Spot::top(project.clone()), dir)?;
+    complain(record.compare(dir));
     let to = dir.join(RECORD);
     let cannot = |e| cp::cannot_write(&to, e);
     let mut target = Target::create(&to).map_err(cannot)?;
     target.write_all(&record.to_bytes()).map_err(cannot)?;
     target.finish(0o644, SystemTime::now()).map_err(cannot)?;
     if json {
-        let (dir, Record { cannot, seals, .. }) = (dir.to_string_lossy(), &record);
-        output::json(&json!({ "dir": dir, "failed": failed, "cannot": cannot, "seals": seals }))?;
+        let (dir, Record { cannot, seals, notes, .. }) = (dir.to_string_lossy(), &record);
+        let said = json!({ "dir": dir, "failed": failed, "cannot": cannot, "seals": seals, "notes": notes });
+        output::json(&said)?;
     }
     // Sections of which only a part could be read: the rest of each is there as bytes.
     let findings = project.findings().list();

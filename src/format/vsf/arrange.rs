@@ -88,16 +88,18 @@ fn tensor(
 ) -> Result<Tensor> {
     let shape = head.shape.clone();
     let made = |strides, data| Tensor { element, shape: shape.clone(), strides, vector: false, data };
-    let recorded = old.and_then(|old| Some((super::arrays::order(old), old.strides.clone()?)));
+    let recorded = old.and_then(|old| Some((super::arrays::order(old), old.strides.clone()?, old)));
     match recorded {
-        Some((Order::Rows, strides)) if !head.fortran => {
+        Some((Order::Rows, strides, _)) if !head.fortran => {
             return Ok(made(Some(strides), supply.add(input, 0)));
         }
-        Some((Order::Columns, strides)) if head.fortran => {
+        Some((Order::Columns, strides, _)) if head.fortran => {
             return Ok(made(Some(strides), supply.add(input, 0)));
         }
-        Some((Order::Other, strides)) if !head.fortran && input.size() <= MAX_SCATTER => {
-            if let Some(stored) = scatter(element, &shape, &strides, input.as_ref())? {
+        Some((Order::Other, strides, old))
+            if !head.fortran && input.size() <= MAX_SCATTER && old.count() <= MAX_SCATTER =>
+        {
+            if let Some(stored) = scatter(head, old, &strides, input.as_ref())? {
                 return Ok(made(Some(strides), supply.add(Arc::new(stored), 0)));
             }
         }
@@ -119,21 +121,22 @@ fn tensor(
     Ok(made(Some(strides), supply.add(input, 0)))
 }
 
-/// Elements where the strides want them; `None` where two that differ would share a place. What no index leads to is
-/// zero.
-fn scatter(
-    element: Element,
-    shape: &[usize],
-    strides: &[usize],
-    input: &dyn Input,
-) -> Result<Option<Vec<u8>>> {
-    let width = (element.bits() / 8) as usize;
+/// Elements where the strides want them; `None` where two that differ would share a place. What no index leads to is as
+/// it was, where that is known, and else zero.
+fn scatter(head: &Head, old: &Tensor, strides: &[usize], input: &dyn Input) -> Result<Option<Vec<u8>>> {
     let mut view = vec![0; input.size() as usize];
     input.read_at(0, &mut view)?;
-    let mut stored = vec![0; view.len()];
-    let mut written = vec![false; view.len() / width.max(1)];
-    let mut index = vec![0; shape.len()];
-    for one in view.chunks_exact(width.max(1)) {
+    let known = old.data.bytes().filter(|known| known.len() == view.len());
+    let mut stored = known.map_or_else(|| vec![0; view.len()], <[u8]>::to_vec);
+    let is_bool = old.element == Element::Bool;
+    let width = if is_bool { 1 } else { (old.element.bits() / 8) as usize };
+    if is_bool {
+        let count = old.count() as usize;
+        (view, stored) = (bytes_of(&view, count), bytes_of(&stored, count));
+    }
+    let mut written = vec![false; view.len() / width];
+    let mut index = vec![0; head.shape.len()];
+    for one in view.chunks_exact(width) {
         let place: usize = index.iter().zip(strides).map(|(i, s)| i * s).sum();
         let Some(to) = stored.get_mut(place * width..(place + 1) * width) else { return Ok(None) };
         if written[place] && to != one {
@@ -141,7 +144,7 @@ fn scatter(
         }
         to.copy_from_slice(one);
         written[place] = true;
-        for (at, length) in index.iter_mut().zip(shape).rev() {
+        for (at, length) in index.iter_mut().zip(&head.shape).rev() {
             *at += 1;
             if *at < *length {
                 break;
@@ -149,5 +152,15 @@ fn scatter(
             *at = 0;
         }
     }
-    Ok(Some(stored))
+    Ok(Some(if is_bool { bits_of(&stored) } else { stored }))
+}
+
+/// Bits as bytes that are 0 or 1.
+fn bytes_of(bits: &[u8], count: usize) -> Vec<u8> {
+    (0..count).map(|n| bits[n / 8] >> (7 - n % 8) & 1).collect()
+}
+
+/// Bytes that are 0 or 1 as bits.
+fn bits_of(bytes: &[u8]) -> Vec<u8> {
+    bytes.chunks(8).map(|chunk| chunk.iter().enumerate().map(|(n, bit)| bit << (7 - n)).sum()).collect()
 }

@@ -16,12 +16,12 @@ use super::input::Input;
 use super::names::unescaped;
 use super::record::{self, Part, Record};
 use super::supply::{Joint, OnDisk, same};
-use super::value::{Data, Field, Packed, Section, Tensor, Value, Wrapped};
+use super::value::{Data, Packed, Section, Value};
 use super::{Element, registry, rewrite, text};
 use crate::error::{Error, Result};
 
 /// The longest text, and the longest head of an array.
-const MAX_TEXT: u64 = 64 << 20;
+pub(super) const MAX_TEXT: u64 = 64 << 20;
 
 /// The longest record.
 const MAX_RECORD: u64 = 1 << 30;
@@ -30,7 +30,7 @@ const MAX_RECORD: u64 = 1 << 30;
 const NAMES: &str = "names are words of a-z, A-Z, 0-9 and _ that begin with a letter";
 
 /// How the type of a value is changed.
-const ANEW: &str = "delete .vsf-record.json, and all types are made anew";
+pub(super) const ANEW: &str = "delete .vsf-record.json, and all types are made anew";
 
 /// What a directory makes.
 #[derive(Debug)]
@@ -99,29 +99,30 @@ fn check_derived(path: &str, file: Option<Arc<OnDisk>>, recorded: Option<&str>) 
     if made { Ok(()) } else { Err(refuse(path, why)) }
 }
 
-struct Pack<'a> {
+/// A directory on its way to a file.
+pub(super) struct Pack<'a> {
     /// Those that no value was made of yet.
-    files: Files,
-    links: Links,
-    folders: BTreeSet<String>,
-    record: &'a Record,
-    sections: Vec<(String, Made)>,
+    pub files: Files,
+    pub links: Links,
+    pub folders: BTreeSet<String>,
+    pub record: &'a Record,
+    pub sections: Vec<(String, Made)>,
     builder: Builder,
     /// Is told of bytes that were compared.
-    tell: &'a mut dyn FnMut(u64),
-    notes: Vec<String>,
+    pub tell: &'a mut dyn FnMut(u64),
+    pub notes: Vec<String>,
 }
 
 /// What a label becomes.
-enum Made {
+pub(super) enum Made {
     Fields(Fields),
     Bytes(Arc<OnDisk>),
 }
 
 /// The recorded files of the fields that are still to come.
-struct Left<'a> {
-    files: std::slice::Iter<'a, Vec<(String, String)>>,
-    refers: std::slice::Iter<'a, Option<String>>,
+pub(super) struct Left<'a> {
+    pub files: std::slice::Iter<'a, Vec<(String, String)>>,
+    pub refers: std::slice::Iter<'a, Option<String>>,
 }
 
 impl Pack<'_> {
@@ -142,248 +143,15 @@ impl Pack<'_> {
                 if let Some(why) = rewrite::other_meaning(self.record.version, &whole) {
                     return Err(refuse(&part.path, why));
                 }
+                // Told from the values, whatever the record says of them.
+                let note = rewrite::other_book(self.record.version, &whole);
+                self.notes.extend(note.map(|note| format!("{}: {note}", part.path)));
                 let fields = self.fields(&whole.fields, &mut left)?;
                 Some(fields).filter(|fields| !fields.is_empty()).map(Made::Fields)
             }
         };
         self.sections.extend(made.map(|made| (part.name.clone(), made)));
         Ok(())
-    }
-
-    fn fields(&mut self, recorded: &[Field], left: &mut Left) -> Result<Fields> {
-        let mut fields = Fields::new();
-        for field in recorded {
-            let (files, refers) = (left.files.next(), left.refers.next());
-            let (Some(files), Some(refers)) = (files, refers) else {
-                return Err(refuse(record::NAME, "it does not make sense; delete it"));
-            };
-            let name = String::from_utf8_lossy(&field.name).into_owned();
-            let unfit = |unfit| refuse(files.first().map_or(&name, |(path, _)| path), unfit);
-            if let [super::Item { value: Value::Section(inner), .. }] = &field.values[..] {
-                let inner = self.fields(&inner.fields, left)?;
-                let is_there =
-                    |(path, kind): &(String, String)| kind == record::FOLDER && self.folders.contains(path);
-                // One whose directory was deleted is deleted.
-                if files.iter().any(is_there) {
-                    fields.nest(&name, inner).map_err(unfit)?;
-                }
-                continue;
-            }
-            // One whose files were all deleted is deleted.
-            if files.iter().all(|(path, _)| !self.files.contains_key(path) && !self.links.contains_key(path))
-            {
-                continue;
-            }
-            if let Some(label) = refers {
-                self.check_reference(field, files, label)?;
-                fields.refer(&name, label).map_err(unfit)?;
-                continue;
-            }
-            if field.values.iter().any(|item| item.value.is_place()) {
-                // Where that lies in the new file, nobody knows.
-                return Err(refuse(record::NAME, "it refers to places without a section; delete it"));
-            }
-            let mut supply = Joint::default();
-            let values = self.values(field, files, &mut supply)?;
-            let supply: Arc<dyn Input> = Arc::new(supply);
-            fields.copy_all(&name, &values, Some(&supply), false).map_err(unfit)?;
-        }
-        Ok(fields)
-    }
-
-    fn take(&mut self, path: &str) -> Result<Arc<OnDisk>> {
-        self.files
-            .remove(path)
-            .ok_or_else(|| refuse(path, "it is missing, and others of its value are there"))
-    }
-
-    /// A reference follows its section by itself; its file has nothing to say that could be packed.
-    fn check_reference(&mut self, field: &Field, files: &[(String, String)], label: &str) -> Result<()> {
-        let [(path, suffix)] = files else {
-            return Err(refuse(record::NAME, "it does not make sense; delete it"));
-        };
-        if let Some(target) = suffix.strip_prefix(record::LINK) {
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-            // One that closes a circle leads to itself, and nothing beside the record says whereto else.
-            let true_to = |to: String| label_of(&to) == label;
-            let sensible = target == name || leads_to(folder, target.as_bytes()).is_some_and(true_to);
-            let there = self.links.remove(path);
-            let unchanged = sensible && there.is_some_and(|there| there == target.as_bytes());
-            let why = format!("it refers to {label}, and has to be the link to {target} that it was");
-            return if unchanged { Ok(()) } else { Err(refuse(path, why)) };
-        }
-        let file = self.take(path)?;
-        let unchanged = match suffix.as_str() {
-            ".bin" => {
-                let made = self.sections.iter().find(|(name, _)| name == label).map(|(_, made)| made);
-                let part = self.record.labels.iter().find(|part| part.name == label);
-                let there = match (made, part) {
-                    (Some(Made::Bytes(file)), _) => Some(file),
-                    (_, Some(part)) => self.files.get(&part.path),
-                    _ => None,
-                };
-                there.map_or(Ok(false), |there| same((there.as_ref(), 0), (file.as_ref(), 0), &mut |_| ()))?
-            }
-            _ => {
-                let said = field.reference().map(|r| {
-                    let count = r.count.map_or(String::new(), |n| n.to_string());
-                    format!("{} {} {count}\n", r.offset, r.size)
-                });
-                said.is_some_and(|said| file.load(MAX_TEXT).is_ok_and(|bytes| bytes == said.as_bytes()))
-            }
-        };
-        let why = format!("it only refers to {label}, which says something else");
-        if unchanged { Ok(()) } else { Err(refuse(path, why)) }
-    }
-
-    fn values(
-        &mut self,
-        field: &Field,
-        files: &[(String, String)],
-        supply: &mut Joint,
-    ) -> Result<Vec<Value>> {
-        let items = &field.values;
-        if let [(path, suffix)] = files
-            && suffix.is_empty()
-        {
-            return self.lines(path, items);
-        }
-        let mut files = files.iter().peekable();
-        let mut values = Vec::with_capacity(items.len());
-        for item in items {
-            let Some((path, suffix)) = files.next() else {
-                return Err(refuse(record::NAME, "it does not make sense; delete it"));
-            };
-            let pair = matches!(
-                (&item.value, suffix.as_str()),
-                (Value::Packed(_), ".npy") | (Value::Wrapped(_), ".bin")
-            );
-            let value = if pair {
-                let (twin, _) = files.next().ok_or_else(|| refuse(path, "the record is incomplete"))?;
-                self.pair(path, twin, &item.value, supply)?
-            } else if suffix.is_empty() {
-                let mut one = self.lines(path, std::slice::from_ref(item))?;
-                one.pop().ok_or_else(|| refuse(path, "it is empty"))?
-            } else {
-                let file = self.take(path)?;
-                self.one(path, suffix, file, &item.value, supply)?
-            };
-            if let (Value::Tensor(old), Value::Tensor(new)) = (&item.value, &value)
-                && old.element != new.element
-            {
-                let note = format!("{path}: its elements were {} and are {} now", old.element, new.element);
-                self.notes.push(note);
-            }
-            values.push(value);
-        }
-        Ok(values)
-    }
-
-    /// The values of a file of text: a line each.
-    fn lines(&mut self, path: &str, items: &[super::Item]) -> Result<Vec<Value>> {
-        let file = self.take(path)?;
-        let bytes = file.load(MAX_TEXT)?;
-        let version = self.record.version;
-        let shown: Option<Vec<Vec<u8>>> =
-            items.iter().map(|item| super::show::line(&item.value, version)).collect();
-        let same = shown.is_some_and(|lines| [lines.join(&b'\n'), b"\n".to_vec()].concat() == bytes);
-        if same {
-            return Ok(items.iter().map(|item| item.value.clone()).collect());
-        }
-        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let again = |item: &super::Item, line| {
-            text::again(&item.value, version, line).map_err(|why| refuse(path, format!("{why}, or {ANEW}")))
-        };
-        let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').collect();
-        match items {
-            // A name without a value is an empty file.
-            [] if bytes.is_empty() => Ok(Vec::new()),
-            [] => Ok(vec![text::infer(text)]),
-            [item] => Ok(vec![again(item, text)?]),
-            _ if lines.len() == items.len() => {
-                items.iter().zip(lines).map(|(item, line)| again(item, line)).collect()
-            }
-            _ => {
-                let (had, has) = (items.len(), lines.len());
-                let why =
-                    format!("it had {had} lines, each a value, and has {has}; write as many, or {ANEW}");
-                Err(refuse(path, why))
-            }
-        }
-    }
-
-    /// A value whose bytes are in a file of its own.
-    fn one(
-        &self,
-        path: &str,
-        suffix: &str,
-        file: Arc<OnDisk>,
-        recorded: &Value,
-        supply: &mut Joint,
-    ) -> Result<Value> {
-        let size = file.size();
-        let same_size = |old: &Data| match old.len() == size {
-            true => Ok(()),
-            false => Err(refuse(path, format!("it had {} bytes, and only so many make sense", old.len()))),
-        };
-        if suffix == ".npy" {
-            return array(path, file, Some(recorded), supply);
-        }
-        let mut data = || supply.add(file.clone(), 0);
-        let sealed = |old: &super::Sealed, data| super::Sealed { algorithm: old.algorithm, data };
-        Ok(match recorded {
-            Value::Name(_) => Value::Name(data()),
-            Value::Ascii(letter, _) => Value::Ascii(*letter, data()),
-            Value::Hash(old) => Value::Hash(sealed(old, data())),
-            Value::Signature(old) => Value::Signature(sealed(old, data())),
-            Value::Key(old) => Value::Key(sealed(old, data())),
-            Value::Mac(letter, old) => Value::Mac(*letter, sealed(old, data())),
-            // In memory, since where they end shows only in reading them.
-            Value::Text(chars, _) => Value::Text(*chars, Data::Bytes(file.load(MAX_TEXT)?)),
-            Value::Opaque(_) => Value::Opaque(Data::Bytes(file.load(MAX_TEXT)?)),
-            Value::Wrapped(old) => {
-                let bits = if old.data.len() == size { old.bits } else { size * 8 };
-                Value::Wrapped(Wrapped { code: old.code, bits, data: data() })
-            }
-            Value::Tensor(old) => {
-                same_size(&old.data)?;
-                Value::Tensor(Tensor { data: data(), ..old.clone() })
-            }
-            Value::Packed(old) => {
-                same_size(&old.data)?;
-                Value::Packed(Packed { data: data(), ..old.clone() })
-            }
-            _ => return Err(refuse(path, "the record has another type; delete it")),
-        })
-    }
-
-    /// A value that is shown twice, as stored and as it is meant. Either may be deleted, and both say the same.
-    fn pair(&mut self, path: &str, twin: &str, recorded: &Value, supply: &mut Joint) -> Result<Value> {
-        let (meant, stored) = (self.files.remove(path), self.files.remove(twin));
-        let differ = || refuse(path, format!("{twin} says something else; delete the one that is wrong"));
-        match (recorded, meant, stored) {
-            (_, None, Some(stored)) => self.one(twin, "", stored, recorded, supply),
-            (Value::Packed(_), Some(meant), None) => array(path, meant, Some(recorded), supply),
-            (Value::Packed(old), Some(meant), Some(stored)) => {
-                let mut made = Joint::default();
-                let value = array(path, meant, Some(recorded), &mut made)?;
-                let shape = matches!(&value, Value::Packed(new) if new.shape == old.shape);
-                if !shape || !same((&made, 0), (stored.as_ref(), 0), self.tell)? {
-                    return Err(differ());
-                }
-                self.one(twin, "", stored, recorded, supply)
-            }
-            (Value::Wrapped(old), Some(meant), Some(stored)) => {
-                let data = Data::At(0..stored.size());
-                let now = Wrapped { code: old.code, bits: old.bits, data };
-                let inner = now.unwrap_bytes(stored.as_ref(), MAX_TEXT).map_err(|f| f.about(twin))?;
-                if inner != Some(meant.load(MAX_TEXT)?) {
-                    return Err(differ());
-                }
-                self.one(twin, "", stored, recorded, supply)
-            }
-            _ => Err(refuse(path, format!("{twin} is missing"))),
-        }
     }
 
     /// Files that no record knows.
@@ -554,12 +322,12 @@ fn unrecorded_text(path: &str, name: &str, file: &OnDisk) -> Result<Vec<Value>> 
 }
 
 /// The label that is shown as this directory.
-fn label_of(folder: &str) -> String {
+pub(super) fn label_of(folder: &str) -> String {
     String::from_utf8_lossy(&unescaped(folder.as_bytes())).into_owned()
 }
 
 /// Where a link in `folder` leads, below the top.
-fn leads_to(folder: &str, target: &[u8]) -> Option<String> {
+pub(super) fn leads_to(folder: &str, target: &[u8]) -> Option<String> {
     let target = std::str::from_utf8(target).ok().filter(|target| !target.starts_with('/'))?;
     let mut path: Vec<&str> = folder.split('/').collect();
     for part in target.split('/') {

@@ -37,6 +37,14 @@ fn check_name(name: &str) -> Result<(), Unfit> {
     if is_name(name) { Ok(()) } else { Err(Unfit::Name(name.chars().take(200).collect())) }
 }
 
+/// A value of a field that is being built.
+pub(super) enum Given {
+    /// One that is no section.
+    Value(Value),
+    /// The fields of one that is.
+    Section(Fields),
+}
+
 /// The fields of a section that is being built.
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
@@ -101,38 +109,54 @@ impl Fields {
         if !places && values.iter().any(Value::is_place) {
             return Err(Unfit::Place(name.to_string()));
         }
+        let given = |value: &Value| match value {
+            Value::Section(section) if !section.prefix.is_empty() => Err(Unfit::Unclear(name.to_string())),
+            Value::Section(section) => Fields::copied(section, from, places).map(Given::Section),
+            value => Ok(Given::Value(value.clone())),
+        };
+        self.put_all(name, values.iter().map(given).collect::<Result<_, _>>()?, from)
+    }
+
+    /// The same for values of which some are sections that are built already.
+    pub(super) fn put_all(
+        &mut self,
+        name: &str,
+        values: Vec<Given>,
+        from: Option<&Arc<dyn Input>>,
+    ) -> Result<&mut Fields, Unfit> {
         let mut field = Pieces::default();
-        let mut depth = self.depth;
-        let mut shape = Shape::new();
+        let (mut depth, mut shape, count) = (self.depth, Shape::new(), values.len() as u64);
+        let signature = name == "signature" && matches!(values[..], [Given::Value(Value::Signature(_))]);
+        let mut was_place = false;
         open_field(&mut field, name)?;
-        for (n, value) in values.iter().enumerate() {
+        for (n, value) in values.into_iter().enumerate() {
+            let is_place = matches!(&value, Given::Value(value) if value.is_place());
             match n {
                 0 => field.put(b":"),
                 // A reference is three numbers in a row.
-                n if value.is_place() && values[n - 1].is_place() => {}
+                _ if is_place && was_place => {}
                 _ => field.put(b","),
             }
+            was_place = is_place;
             let mut one = Pieces::default();
-            let mut inner = Shape::new();
             match value {
-                Value::Section(section) if !section.prefix.is_empty() => {
-                    return Err(Unfit::Unclear(name.to_string()));
+                Given::Value(value) => {
+                    put_value(&mut one, &value, from)?;
+                    shape.push(read_back::Part::of(&value, size_of(&one)));
                 }
-                Value::Section(section) => {
-                    let nested = Fields::copied(section, from, places)?;
-                    depth = depth.max(nested.depth + 1);
-                    inner.clone_from(&nested.shape);
-                    nested.put_into(&mut one);
+                Given::Section(fields) => {
+                    depth = depth.max(fields.depth + 1);
+                    let inner = fields.shape.clone();
+                    fields.put_into(&mut one);
+                    shape.push(read_back::Part::section(size_of(&one)));
+                    shape.extend(inner);
                 }
-                value => put_value(&mut one, value, from)?,
             }
-            shape.push(read_back::Part::of(value, size_of(&one)));
-            shape.append(&mut inner);
             field.append(one);
         }
         field.put(b")");
-        self.accept(field, values.len() as u64, shape, depth)?;
-        self.signature = name == "signature" && matches!(values, [Value::Signature(_)]);
+        self.accept(field, count, shape, depth)?;
+        self.signature = signature;
         Ok(self)
     }
 
@@ -144,18 +168,7 @@ impl Fields {
 
     /// The same where the name is the file's own.
     pub(super) fn nest(&mut self, name: &str, fields: Fields) -> Result<&mut Fields, Unfit> {
-        let mut field = Pieces::default();
-        open_field(&mut field, name)?;
-        field.put(b":");
-        let depth = self.depth.max(fields.depth + 1);
-        let inner = fields.shape.clone();
-        let mut one = Pieces::default();
-        fields.put_into(&mut one);
-        let section = Section { prefix: vec![], fields: vec![], items: vec![], rest: None, span: 0..0 };
-        let part = read_back::Part::of(&Value::Section(Box::new(section)), size_of(&one));
-        field.append(one);
-        field.put(b")");
-        self.accept(field, 1, [vec![part], inner].concat(), depth)
+        self.put_all(name, vec![Given::Section(fields)], None)
     }
 
     /// Adds a reference to a section of the same file, which may be added to it later.
@@ -228,6 +241,14 @@ impl Fields {
         self.depth = depth;
         self.signature = false;
         Ok(self)
+    }
+
+    /// A section of these fields is read back as it is, also where nothing of what lies in other files is looked at.
+    pub(super) fn reads_back(&self, name: &str) -> Result<(), Unfit> {
+        let mut pieces = Pieces::default();
+        self.clone().put_into(&mut pieces);
+        read_back(name, &pieces, self.count, &self.shape)?;
+        read_back(name, &pieces.unseen(), self.count, &self.shape)
     }
 
     /// With brackets.

@@ -99,12 +99,21 @@ impl EagleTime {
     }
 
     /// The time that a text says (RFC 3339), counted, marked and as wide as this one; `None` where that is not the same
-    /// time.
+    /// time. In floating point it is the nearest that there is.
     pub fn again(&self, text: &str) -> Option<EagleTime> {
         let (unix, fraction) = parse(text)?;
         let since = i128::from(unix) - i128::from(EPOCH);
         let digits = fraction.unwrap_or("");
-        let nanos: i128 = format!("{digits:0<9}").parse().ok().filter(|_| digits.len() <= 9)?;
+        match (self.count, self.unit) {
+            (Count::F5(_), Unit::Seconds) => {
+                return Some(EagleTime { count: Count::F5(decimal(since, digits)?.parse().ok()?), ..*self });
+            }
+            (Count::F6(_), Unit::Seconds) => {
+                return Some(EagleTime { count: Count::F6(decimal(since, digits)?.parse().ok()?), ..*self });
+            }
+            _ => {}
+        }
+        let nanos = nanos_of(digits)?;
         let wanted = since * NANO + nanos;
         let whole = || (nanos == 0).then_some(since);
         let count = match (self.count, self.unit) {
@@ -112,9 +121,7 @@ impl EagleTime {
             (Count::Signed(width, _), Unit::Seconds) => Count::Signed(width, whole()?),
             (Count::Unsigned(width, _), _) => Count::Unsigned(width, oscillations(wanted)?.try_into().ok()?),
             (Count::Signed(width, _), _) => Count::Signed(width, oscillations(wanted)?),
-            (Count::F5(_), Unit::Seconds) => Count::F5((since as f64 + nanos as f64 / 1e9) as f32),
-            (Count::F6(_), Unit::Seconds) => Count::F6(since as f64 + nanos as f64 / 1e9),
-            (Count::F5(_) | Count::F6(_), Unit::Oscillations) => return None,
+            (Count::F5(_) | Count::F6(_), _) => return None,
         };
         let fits = match count {
             Count::Unsigned(width, n) => Width::of_unsigned(n) <= width,
@@ -160,13 +167,16 @@ impl EagleTime {
         Some(format!("{year:04}-{month:02}-{day:02}T{clock}{fraction}Z"))
     }
 
-    /// Reads RFC 3339. A fraction of a second makes a `t6`, whole seconds an integer; a leap second is the one
-    /// after it.
+    /// Reads RFC 3339. Whole seconds make an integer, a fraction a `t6` where that is the very nanosecond, and
+    /// oscillations where it is not; a leap second is the one after it.
     pub fn of_rfc3339(text: &str) -> Option<EagleTime> {
         let (unix, fraction) = parse(text)?;
-        let Some(fraction) = fraction else { return Some(EagleTime::of_unix(unix)) };
-        let part: f64 = format!("0.{fraction}").parse().ok()?;
-        Some(EagleTime::fraction((unix - EPOCH) as f64 + part))
+        let Some(digits) = fraction else { return Some(EagleTime::of_unix(unix)) };
+        let since = i128::from(unix) - i128::from(EPOCH);
+        let real = EagleTime::fraction(decimal(since, digits)?.parse().ok()?);
+        let Some(nanos) = nanos_of(digits) else { return Some(real) };
+        let nanos = i128::from(unix) * NANO + nanos;
+        if real.unix_nanos() == Some(nanos) { Some(real) } else { EagleTime::of_unix_nanos(nanos) }
     }
 
     /// The number as text.
@@ -201,6 +211,21 @@ fn parse(text: &str) -> Option<(i64, Option<&str>)> {
     let unix = days * 86_400 + i64::from(hour * 3600 + minute * 60 + second) - offset;
     let digits = |f: &str| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit());
     fraction.is_none_or(digits).then_some((unix, fraction))
+}
+
+/// The nanoseconds that the digits of a fraction say, if they are whole ones.
+fn nanos_of(digits: &str) -> Option<i128> {
+    format!("{digits:0<9}").parse().ok().filter(|_| digits.len() <= 9)
+}
+
+/// Seconds and the digits of a fraction of one more as a decimal number, which may be negative; `None` where there are
+/// more digits than any clock tells.
+fn decimal(seconds: i128, digits: &str) -> Option<String> {
+    let part: i128 = format!("{digits:0<18}").parse().ok().filter(|_| digits.len() <= 18)?;
+    let one = 10i128.pow(18);
+    let all = seconds.checked_mul(one)?.checked_add(part)?;
+    let (sign, all) = (if all < 0 { "-" } else { "" }, all.unsigned_abs());
+    Some(format!("{sign}{}.{:018}", all / one as u128, all % one as u128))
 }
 
 /// The first oscillation in a nanosecond since the landing, of which each has one at least.
@@ -342,6 +367,23 @@ mod tests {
         assert_eq!(EagleTime::of_unix_nanos(i128::MIN), None);
     }
 
+    /// No digit of a second is lost, whether a double holds it or not.
+    #[test]
+    fn a_fraction_of_a_second_is_that_fraction() {
+        for (text, float) in [
+            ("2024-01-01T00:00:00.5Z", true),
+            ("2024-01-01T00:00:00.1Z", false),
+            ("2024-01-01T00:00:00.123456789Z", false),
+            ("1960-01-01T00:00:00.6Z", false),
+            ("1969-07-20T20:17:40.25Z", true),
+            ("9999-12-31T23:59:59.999999999Z", false),
+        ] {
+            let time = EagleTime::of_rfc3339(text).unwrap();
+            assert_eq!(time.rfc3339().as_deref(), Some(text));
+            assert_eq!(matches!(time.count, Count::F6(_)), float, "{text}");
+        }
+    }
+
     /// A time that is corrected stays of its kind, or is none.
     #[test]
     fn a_time_is_written_again_as_it_was() {
@@ -359,7 +401,11 @@ mod tests {
         assert_eq!(again(waves, "1969-07-20T20:17:40.1234567891Z"), None);
         let real = count(Count::F6(0.0), Unit::Seconds);
         assert_eq!(again(real, "1969-07-20T20:17:40.25Z"), Some(Count::F6(0.25)));
-        assert_eq!(again(real, "2026-07-20T20:17:40.123456789Z"), None);
+        // `float("1800000000.6")` and its neighbours, of Python.
+        assert_eq!(again(real, "2026-08-04T04:17:40.6Z"), Some(Count::F6(1800000000.6)));
+        assert_eq!(again(real, "1969-07-20T20:17:39.9Z"), Some(Count::F6(-0.1)));
+        let single = count(Count::F5(0.0), Unit::Seconds);
+        assert_eq!(again(single, "2026-08-04T04:17:41Z"), Some(Count::F5(1800000000.0)));
         let unsigned = count(Count::Unsigned(Width::W5, 0), Unit::Seconds);
         assert_eq!(again(unsigned, "1969-07-20T20:17:39Z"), None);
     }

@@ -102,6 +102,20 @@ impl std::fmt::Debug for Piece {
     }
 }
 
+/// Zeros, of which there are enough.
+pub struct Zeros;
+
+impl Input for Zeros {
+    fn size(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn read_at(&self, _: u64, buf: &mut [u8]) -> crate::error::Result<()> {
+        buf.fill(0);
+        Ok(())
+    }
+}
+
 /// Pieces one after another.
 #[derive(Debug, Clone, Default)]
 pub struct Pieces(pub Vec<Piece>);
@@ -123,6 +137,17 @@ impl Pieces {
                 other => self.0.push(other),
             }
         }
+    }
+
+    /// The same with zeros in place of what lies elsewhere.
+    pub fn unseen(mut self) -> Pieces {
+        let zeros: Arc<dyn Input> = Arc::new(Zeros);
+        for piece in &mut self.0 {
+            if let Piece::From(_, range) = piece {
+                *piece = Piece::From(zeros.clone(), 0..range.end - range.start);
+            }
+        }
+        self
     }
 
     /// Appends the bytes of a value; those that lie elsewhere are taken from `from`.

@@ -10,11 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::supply::OnDisk;
-use super::{MAX_DEPTH, project, record};
+use super::{project, record};
 use crate::error::{Error, Result};
 use crate::format::OpenOptions;
 use crate::store::{Location, Source};
 use crate::tree::{Kind, Spot};
+
+/// The most directories within each other: as many as a path can name. Each dot in a label's name makes one.
+const LEVELS: u32 = 4096;
 
 /// Files by their paths in the directory.
 pub type Files = BTreeMap<String, Arc<OnDisk>>;
@@ -53,8 +56,8 @@ pub fn find(dir: &Path) -> Result<Found> {
             }
             let kind = entry.file_type().map_err(failed)?;
             match () {
-                () if kind.is_dir() && depth >= MAX_DEPTH => {
-                    return Err(refuse(&shown, "more than 64 directories within each other; move it up"));
+                () if kind.is_dir() && depth >= LEVELS => {
+                    return Err(refuse(&shown, "more than 4096 directories within each other; move it up"));
                 }
                 () if kind.is_dir() => {
                     pending.push((entry.path(), format!("{shown}/"), depth + 1));

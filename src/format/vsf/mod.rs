@@ -12,7 +12,7 @@
 //!     verify, seal, digest, claims   hashes and signatures   registry  names that mean the same everywhere
 //!     alone       a value or a section without a file
 //!     project, view        the same as a tree of directories: names, npy, arrays, gather, kept, show, refers
-//!     record, found, assemble     a file from such a tree: supply, arrange, text      rewrite, sign      signed files
+//!     record, found, assemble     a file from such a tree: supply, remake, arrange, text      rewrite, sign      signed files
 //! ```
 //!
 //! Reading takes bytes, through [`Input`], and never more of them than it needs: a header is read to open a file,
@@ -60,6 +60,7 @@ mod read_back;
 mod record;
 mod refers;
 pub mod registry;
+mod remake;
 mod resync;
 mod rewrite;
 mod seal;

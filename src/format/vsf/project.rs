@@ -296,8 +296,14 @@ impl<'a> Layout<'a> {
 
     /// Adds files that are made at once.
     fn inner(&mut self, make: impl FnOnce(&mut Shown<'a>, &File) -> Result<()>) -> Result<()> {
-        let before = self.shown.entries.len();
+        let (before, folders) = (self.shown.entries.len(), self.shown.folders.len());
         make(&mut self.shown, self.file)?;
+        // One may have no files.
+        for (folder, _) in &self.shown.folders[folders..] {
+            if let Ok(path) = SafePath::check(folder) {
+                self.builder.directory(path, self.place.time, None)?;
+            }
+        }
         let labels = self.file.labels.len();
         for n in before..self.shown.entries.len() {
             let entry = &mut self.shown.entries[n];

@@ -6,11 +6,12 @@
 
 use std::mem::{Discriminant, discriminant};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::encode::{Piece, Pieces, Unfit};
 use super::input::Input;
 use super::section;
-use super::value::{Field, Value};
+use super::value::{Field, Section, Value};
 use crate::error::{Error, Result as Read};
 
 /// What has to be read back: of each field its length and how many values it has, of each value what it is, its length
@@ -30,6 +31,12 @@ impl Part {
     /// Of a value that is so long.
     pub fn of(value: &Value, len: u64) -> Part {
         Part::Value(discriminant(value), len)
+    }
+
+    /// Of a section that is so long.
+    pub fn section(len: u64) -> Part {
+        let none = Section { prefix: vec![], fields: vec![], items: vec![], rest: None, span: 0..0 };
+        Part::of(&Value::Section(Box::new(none)), len)
     }
 }
 
@@ -53,8 +60,9 @@ pub const SOME_PLACE: &[u8] = b"o3\0b3\0n3\0";
 pub fn read_back(name: &str, pieces: &Pieces, count: u64, shape: &Shape) -> Result<(), Unfit> {
     let there = Joined::new(pieces);
     let unclear = || Unfit::Unclear(name.to_string());
+    // What cannot be read back is told by what it lies in.
     let body = section::read(&there, 0..there.size, Some(2), Some(count));
-    let section = body.map_err(|_| unclear())?.section;
+    let section = body.map_err(|error| Unfit::Unreadable(error.to_string()))?.section;
     let mut read = Shape::with_capacity(shape.len());
     shape_of(&section.fields, &mut read);
     let whole = section.rest.is_none() && section.prefix.is_empty() && section.items.is_empty();
@@ -73,12 +81,25 @@ pub fn size_of(pieces: &Pieces) -> u64 {
     pieces.0.iter().map(size).fold(0, u64::saturating_add)
 }
 
-/// Pieces as one input. Bytes of other files are not looked at; they read as zeros, and no walk looks into
-/// them: whose end is told by what is in them is in memory.
-#[derive(Debug)]
+/// Pieces as one input. Of bytes that lie elsewhere no more is read than a walk looks at.
 pub struct Joined {
-    parts: Vec<(u64, Vec<u8>)>,
+    parts: Vec<(u64, Lies)>,
     size: u64,
+}
+
+/// Where a stretch of bytes lies.
+enum Lies {
+    Here(Vec<u8>),
+    There(Arc<dyn Input>, Range<u64>),
+}
+
+impl Lies {
+    fn len(&self) -> u64 {
+        match self {
+            Lies::Here(bytes) => bytes.len() as u64,
+            Lies::There(_, range) => range.end - range.start,
+        }
+    }
 }
 
 impl Joined {
@@ -86,20 +107,33 @@ impl Joined {
     pub fn new(pieces: &Pieces) -> Joined {
         let mut joined = Joined { parts: Vec::new(), size: 0 };
         for piece in &pieces.0 {
-            let bytes = match piece {
-                Piece::Bytes(bytes) => bytes.clone(),
-                Piece::Place(_) => SOME_PLACE.to_vec(),
-                Piece::Signature => vec![0; 64],
-                Piece::From(_, range) => {
-                    joined.size = joined.size.saturating_add(range.end - range.start);
-                    continue;
-                }
+            let lies = match piece {
+                Piece::Bytes(bytes) => Lies::Here(bytes.clone()),
+                Piece::Place(_) => Lies::Here(SOME_PLACE.to_vec()),
+                Piece::Signature => Lies::Here(vec![0; 64]),
+                Piece::From(input, range) => Lies::There(input.clone(), range.clone()),
             };
-            let len = bytes.len() as u64;
-            joined.parts.push((joined.size, bytes));
+            let len = lies.len();
+            joined.parts.push((joined.size, lies));
             joined.size = joined.size.saturating_add(len);
         }
         joined
+    }
+
+    /// The first part that ends behind `offset`.
+    fn first(&self, offset: u64) -> usize {
+        self.parts.partition_point(|(at, lies)| at.saturating_add(lies.len()) <= offset)
+    }
+
+    /// A range of which all lies in memory.
+    pub fn held(&self, range: &Range<u64>) -> Option<&[u8]> {
+        match self.parts.get(self.first(range.start))? {
+            (at, Lies::Here(bytes)) => {
+                let from = range.start.checked_sub(*at)? as usize;
+                bytes.get(from..from.checked_add((range.end - range.start) as usize)?)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -113,13 +147,14 @@ impl Input for Joined {
         if end > self.size {
             return Err(Error::damaged("vsf-short", "", "a read ran past the end"));
         }
-        buf.fill(0);
-        let first = self.parts.partition_point(|(at, bytes)| at + bytes.len() as u64 <= offset);
-        for (at, bytes) in self.parts[first..].iter().take_while(|(at, _)| *at < end) {
+        for (at, lies) in self.parts[self.first(offset)..].iter().take_while(|(at, _)| *at < end) {
             let from = offset.max(*at);
-            let to = end.min(at + bytes.len() as u64);
-            buf[(from - offset) as usize..(to - offset) as usize]
-                .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
+            let to = end.min(at + lies.len());
+            let into = &mut buf[(from - offset) as usize..(to - offset) as usize];
+            match lies {
+                Lies::Here(bytes) => into.copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]),
+                Lies::There(input, range) => input.read_at(range.start + (from - at), into)?,
+            }
         }
         Ok(())
     }

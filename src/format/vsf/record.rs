@@ -3,19 +3,21 @@
 //! A record stands beside unpacked files, and is a claim like all that is read: who packs the files again compares
 //! them with it, and believes the files.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::build::Fields;
 use super::eagle::EagleTime;
-use super::encode::{Piece, Pieces, put_value};
+use super::encode::{Piece, Pieces, Unfit, Zeros, put_value};
 use super::file::{File, Kind, Label};
 use super::names::{Names, path_of};
 use super::project::{Standing, standing};
 use super::read_back::Joined;
 use super::section;
-use super::value::{Field, Section, Value};
+use super::value::{Data, Field, Section, Value};
 use super::view::Shown;
 use super::walk::{Found, Place, Walk};
 use super::{Input, is_name, rewrite};
@@ -31,6 +33,9 @@ pub const FOLDER: &str = "/";
 
 /// What a link has as its suffix, before where it leads.
 pub const LINK: &str = "@";
+
+/// The most bytes of elements that a record holds since no array shows them.
+const UNSHOWN: u64 = 16 << 20;
 
 /// The number of this kind of record.
 const KIND: u32 = 1;
@@ -57,6 +62,9 @@ pub struct Record {
     /// What fits the file as it was alone, and will not be in one that is packed: hashes and signatures.
     #[serde(default)]
     pub seals: Vec<String>,
+    /// What may mean something else in a file that is packed.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The labels, in their order.
     pub labels: Vec<Part>,
 }
@@ -90,20 +98,6 @@ pub enum Chunk {
     Gap(u64),
 }
 
-/// Zeros, of which there are enough.
-struct Zeros;
-
-impl Input for Zeros {
-    fn size(&self) -> u64 {
-        u64::MAX
-    }
-
-    fn read_at(&self, _: u64, buf: &mut [u8]) -> Result<()> {
-        buf.fill(0);
-        Ok(())
-    }
-}
-
 impl Record {
     /// The record of an open file.
     pub fn of(source: &Arc<Source>) -> Result<Record> {
@@ -124,13 +118,22 @@ impl Record {
         let paths: Vec<_> = file.labels.iter().map(|label| path_of(&label.name)).collect();
         let mut names = Names::default();
         let standing = standing(&file, &paths, &mut names);
+        let (mut seen, mut left) = (HashSet::new(), UNSHOWN);
         for (label, path) in file.labels.iter().zip(&paths) {
             record.seals.extend(rewrite::seals_of(label).map(|seal| format!("{}: {seal}", label.title())));
-            let part = match rewrite::obstacle(&file, label) {
+            let twin = (!seen.insert(&label.name)).then(|| Unfit::Twin(label.title()).to_string());
+            let part = match twin.or_else(|| rewrite::obstacle(&file, label)) {
                 Some(why) => Err(why),
                 None => {
                     let shared = label.kind() == Kind::Blob || standing.folders.contains(&path[..]);
-                    part(source, &file, label, shared.then_some((&mut names, &standing)))?
+                    part(
+                        source,
+                        &file,
+                        label,
+                        &mut record.notes,
+                        shared.then_some((&mut names, &standing)),
+                        &mut left,
+                    )?
                 }
             };
             match part {
@@ -159,6 +162,19 @@ impl Record {
         if record.record == KIND { Ok(record) } else { Err(bad(format!("kind {}", record.record))) }
     }
 
+    /// Adds to what cannot be packed again what is not in `dir`, where it was unpacked to: what is not there counts as
+    /// deleted. The reasons that are new.
+    pub fn compare(&mut self, dir: &Path) -> &[String] {
+        let known = self.cannot.len();
+        for part in &self.labels {
+            let own = part.stored.is_none().then_some(&part.path);
+            let files = part.files.iter().flatten().map(|(path, _)| path);
+            let missing = files.chain(own).find(|path| dir.join(path).symlink_metadata().is_err());
+            self.cannot.extend(missing.map(|path| format!("{}: {path} could not be unpacked", part.name)));
+        }
+        &self.cannot[known..]
+    }
+
     /// As a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = serde_json::to_vec(self).expect("JSON values are always JSON");
@@ -167,12 +183,15 @@ impl Record {
     }
 }
 
-/// One label; the reason where it cannot be written. `shared` are the names that its files share with other labels'.
+/// One label; the reason where it cannot be written. `shared` are the names that its files share with other labels',
+/// `left` is how many bytes may still be recorded that no array shows.
 fn part(
     source: &Arc<Source>,
     file: &File,
     label: &Label,
+    notes: &mut Vec<String>,
     shared: Option<(&mut Names, &Standing)>,
+    left: &mut u64,
 ) -> Result<std::result::Result<Part, String>> {
     let (mut names, standing) = shared.unzip();
     let mut free = |path: Vec<u8>| {
@@ -185,7 +204,7 @@ fn part(
     if label.kind() == Kind::Blob {
         return Ok(Ok(Part { path: free(format!("{path}.bin").into_bytes()), name, ..Part::default() }));
     }
-    let body = match file.section(source.as_ref(), label) {
+    let mut body = match file.section(source.as_ref(), label) {
         Ok(body) => body,
         Err(Error::Damaged { what, .. }) => return Ok(Err(what)),
         Err(other) => return Err(other),
@@ -196,11 +215,20 @@ fn part(
     if let Some(why) = rewrite::other_meaning(file.header.version().unwrap_or(0), &body.section) {
         return Ok(Err(why));
     }
+    let note = rewrite::other_book(file.header.version().unwrap_or(0), &body.section);
+    notes.extend(note.map(|note| format!("{name}: {note}")));
     let input: Arc<dyn Input> = source.clone();
-    let fields = match Fields::copied(&body.section, Some(&input), true) {
+    if let Some(why) = hold_unshown(&mut body.section, source.as_ref(), left)? {
+        return Ok(Err(why));
+    }
+    let copied = Fields::copied(&body.section, Some(&input), true);
+    let fields = match copied.and_then(|fields| fields.reads_back(&name).map(|()| fields)) {
         Ok(fields) => fields,
         Err(unfit) => return Ok(Err(unfit.to_string())),
     };
+    if fields.is_empty() {
+        return Ok(Err("it has no fields, and would be raw bytes".into()));
+    }
     let mut shown = Shown::new(source, file);
     shown.reserved = standing.map(|standing| standing.reserved.clone()).unwrap_or_default();
     shown.label(path.as_bytes(), file, label)?;
@@ -228,6 +256,50 @@ fn part(
         }
     }
     Ok(Ok(Part { name, path, json, stored: Some(chunks(fields)), files, refers }))
+}
+
+/// Takes tensors into memory whose strides do not lead to all of their elements: what is shown of them does not have
+/// the others. The reason where they are too many.
+fn hold_unshown(section: &mut Section, source: &Source, left: &mut u64) -> Result<Option<String>> {
+    for field in &mut section.fields {
+        for item in &mut field.values {
+            match &mut item.value {
+                Value::Tensor(tensor) if tensor.leaves_out() => {
+                    let Some(less) = left.checked_sub(tensor.data.len()) else {
+                        let name = String::from_utf8_lossy(&field.name);
+                        let why = "its strides leave out stored elements, which are too many to be recorded";
+                        return Ok(Some(format!("{name}: {why}")));
+                    };
+                    *left = less;
+                    tensor.data = Data::Bytes(tensor.data.load(source).map_err(|fault| fault.about(""))?);
+                }
+                Value::Section(inner) => {
+                    if let Some(why) = hold_unshown(inner, source, left)? {
+                        return Ok(Some(why));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The same when they were recorded.
+fn held_unshown(fields: &mut [Field], there: &Joined) {
+    for item in fields.iter_mut().flat_map(|field| &mut field.values) {
+        match &mut item.value {
+            Value::Tensor(tensor) if tensor.leaves_out() => {
+                if let Data::At(range) = &tensor.data
+                    && let Some(bytes) = there.held(range)
+                {
+                    tensor.data = Data::Bytes(bytes.to_vec());
+                }
+            }
+            Value::Section(inner) => held_unshown(&mut inner.fields, there),
+            _ => {}
+        }
+    }
 }
 
 /// A value that is all in memory, as it is written.
@@ -301,7 +373,8 @@ impl Part {
         }
         let there = Joined::new(&pieces);
         let body = section::read(&there, 0..there.size(), Some(2), None).map_err(|_| bad())?;
-        let section = body.section;
+        let mut section = body.section;
+        held_unshown(&mut section.fields, &there);
         let count = count(&section.fields);
         let whole = section.rest.is_none() && section.items.is_empty();
         if !whole || count != self.files.len() || count != self.refers.len() {

@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// The first version whose Spirix numbers mean something else than the design's.
 const OTHER_SPIRIX: u64 = 9;
 
+/// The version of what is written.
+const VERSION: u64 = 2;
+
 /// Why a label cannot be written again, if it cannot.
 pub fn obstacle(file: &File, label: &Label) -> Option<String> {
     let name = std::str::from_utf8(&label.name).ok().filter(|name| is_name(name));
@@ -145,6 +148,25 @@ pub fn referred(field: &Field, file: &File) -> std::result::Result<Option<String
         Some(name) => Ok(Some(name)),
         None => Err("it refers to bytes that are no section of the file".into()),
     }
+}
+
+/// Whether a section has text that is coded with a book: `x`, or what is wrapped in the manner of `c`.
+fn is_coded(section: &Section) -> bool {
+    let coded = |value: &Value| match value {
+        Value::Text(..) => true,
+        Value::Wrapped(wrapped) => wrapped.code == b'c',
+        Value::Section(inner) => is_coded(inner),
+        _ => false,
+    };
+    section.fields.iter().any(|field| field.values.iter().any(|item| coded(&item.value)))
+}
+
+/// What has to be told of the text of a section in a file of the design, which it goes into bit by bit: version 2 had
+/// another book. Refusing it would leave out most pictures that cameras make.
+pub fn other_book(version: u64, section: &Section) -> Option<&'static str> {
+    let text = "its text of type x or vc is coded with the book of the version that it comes from, and a packed file is \
+                of version 2, whose readers may see other characters; keep the file that it was unpacked from";
+    (version != VERSION && is_coded(section)).then_some(text)
 }
 
 /// The Spirix number in a section that would change its meaning.

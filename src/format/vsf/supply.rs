@@ -136,6 +136,31 @@ impl Input for Packing {
     }
 }
 
+/// Packed bytes with zeros where the last one has no elements.
+pub struct Cleared<'a> {
+    /// The bytes.
+    pub inner: &'a dyn Input,
+    /// How many bits are elements.
+    pub bits: u128,
+}
+
+impl Input for Cleared<'_> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.inner.read_at(offset, buf)?;
+        let spare = (u128::from(self.size()) * 8).saturating_sub(self.bits);
+        if offset + buf.len() as u64 == self.size()
+            && let Some(last) = buf.last_mut().filter(|_| spare < 8)
+        {
+            *last &= 0xFF << spare;
+        }
+        Ok(())
+    }
+}
+
 /// Ranges of several inputs as one.
 #[derive(Default)]
 pub struct Joint {

@@ -120,6 +120,23 @@ impl Tensor {
         let Some(strides) = &self.strides else { return true };
         reach_of(&self.shape, strides).is_some_and(|reach| reach <= self.stored())
     }
+
+    /// Whether no index leads to some of the stored elements, of as many as the shape has: then two lead to the same.
+    pub fn leaves_out(&self) -> bool {
+        let Some(strides) = &self.strides else { return false };
+        if self.count() == 0 || self.stored() != self.count() || !self.is_within() {
+            return false;
+        }
+        let mut steps: Vec<_> = strides.iter().zip(&self.shape).filter(|(_, n)| **n > 1).collect();
+        steps.sort_unstable();
+        let mut expected = 1;
+        let is_dense = steps.iter().all(|(stride, n)| {
+            let fits = **stride == expected;
+            expected *= **n;
+            fits
+        });
+        !is_dense
+    }
 }
 
 /// How many elements have to be stored so that all of a strided view is; `None` where that is no number of 64 bits.
