@@ -279,15 +279,22 @@ impl Room {
         for entry in dir.iter() {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
+            // `..` above all is not looked at: our own mount may cover it, and would have to answer us.
+            if !is_our_name(name) && !is_part(name) {
+                continue;
+            }
             let stat = match fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Err(Errno::ENOENT) => continue,
                 other => other?,
             };
             let regular = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG;
-            if regular && is_our_name(name) {
+            if !regular {
+                continue;
+            }
+            if is_our_name(name) {
                 let size = (stat.st_size as u64).next_multiple_of(BLOCK);
                 files.push(((stat.st_mtime, stat.st_mtime_nsec), size, name.to_string()));
-            } else if regular && is_part(name) {
+            } else {
                 self.clear(name)?;
             }
         }

@@ -88,7 +88,21 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
         bundle.findings().add(Finding::new(severity, code, files::shown(&snapshot.file.path), what, remedy));
     };
     match thorough {
-        Ok(()) => {}
+        Ok(()) => {
+            let tables = database.checked_in_part()?;
+            if !tables.is_empty() {
+                let tables = tables.join(", ");
+                let what = format!(
+                    "the order of the rows of {tables} was not checked: the schema computes with them"
+                );
+                find(
+                    Severity::Notice,
+                    "checked-in-part",
+                    what,
+                    "no reason to act, if you know who has written it",
+                );
+            }
+        }
         Err(Error::Damaged { code, what, .. }) => find(
             Severity::Error,
             code,
