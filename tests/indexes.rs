@@ -356,7 +356,8 @@ threads = [threading.Thread(target=in_order, args=(os.path.join(sys.argv[1], n),
         let (ended, most) = watched(&mut readers, mount.pid);
         assert!(ended.success() && most < 64 << 10, "{most} KiB {options:?}");
         let read = read_by(mount.pid) - before;
-        assert!(read < size * 3, "{read} bytes of {size} {options:?}");
+        // Who waited a while reads again what it had not used of its last piece.
+        assert!(read < size * 5, "{read} bytes of {size} {options:?}");
         mount.unmount();
     }
 }
