@@ -1,4 +1,5 @@
-//! Look-ups and reads allocate nothing: counted, by an allocator that counts.
+//! Look-ups and reads allocate nothing, and a number that the kernel holds takes few bytes: counted, by an allocator
+//! that counts.
 
 #![allow(unsafe_code)]
 
@@ -13,25 +14,30 @@ use vaso::volume::{Attr, Options, ROOT, Volume};
 thread_local! {
     /// By this thread; other tests have their own.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated and not given back.
+    static HELD: Cell<i64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: everything is the system allocator's; counting touches nothing but a number of this thread.
+// SAFETY: everything is the system allocator's; counting touches nothing but numbers of this thread.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        HELD.set(HELD.get() + layout.size() as i64);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        HELD.set(HELD.get() + size as i64 - layout.size() as i64);
         // SAFETY: as the caller promises.
         unsafe { System.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.set(HELD.get() - layout.size() as i64);
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(at, layout) }
     }
@@ -90,6 +96,44 @@ fn a_look_up_allocates_nothing() {
     // The first time, tables grow.
     all();
     assert_eq!(allocations(all), 0);
+}
+
+#[test]
+fn a_number_that_is_held_takes_few_bytes_however_many_there_are() {
+    const NODES: usize = 60_000;
+    let folder = common::folder();
+    let path = folder.path().join("P.vaso");
+    let mut pack = Pack::new();
+    for i in 0..NODES {
+        pack.stored(&format!("many/{i:05}"), b"");
+    }
+    pack.write(&path);
+    let open = vaso::format::OpenOptions::default();
+    let options = Options { uid: 0, gid: 0, umask: 0, open };
+    let volume = Volume::new(common::open(&path).unwrap(), options);
+    let many = lookup(&volume, ROOT, "many").ino;
+    let names: Vec<String> = (0..NODES).map(|i| format!("{i:05}")).collect();
+    let mut numbers = Vec::with_capacity(NODES);
+    let before = HELD.get();
+    for round in 0..2 {
+        // Tables grow by doubling, which must not show at any number of nodes.
+        for name in &names {
+            numbers.push(lookup(&volume, many, name).ino);
+            let each = (HELD.get() - before) as f64 / numbers.len() as f64;
+            assert!(numbers.len() < 4096 || each < 18.0, "{each} bytes for each of {}", numbers.len());
+        }
+        let full = HELD.get();
+        for (name, ino) in names.iter().zip(&numbers) {
+            assert_eq!(lookup(&volume, many, name).ino, *ino);
+        }
+        assert_eq!(HELD.get(), full, "what is held twice takes no more");
+        for ino in numbers.drain(..) {
+            volume.forget(ino, 2);
+            assert!(volume.getattr(ino).is_err(), "it is forgotten");
+        }
+        let left = HELD.get() - before;
+        assert!(left < 150_000, "{left} bytes are left in round {round}");
+    }
 }
 
 #[test]

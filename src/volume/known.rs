@@ -1,18 +1,22 @@
 //! The numbers that the kernel holds, and what they stand for.
 //!
 //! A number is entered when a look-up gives it out and leaves when the kernel has forgotten it as often as it
-//! was told. The map is cut into shards by number, each with its own lock.
+//! was told. They are kept in shards by number, each with its own lock.
+//!
+//! The tables of the shards grow by doubling. Were all of a size, all would double at once, and then half of their
+//! memory would lie idle; so the shards are of sizes evenly spread between one and two, and at any
+//! number of entries some have just doubled and others are nearly full.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use super::Part;
+use super::numbers::Numbers;
 use crate::tree::{Kind, NodeId};
 
-const SHARDS: usize = 16;
+const SHARDS: usize = 32;
 
 /// A node of a part of a revision, which lives as long as something refers to it.
 #[derive(Debug, Clone)]
@@ -32,26 +36,17 @@ impl Place {
     }
 }
 
-#[derive(Debug)]
-struct Held {
-    place: Place,
-    lookups: u64,
-    opens: u32,
-    /// Whether the kernel may have pages of an earlier content under this number: the next open drops them.
-    drop_cache: bool,
-}
-
 /// All numbers that the kernel holds, the root excepted.
 #[derive(Debug, Default)]
 pub struct Known {
-    shards: [Mutex<HashMap<u64, Held>>; SHARDS],
+    shards: [Mutex<Numbers>; SHARDS],
     /// Opens are not reported to us, so every number that is held must be taken for open.
-    opens_unknown: std::sync::atomic::AtomicBool,
+    opens_unknown: AtomicBool,
 }
 
 impl Known {
-    fn shard(&self, ino: u64) -> &Mutex<HashMap<u64, Held>> {
-        &self.shards[(ino % SHARDS as u64) as usize]
+    fn shard(&self, ino: u64) -> &Mutex<Numbers> {
+        &self.shards[shard_of(ino)]
     }
 
     /// From now on the kernel opens files without asking.
@@ -61,92 +56,102 @@ impl Known {
 
     /// What a number stands for.
     pub fn get(&self, ino: u64) -> Option<Place> {
-        self.shard(ino).lock().get(&ino).map(|held| held.place.clone())
+        let shard = self.shard(ino).lock();
+        shard.get(ino).map(|held| shard.place(&held))
     }
 
-    /// Counts one more reference to a place, whose own number is `ino`, and gives the number that it gets:
-    /// another one while the kernel has its own open for content that is gone.
-    pub fn remember(&self, ino: u64, part: &Arc<Part>, node: NodeId) -> u64 {
-        let directory = part.tree().node(node).kind == Kind::Directory;
-        let place = || Place { part: part.clone(), node };
+    /// Counts one more reference to a place, and gives the number that it gets: its own, or another one while the
+    /// kernel has that open for content that is gone.
+    pub fn remember(&self, part: &Arc<Part>, node: NodeId) -> u64 {
+        let own = part.number(node);
         let epoch = part.revision.epoch;
-        let mut number = ino;
+        let mut number = own;
         for attempt in 1u64.. {
             let mut shard = self.shard(number).lock();
-            let Some(held) = shard.get_mut(&number) else {
-                shard.insert(number, Held { place: place(), lookups: 1, opens: 0, drop_cache: false });
+            let Some(mut held) = shard.get(number) else {
+                shard.insert(number, part, node);
                 return number;
             };
-            let before = &held.place;
             // What is known of a later revision is not taken back by a look-up that came late: the number means
             // the same content, or a directory.
-            let before_epoch = before.part.revision.epoch;
-            let same = before_epoch == epoch && before.part.root == part.root && before.node == node;
-            if same || before_epoch > epoch {
+            let before_epoch = shard.part(&held).revision.epoch;
+            if shard.is_at(&held, part, node) || before_epoch > epoch {
                 held.lookups += 1;
+                shard.set(number, held);
                 return number;
             }
             if before_epoch < epoch {
-                let open = held.opens > 0 || self.opens_unknown.load(Ordering::Relaxed);
+                let before = shard.place(&held);
+                let directory = part.tree().node(node).kind == Kind::Directory;
+                let open = self.opens_unknown.load(Ordering::Relaxed) || shard.is_open(number);
                 let gone = before.part.revision.gone.load(Ordering::Acquire);
                 if directory || !gone || !open {
-                    let now = place();
+                    let now = Place { part: part.clone(), node };
                     held.drop_cache |= !directory && (gone || !before.same_bytes(&now));
                     held.lookups += 1;
-                    let before = std::mem::replace(&mut held.place, now);
+                    let last = shard.move_to(number, held, part, node);
                     // Not under the lock: a revision may end here.
                     drop(shard);
-                    drop(before);
+                    drop((before, last));
                     return number;
                 }
             }
             drop(shard);
-            number = substitute(ino, attempt);
+            number = substitute(own, attempt);
         }
         unreachable!("there are more numbers than look-ups")
     }
 
     /// Moves a number to its place in another revision.
-    pub fn move_to(&self, ino: u64, place: Place) {
+    pub fn move_to(&self, ino: u64, place: &Place) {
         let mut shard = self.shard(ino).lock();
-        let before = shard.get_mut(&ino).map(|held| std::mem::replace(&mut held.place, place));
+        let last = shard.get(ino).and_then(|held| shard.move_to(ino, held, &place.part, place.node));
         drop(shard);
-        drop(before);
+        drop(last);
     }
 
     /// Gives references back. With the last one the number goes.
     pub fn forget(&self, ino: u64, count: u64) {
         let mut shard = self.shard(ino).lock();
-        let Some(held) = shard.get_mut(&ino) else { return };
+        let Some(mut held) = shard.get(ino) else { return };
         held.lookups = held.lookups.saturating_sub(count);
-        let forgotten = if held.lookups == 0 { shard.remove(&ino) } else { None };
+        if held.lookups > 0 {
+            return shard.set(ino, held);
+        }
+        let last = shard.remove(ino);
         drop(shard);
-        drop(forgotten);
+        drop(last);
     }
 
     /// Notes one more open; whether pages of earlier opens are still right.
     pub fn opened(&self, ino: u64) -> bool {
         let mut shard = self.shard(ino).lock();
-        let Some(held) = shard.get_mut(&ino) else { return false };
-        held.opens += 1;
-        !std::mem::take(&mut held.drop_cache)
+        let Some(mut held) = shard.get(ino) else { return false };
+        shard.opened(ino);
+        let drop_cache = std::mem::take(&mut held.drop_cache);
+        if drop_cache {
+            shard.set(ino, held);
+        }
+        !drop_cache
     }
 
     /// Notes the end of an open.
     pub fn released(&self, ino: u64) {
-        if let Some(held) = self.shard(ino).lock().get_mut(&ino) {
-            held.opens = held.opens.saturating_sub(1);
-        }
+        self.shard(ino).lock().released(ino);
     }
 
-    /// All numbers and their places at some moment.
-    pub fn list(&self) -> Vec<(u64, Place)> {
-        let mut list = Vec::new();
-        for shard in &self.shards {
-            list.extend(shard.lock().iter().map(|(ino, held)| (*ino, held.place.clone())));
-        }
-        list
+    /// All numbers and their places, each shard's as they are when it is come to. What is held before the first step
+    /// and is not forgotten meanwhile is among them.
+    pub fn each(&self) -> impl Iterator<Item = (u64, Place)> {
+        self.shards.iter().flat_map(|shard| shard.lock().list())
     }
+}
+
+/// The shard of a number. Numbers are hashes, so the highest bits of one are a fraction as good as random; of fractions
+/// evenly spread, the logarithms lie twice as close at the end as at the beginning.
+fn shard_of(ino: u64) -> usize {
+    let fraction = (ino >> 40) as f64 / (1u64 << 24) as f64;
+    ((1.0 + fraction).log2() * SHARDS as f64) as usize
 }
 
 /// A number in place of one that is taken.
@@ -155,3 +160,6 @@ fn substitute(ino: u64, attempt: u64) -> u64 {
     let number = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"));
     number.max(crate::tree::RESERVED)
 }
+
+#[cfg(test)]
+mod tests;

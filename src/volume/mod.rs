@@ -14,6 +14,7 @@
 mod control;
 mod known;
 mod listing;
+mod numbers;
 mod part;
 mod refresh;
 
@@ -222,7 +223,7 @@ impl Volume {
     fn remember(&self, part: &Arc<Part>, node: NodeId) -> u64 {
         match (node, part.root) {
             (Tree::ROOT, ROOT) => ROOT,
-            _ => self.known.remember(part.number(node), part, node),
+            _ => self.known.remember(part, node),
         }
     }
 

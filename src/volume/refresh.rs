@@ -216,7 +216,7 @@ impl Volume {
     fn hand_over(&self, new: &Arc<Part>) {
         let mut forget = vec![Invalidation::Inode(super::ROOT)];
         let mut parts = HashMap::new();
-        for (ino, place) in self.known.list() {
+        for (ino, place) in self.known.each() {
             let old = &place.part;
             if old.revision.epoch == new.revision.epoch {
                 continue;
@@ -234,7 +234,7 @@ impl Volume {
                 if directory || other_mode || !place.same_bytes(&now) {
                     forget.push(Invalidation::Inode(ino));
                 }
-                self.known.move_to(ino, now);
+                self.known.move_to(ino, &now);
                 continue;
             }
             if let Some(parent) = old.parent_number(place.node) {
@@ -250,7 +250,7 @@ impl Volume {
         let of = |(ino, place): (u64, Place)| {
             (place.part.revision.epoch == revision.epoch).then_some(Invalidation::Inode(ino))
         };
-        self.send(self.known.list().into_iter().filter_map(of).collect());
+        self.send(self.known.each().filter_map(of).collect());
     }
 
     pub(super) fn send(&self, list: Vec<Invalidation>) {
