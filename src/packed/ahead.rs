@@ -217,7 +217,7 @@ fn let_go(mut state: MutexGuard<'_, State>) {
 }
 
 fn tell(waiting: Vec<(u64, Then)>) {
-    waiting.into_iter().for_each(|(_, then)| then());
+    waiting.into_iter().for_each(|(_, then)| then(true));
 }
 
 impl Ahead {
@@ -317,7 +317,7 @@ mod tests {
         assert!([3, 12].iter().all(|piece| !state.is_active(*piece)) && state.is_active(11));
         for piece in [4, 7, 9] {
             let told = told.clone();
-            state.waiting.push((piece, Box::new(move || told.lock().push(piece))));
+            state.waiting.push((piece, Box::new(move |_| told.lock().push(piece))));
         }
         assert!(state.free().is_empty());
         // The first job has come past 5, the second is gone.
