@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::packed::Decoding;
 use crate::store::CacheFolder;
-use crate::tree::{Cache, Cell, Coded, Place, Table, Then};
+use crate::tree::{Cache, Cell, Coded, Place, Table};
 
 /// Rendered bytes that one project keeps.
 const KEPT: usize = 16 << 20;
@@ -447,11 +447,6 @@ impl Coded for Rendered {
             }
         }
         true
-    }
-
-    fn when_ready(&self, _offset: u64, _len: usize, then: Then) -> Option<Then> {
-        // Nobody renders ahead: who reads has to do it.
-        Some(then)
     }
 
     fn check(&self) -> Result<()> {

@@ -37,6 +37,8 @@ pub struct Adapter {
     /// Opens are not worth asking: nothing is refused at open.
     without_open: bool,
     xattr: bool,
+    reads: Arc<Reads>,
+    /// For what takes its time.
     patience: Patience,
     backings: Arc<Backings>,
     /// Whether the kernel may read whole files by itself.
@@ -48,12 +50,17 @@ pub struct Adapter {
 impl Adapter {
     /// Shows `volume`. With `xattr` false the kernel is told that there are no extended attributes at all.
     pub fn new(volume: Arc<Volume>, xattr: bool, passthrough: bool) -> Adapter {
-        let without_open = volume.opens_all();
+        let (without_open, patience) = (volume.opens_all(), Patience::long());
         Adapter {
+            reads: Arc::new(Reads {
+                volume: volume.clone(),
+                soon: Patience::short(),
+                patience: patience.clone(),
+            }),
             volume,
             without_open,
             xattr,
-            patience: Patience::default(),
+            patience,
             backings: Arc::default(),
             passthrough,
             listings: RwLock::default(),
@@ -104,28 +111,91 @@ fn reply_open(volume: &Volume, backings: &Backings, ino: u64, reply: ReplyOpen) 
     }
 }
 
-fn reply_read(outcome: Result<usize>, buffer: &[u8], reply: ReplyData) {
+/// What answers reads, on whatever thread.
+struct Reads {
+    volume: Arc<Volume>,
+    /// For what was decoded meanwhile.
+    soon: Patience,
+    /// For what has to be decoded.
+    patience: Patience,
+}
+
+/// A read that is to be answered.
+struct Asked {
+    ino: u64,
+    offset: u64,
+    size: usize,
+    reply: ReplyData,
+}
+
+impl Reads {
+    /// Answers what takes no longer than a look at the disk. What somebody is about to decode is answered when it is
+    /// there, and what nobody does by a thread that may take its time.
+    fn answer(self: &Arc<Self>, asked: Asked) {
+        if let Some(asked) = self.at_once(asked) {
+            let (ino, offset, size) = (asked.ino, asked.offset, asked.size);
+            let reads = self.clone();
+            let then = Box::new(move |waited: bool| match waited {
+                true => reads.soon.clone().run(move || reads.answer_now(asked)),
+                false => reads.slowly(asked),
+            });
+            if let Some(now) = self.volume.when_ready(ino, offset, size, then) {
+                now(false);
+            }
+        }
+    }
+
+    /// Answers what was waited for; nobody waits twice.
+    fn answer_now(self: &Arc<Self>, asked: Asked) {
+        if let Some(asked) = self.at_once(asked) {
+            self.slowly(asked);
+        }
+    }
+
+    /// Has a thread that may take its time answer.
+    fn slowly(self: &Arc<Self>, asked: Asked) {
+        let reads = self.clone();
+        self.patience.run(move || {
+            with_buffer(asked.size, |buffer| {
+                let outcome = reads.volume.read(asked.ino, asked.offset, buffer);
+                reply_read(outcome.as_ref().map(|n| &buffer[..*n]), asked.reply);
+            });
+        });
+    }
+
+    fn at_once(&self, asked: Asked) -> Option<Asked> {
+        with_buffer(asked.size, |buffer| match self.volume.read_at_once(asked.ino, asked.offset, buffer) {
+            Some(outcome) => {
+                reply_read(outcome.as_ref().map(|given| given.bytes(buffer)), asked.reply);
+                None
+            }
+            None => Some(asked),
+        })
+    }
+}
+
+fn reply_read(outcome: std::result::Result<&[u8], &Error>, reply: ReplyData) {
     match outcome {
-        Ok(n) => reply.data(&buffer[..n]),
+        Ok(bytes) => reply.data(bytes),
         Err(e) => {
             log::debug!("{e}");
-            reply.error(errno::of(&e));
+            reply.error(errno::of(e));
         }
     }
 }
 
 /// Calls `work` with a buffer of this thread, which is as large as the largest that was asked for so far.
-fn with_buffer(size: usize, work: impl FnOnce(&mut [u8])) {
+fn with_buffer<T>(size: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
     BUFFER.with(|buffer| match buffer.try_borrow_mut() {
         Ok(mut buffer) => {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            work(&mut buffer[..size]);
+            work(&mut buffer[..size])
         }
         // One read within another: where no thread could be started, this one does the work of two.
         Err(_) => work(&mut vec![0; size]),
-    });
+    })
 }
 
 fn file_type(kind: Kind) -> FileType {
@@ -252,21 +322,8 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let size = size as usize;
-        let read = |buffer: &mut [u8]| match self.volume.read_at_once(ino.0, offset, buffer) {
-            Some(outcome) => reply_read(outcome, buffer, reply),
-            None => {
-                let (volume, patience) = (self.volume.clone(), self.patience.clone());
-                let job = move || {
-                    with_buffer(size, |buffer| reply_read(volume.read(ino.0, offset, buffer), buffer, reply));
-                };
-                let later = Box::new(move || patience.run(job));
-                if let Some(now) = self.volume.when_ready(ino.0, offset, size, later) {
-                    now();
-                }
-            }
-        };
-        contained(|| with_buffer(size, read));
+        let asked = Asked { ino: ino.0, offset, size: size as usize, reply };
+        contained(|| self.reads.answer(asked));
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {

@@ -5,8 +5,9 @@
 //! stream that has an index; where there is none yet, only the thread that is there already goes on, and keeps
 //! its decoder. Requests for what is about to be decoded wait in the flow, and not in a thread.
 //!
-//! Invariants: whoever waits in a flow waits for a piece of a claim that a thread is at work on; that thread puts
-//! each piece where it is found before it tells the flow, and gives up what is left of its claim when it stops.
+//! Invariants: whoever waits in a flow waits for a piece of a claim that a thread is at work on, or for one that such a
+//! thread claims next; that thread puts each piece where it is found before it tells the flow, and gives up what is left
+//! of its claim when it stops. When the last one stops, nobody waits any more.
 //! A job that is only asked for promises nothing: readers decode for themselves until it runs.
 
 use std::ops::Range;
@@ -89,7 +90,7 @@ struct State {
     jobs: u64,
     /// What is left of the claims that are worked on, by the number of the job.
     active: Vec<(u64, Range<u64>)>,
-    /// Who waits for which piece; all of them are in `active`.
+    /// Who waits for which piece; all of them are promised.
     waiting: Vec<(u64, Then)>,
 }
 
@@ -111,7 +112,9 @@ impl State {
             Some(last) if piece > last && piece - last <= DISORDER => {
                 self.length += piece - last;
                 self.last = Some(piece);
-                self.next = self.next.max(piece + 1);
+                if self.active.is_empty() {
+                    self.next = self.next.max(piece + 1);
+                }
                 self.wanted = piece + 1 + lead.min(self.length * 2);
                 Follows::InOrder
             }
@@ -142,16 +145,24 @@ impl State {
         Some(start..self.next)
     }
 
-    fn is_active(&self, piece: u64) -> bool {
-        self.active.iter().any(|(_, left)| left.contains(&piece))
+    /// Whether somebody is at work on a piece, or comes to it next.
+    fn is_promised(&self, piece: u64) -> bool {
+        promised(&self.active, self.next..self.wanted, piece)
     }
 
-    /// Those who wait for what nobody is at work on any more: it is there, or they have to look by themselves.
+    /// Those who wait for what nobody has promised any more: it is there, or they have to look by themselves.
     fn free(&mut self) -> Vec<(u64, Then)> {
-        let State { active, waiting, .. } = self;
-        let free = |piece: u64| !active.iter().any(|(_, left)| left.contains(&piece));
-        waiting.extract_if(.., |(piece, _)| free(*piece)).collect()
+        let State { active, waiting, next, wanted, .. } = self;
+        let coming = *next..*wanted;
+        waiting.extract_if(.., |(piece, _)| !promised(active, coming.clone(), *piece)).collect()
     }
+}
+
+/// Whether a piece is in one of the `active` claims; or among those that are `coming` next, which whoever is at work
+/// claims when it is done, unless it stops.
+fn promised(active: &[(u64, Range<u64>)], coming: Range<u64>, piece: u64) -> bool {
+    let claimed = active.iter().any(|(_, left)| left.contains(&piece));
+    claimed || (!active.is_empty() && coming.contains(&piece))
 }
 
 /// Whether another thread may begin right before `piece`. Not at the newest mark of a first pass: whoever made it is
@@ -166,7 +177,7 @@ impl Flow {
     pub fn when_ready(&self, stream: &Stream, piece: u64, then: Then) -> Option<Then> {
         let mut state = self.0.lock();
         // Looked at under the lock: whoever decodes it puts it there first, and tells then.
-        if !state.is_active(piece) || stream.cached(piece).is_some() {
+        if !state.is_promised(piece) || stream.cached(piece).is_some() {
             return Some(then);
         }
         state.waiting.push((piece, then));
@@ -209,7 +220,7 @@ impl Flow {
     }
 }
 
-/// Tells those who wait for what nobody is at work on any more.
+/// Tells those who wait for what nobody has promised any more.
 fn let_go(mut state: MutexGuard<'_, State>) {
     let free = state.free();
     drop(state);
@@ -217,7 +228,7 @@ fn let_go(mut state: MutexGuard<'_, State>) {
 }
 
 fn tell(waiting: Vec<(u64, Then)>) {
-    waiting.into_iter().for_each(|(_, then)| then());
+    waiting.into_iter().for_each(|(_, then)| then(true));
 }
 
 impl Ahead {
@@ -314,16 +325,30 @@ mod tests {
     fn nobody_waits_for_what_nobody_is_at_work_on() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut state = State { active: vec![(0, 4..8), (1, 8..12)], ..State::default() };
-        assert!([3, 12].iter().all(|piece| !state.is_active(*piece)) && state.is_active(11));
+        assert!([3, 12].iter().all(|piece| !state.is_promised(*piece)) && state.is_promised(11));
         for piece in [4, 7, 9] {
             let told = told.clone();
-            state.waiting.push((piece, Box::new(move || told.lock().push(piece))));
+            state.waiting.push((piece, Box::new(move |_| told.lock().push(piece))));
         }
         assert!(state.free().is_empty());
         // The first job has come past 5, the second is gone.
         state.active = vec![(0, 6..8)];
         tell(state.free());
         assert_eq!(*told.lock(), [4, 9]);
+        // What comes next is waited for as long as anybody is at work, and no longer.
+        (state.next, state.wanted) = (12, 20);
+        assert!(state.is_promised(19) && !state.is_promised(20));
+        let theirs = told.clone();
+        state.waiting.push((13, Box::new(move |_| theirs.lock().push(13))));
+        assert!(state.free().is_empty());
+        let active = std::mem::take(&mut state.active);
+        assert!(!state.is_promised(19));
+        tell(state.free());
+        assert_eq!(*told.lock(), [4, 9, 7, 13]);
+        told.lock().truncate(2);
+        state.active = active;
+        let theirs = told.clone();
+        state.waiting.push((7, Box::new(move |_| theirs.lock().push(7))));
         let Follows::Jump { waiting, had_workers: false } = state.read(1000, LEAD) else {
             panic!("far away is a jump");
         };

@@ -52,7 +52,7 @@ pub struct Decoding {
     /// A cursor has moved, or is back.
     moved: Condvar,
     pub(super) pieces: Cache<(u32, u64), Arc<[u8]>>,
-    /// Pieces that nobody has any more, to be decoded into.
+    /// Pieces to be decoded into, when nobody has them any more.
     spare: Mutex<Vec<Arc<[u8]>>>,
     numbers: Mutex<HashMap<[u8; 32], u32>>,
     indexes: Cache<u32, Arc<OnceLock<Arc<Index>>>>,
@@ -113,6 +113,14 @@ struct Busy {
     heavy: bool,
 }
 
+/// What is known of an index without opening it.
+pub enum Opened {
+    /// It is open; or there is none, for another method.
+    Yes(Option<Arc<Index>>),
+    /// Opening it takes its time.
+    NotYet,
+}
+
 /// A decoder at a multiple of [`PIECE`], or at the end, of one stream.
 #[derive(Debug)]
 pub struct Cursor {
@@ -150,18 +158,31 @@ impl Decoding {
 
     /// A piece of `len` bytes to be decoded into.
     pub(super) fn spare(&self, len: usize) -> Arc<[u8]> {
-        let found = if len as u64 == PIECE { self.spare.lock().pop() } else { None };
+        let found = if len as u64 == PIECE { self.unused() } else { None };
         found.unwrap_or_else(|| std::iter::repeat_n(0, len).collect())
     }
 
-    /// Takes a piece back, if nobody else has it.
-    pub(super) fn give_back(&self, mut piece: Arc<[u8]>) {
-        if piece.len() as u64 == PIECE && Arc::get_mut(&mut piece).is_some() {
-            let mut spare = self.spare.lock();
-            if spare.len() < SPARE {
-                spare.push(piece);
-            }
+    fn unused(&self) -> Option<Arc<[u8]>> {
+        let mut spare = self.spare.lock();
+        let last = (0..spare.len()).rev().find(|i| Arc::get_mut(&mut spare[*i]).is_some())?;
+        Some(spare.swap_remove(last))
+    }
+
+    /// Takes a piece back, to be used again when nobody else has it.
+    pub(super) fn give_back(&self, piece: Arc<[u8]>) {
+        let mut spare = self.spare.lock();
+        if piece.len() as u64 == PIECE && spare.len() < SPARE {
+            spare.push(piece);
         }
+    }
+
+    /// The index of a stream, if it is open or there can be none.
+    pub(super) fn opened(&self, stream: &Stream) -> Opened {
+        if !stream.packed.method.has_index() {
+            return Opened::Yes(None);
+        }
+        let slot = self.indexes.get(&stream.packed.entry);
+        slot.and_then(|slot| slot.get().cloned()).map_or(Opened::NotYet, |index| Opened::Yes(Some(index)))
     }
 
     /// The index of a stream that has one.

@@ -18,12 +18,12 @@ use super::ahead::{Flow, LEAD};
 use super::decode::{Decoder, Inflate};
 use super::index::Index;
 use super::input::Input;
-use super::pool::{Cursor, Decoding, NEAR, PIECE, Working};
+use super::pool::{Cursor, Decoding, NEAR, Opened, PIECE, Working};
 use super::sum::{Check, Sum};
 use super::whole::{self, Packed, ends_early, fill, note_unused, too_long};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::tree::{Coded, Then};
+use crate::tree::{Coded, Given, Then};
 
 /// The kernel's page: the smallest read that it repeats by itself when a larger one failed.
 const PAGE: u64 = 4096;
@@ -330,12 +330,29 @@ impl Reading {
         Reading { stream: Stream::new(packed, shared), flow: Arc::default() }
     }
 
-    /// Takes note of what is read, for what is read next.
+    /// Takes note of what is read, for what is read next. Who comes first opens the index, and others do not wait
+    /// for it here.
     fn read_ahead(&self, piece: u64) {
         let stream = &self.stream;
-        if !stream.packed.method.is_heavy() {
-            stream.shared.ahead.read(stream, &self.flow, piece, stream.index().as_deref());
+        if !stream.packed.method.is_heavy()
+            && let Opened::Yes(index) = stream.shared.opened(stream)
+        {
+            stream.shared.ahead.read(stream, &self.flow, piece, index.as_deref());
         }
+    }
+
+    fn lent(&self, piece: Arc<[u8]>, offset: u64, len: usize) -> Result<Given> {
+        let (stream, end) = (&self.stream, offset + len as u64);
+        stream.verdict(end)?;
+        self.check()?;
+        self.read_ahead(offset / PIECE);
+        if len as u64 == PIECE {
+            stream.shared.pieces.remove(&(stream.packed.entry, offset / PIECE));
+            stream.shared.give_back(piece.clone());
+        }
+        stream.give(end)?;
+        let from = (offset % PIECE) as usize;
+        Ok(Given::Lent(piece, from..from + len))
     }
 }
 
@@ -385,5 +402,12 @@ impl Coded for Reading {
         }
         // This very read may have been the first full pass.
         stream.give(end)
+    }
+
+    fn lend(&self, offset: u64, len: usize) -> Option<Result<Given>> {
+        let (piece, from) = (offset / PIECE, (offset % PIECE) as usize);
+        let piece = self.stream.cached(piece)?;
+        // What is shorter than it should be is for who says why.
+        (from + len <= piece.len()).then(|| self.lent(piece, offset, len))
     }
 }

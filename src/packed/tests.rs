@@ -13,7 +13,7 @@ use super::{Decoding, RECORD, zlib};
 use crate::error::{Error, Result};
 use crate::finding::{Findings, Severity};
 use crate::store::CacheFolder;
-use crate::tree::{Coded, Content, Then};
+use crate::tree::{Coded, Content, Given};
 
 /// Some bytes in pieces, one of which may be missing.
 #[derive(Debug)]
@@ -38,10 +38,6 @@ impl Coded for Pieces {
 
     fn is_ready(&self, _: u64, _: usize) -> bool {
         true
-    }
-
-    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
-        Some(then)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -95,10 +91,8 @@ impl Opened {
     }
 
     fn read(&self, at: usize, len: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        let n = self.content.read_at(at as u64, &mut bytes)?;
-        bytes.truncate(n);
-        Ok(bytes)
+        let mut room = vec![0; len];
+        Ok(self.content.give(at as u64, &mut room)?.bytes(&room).to_vec())
     }
 
     /// Everything, in steps.
@@ -435,10 +429,6 @@ impl Coded for Failing {
         true
     }
 
-    fn when_ready(&self, _: u64, _: usize, then: Then) -> Option<Then> {
-        Some(then)
-    }
-
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let end = offset + buf.len() as u64;
         if offset < self.from && self.from < end {
@@ -467,6 +457,31 @@ fn until(packed: &[u8], from: u64) -> usize {
     bytes.len()
 }
 
+/// Pieces are decoded into what was given back, while the kernel may still be copying from it.
+#[test]
+fn what_is_lent_stays_as_it_is() {
+    const STEP: usize = 131_072;
+    let right = text(12_000_000);
+    let opened = Opened::of(&pack(&right), right.len() as u64);
+    let mut lent = Vec::new();
+    for at in (0..right.len()).step_by(STEP) {
+        let mut room = vec![0; STEP];
+        // Once it is clear that somebody reads in order, others decode.
+        let ready = at < 16 * STEP
+            || (0..20_000).any(|_| {
+                std::thread::sleep(Duration::from_millis(1));
+                opened.content.is_ready(at as u64, STEP)
+            });
+        assert!(ready, "it is decoded ahead");
+        let given = opened.content.give(at as u64, &mut room).unwrap();
+        lent.push((at, given, room));
+    }
+    assert!(lent.iter().filter(|(_, given, _)| matches!(given, Given::Lent(..))).count() > 60);
+    for (at, given, room) in lent {
+        assert!(given.bytes(&room) == &right[at..right.len().min(at + STEP)], "at {at}");
+    }
+}
+
 #[test]
 fn nobody_waits_for_what_nobody_decodes_any_more() {
     const STEP: usize = 131_072;
@@ -484,7 +499,7 @@ fn nobody_waits_for_what_nobody_decodes_any_more() {
         for piece in 0..last + 4 {
             // As the mount reads: where somebody is about to decode it, it waits, and reads then.
             let (tell, told) = channel();
-            let then = Box::new(move || tell.send(()).expect("somebody waits"));
+            let then = Box::new(move |_| tell.send(()).expect("somebody waits"));
             let now = opened.content.when_ready((piece * STEP) as u64, STEP, then);
             waited += usize::from(now.is_none() && piece == last);
             if piece >= last {
@@ -493,7 +508,7 @@ fn nobody_waits_for_what_nobody_decodes_any_more() {
                 failing.release.notify_all();
             }
             if let Some(now) = now {
-                now();
+                now(false);
             }
             // Nothing but a stall takes so long.
             told.recv_timeout(Duration::from_secs(120)).expect("whoever waits is told");
