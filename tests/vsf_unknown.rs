@@ -2,37 +2,15 @@
 //! their neighbours.
 
 mod common;
+#[path = "common/one.rs"]
+mod one;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use vaso::format::vsf::{self, Data, File, Section, Value, Width};
-
-/// A header of one label, whose length and offset fit, and a body behind it.
-fn file(z: u8, count: u8, body: &[u8]) -> Vec<u8> {
-    let mut out =
-        [b"R\xC3\x85<b3\0z3", &[z][..], b"y3\x01n3\x01(d3\x01mo3\0b5\0\0\0\0n3", &[count], b")>"].concat();
-    let header = out.len() as u8;
-    out[6] = header;
-    out[23] = header;
-    out[26..30].copy_from_slice(&(body.len() as u32).to_be_bytes());
-    out.extend_from_slice(body);
-    out
-}
-
-/// The section, and the codes of what is odd about it.
-fn open(bytes: &[u8]) -> (File, Section, Vec<&'static str>) {
-    let file = vsf::open(bytes).unwrap_or_else(|e| panic!("{}: {e}", bytes.escape_ascii()));
-    let body = file.section(bytes, &file.labels[0]).unwrap();
-    let odd = file.oddities(&file.labels[0], &body);
-    let codes = odd.iter().map(|f| f.code).filter(|code| *code != "vsf-wide").collect();
-    (file, body.section, codes)
-}
-
-fn field(name: &str, value: &[u8]) -> Vec<u8> {
-    [b"(d3", &[name.len() as u8][..], name.as_bytes(), b":", value, b")"].concat()
-}
+use one::{field, file, open};
+use vaso::format::vsf::{self, Data, Section, Value, Width};
 
 /// `value` between two numbers.
 fn between(value: &[u8]) -> Vec<u8> {
