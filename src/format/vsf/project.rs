@@ -18,10 +18,11 @@ use super::input::Fault;
 use super::kept::Kept;
 use super::names::{Names, is_cut, path_of};
 use super::seal::{Check, Sealing};
+use super::show;
 use super::value::{Item, Section, Value, Wrapped};
+use super::verify::{self, Keys};
 use super::view::{Attributes, Entry, Place, Shown, View, leaf, of_label, sections_in};
 use super::wrapped::{UNWRAP, not_unwrapped};
-use super::{show, verify};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::{Container, Description, OpenOptions};
@@ -364,6 +365,7 @@ impl Project {
         let mut seen = HashSet::new();
         let mut budget = self.file.size.saturating_mul(4).saturating_add(64 << 20);
         let mut wrapped = UNWRAPPED;
+        let mut keys = Keys::of(&self.file, keys);
         for label in &self.file.labels {
             if let Kind::Inline = label.kind() {
                 self.try_values(label.title(), &label.values, &mut wrapped)?;
@@ -390,7 +392,7 @@ impl Project {
             let body = self.file.section(self.source.as_ref(), label)?;
             self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
             self.try_wrapped(label.title(), &body.section, &mut wrapped)?;
-            let seals = verify::verify_section(self.source.as_ref(), &self.file, label, &body, keys)?;
+            let seals = verify::verify_section(self.source.as_ref(), &self.file, label, &body, &mut keys)?;
             seals.iter().for_each(|check| self.checked(check));
         }
         Ok(())
