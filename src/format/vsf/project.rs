@@ -146,6 +146,8 @@ struct Layout<'a> {
     /// Paths that something is at, or below.
     names: Names,
     standing: Standing,
+    /// How many bytes of sections may still be read at once: more than there are, unless they lie upon each other.
+    unread: u64,
 }
 
 /// Which paths are directories because of the labels alone.
@@ -203,7 +205,7 @@ impl<'a> Layout<'a> {
         let mut shown = Shown::new(source, file);
         (shown.kept, shown.findings) = (kept.clone(), findings.clone());
         let (names, standing) = (Names::default(), Standing::default());
-        Layout { file, place, findings, builder, shown, names, standing }
+        Layout { file, place, findings, builder, shown, names, standing, unread: file.size.saturating_mul(4) }
     }
 
     fn build(mut self) -> Result<(Tree, Shown<'a>)> {
@@ -256,6 +258,12 @@ impl<'a> Layout<'a> {
             }
             Kind::Section if self.standing.folders.contains(path) => {
                 self.shown.sections.push((path.to_vec(), of_label(label)));
+                let size = self.file.range(label).map_or(0, |range| range.end - range.start);
+                let Some(left) = self.unread.checked_sub(size) else {
+                    self.findings.add(overlap(label, "this one is not shown"));
+                    return Ok(());
+                };
+                self.unread = left;
                 self.inner(|shown, file| match shown.label(path, file, label) {
                     Err(error @ Error::Damaged { .. }) => {
                         let finding = Finding::of_damage(&error);
@@ -324,6 +332,13 @@ impl<'a> Layout<'a> {
     }
 }
 
+/// More sections than the file has bytes for, of which `label` is the first that is too much.
+fn overlap(label: &Label, what: &str) -> Finding {
+    let text = format!("sections lie upon each other; {what}");
+    let remedy = "ask for a file from its writer that does not contradict itself";
+    Finding::new(Severity::Warning, "vsf-overlap", label.title(), text, remedy)
+}
+
 impl Project {
     /// Reads every section, and checks every seal. Where there are `keys`, one of them has to have signed the file.
     pub fn verify_with(&self, keys: &[VerifyingKey], progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
@@ -377,15 +392,7 @@ impl Project {
             }
             // Nor is more read than a file of sections that lie apart can hold.
             let Some(left) = budget.checked_sub(range.end - range.start) else {
-                let text = "sections lie upon each other; not all of them were verified";
-                let remedy = "ask for a file from its writer that does not contradict itself";
-                self.findings.add(Finding::new(
-                    Severity::Warning,
-                    "vsf-overlap",
-                    label.title(),
-                    text,
-                    remedy,
-                ));
+                self.findings.add(overlap(label, "not all of them were verified"));
                 break;
             };
             budget = left;
