@@ -153,6 +153,27 @@ fn they_are_shown_verified_and_packed_again() {
     }
 }
 
+/// One that says how long it is may be longer than what is looked through for an end: its bytes go from file to file.
+#[test]
+fn a_long_one_that_says_its_length_is_packed_again() {
+    let count = 9u32 << 20;
+    let head = [b"t3\x01f45", &count.to_be_bytes()[..]].concat();
+    let tensor = [head, common::noise(4, 2 * count as usize)].concat();
+    let folder = common::folder();
+    let [path, tree, new] = ["a.vsf", "tree", "new.vsf"].map(|name| folder.path().join(name));
+    fs::write(&path, file(10, 3, &between(&tensor))).unwrap();
+    let done = vaso(&["vsf".as_ref(), "unpack".as_ref(), &path, &tree]);
+    assert!(!String::from_utf8_lossy(&done.stderr).contains("cannot be packed"), "{done:?}");
+    assert!(fs::read(tree.join("m/t.raw")).unwrap() == tensor);
+    assert!(fs::metadata(tree.join(vsf::RECORD)).unwrap().len() < 64 << 10);
+    let done = vaso(&["vsf".as_ref(), "pack".as_ref(), &tree, &new]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let bytes = fs::read(&new).unwrap();
+    let (_, section, codes) = open(&bytes);
+    assert_eq!((names(&section), codes), (vec!["a", "t", "b"], vec!["vsf-element"]));
+    assert!(raw(&bytes, &section, "t") == tensor);
+}
+
 /// In every version, in a field and alone: bytes of the length that the writers' encoders give them.
 #[test]
 fn colours_are_values_and_no_end_of_their_neighbours() {
