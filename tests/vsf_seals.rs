@@ -325,17 +325,18 @@ fn a_key_needs_a_signature_that_can_be_checked() {
     assert_eq!((said.code, said.codes()), (0, vec!["vsf-unverified"]), "{}", said.text);
 }
 
+/// A file of a section with this body.
+fn section(body: &[u8], count: u8) -> Vec<u8> {
+    let build = |start: u8| {
+        let label = [b"n3\x01(d3\x01ao3", &[start][..], b"b4\0", &[body.len() as u8], b"n3", &[count], b")>"];
+        [b"R\xC3\x85<b3", &[start][..], b"z3\x02y3\x01", &label.concat(), body].concat()
+    };
+    build((build(0).len() - body.len()) as u8)
+}
+
 /// A signature stands last in its section, and covers what is before it. One that stands elsewhere is told.
 #[test]
 fn a_signature_within_a_section_is_told() {
-    let section = |body: &[u8], count: u8| {
-        let build = |start: u8| {
-            let label =
-                [b"n3\x01(d3\x01ao3", &[start][..], b"b4\0", &[body.len() as u8], b"n3", &[count], b")>"];
-            [b"R\xC3\x85<b3", &[start][..], b"z3\x02y3\x01", &label.concat(), body].concat()
-        };
-        build((build(0).len() - body.len()) as u8)
-    };
     let signature = zeros(b"(d3\x09signature:ge3\x3F", 64);
     let one = [&signature[..], b")"].concat();
     for (body, count, told) in [
@@ -383,6 +384,24 @@ fn info_tells_who_claims_to_have_signed() {
     assert!(said.text.contains("signed            by nobody"), "{}", said.text);
     let said = say("info", &file(10, &zeros(GE, 64), b""), &[]);
     assert_eq!(said.report["signed"], claims(&[], 1));
+    // Sections that are signed by themselves, also where the file is not.
+    for name in ["one", "two"] {
+        let mut fields = vaso::format::vsf::Fields::new();
+        fields.add("k", &vaso::format::vsf::Value::Bool(true)).unwrap();
+        builder.section(name, fields).unwrap();
+    }
+    builder.signed(maker.clone(), true);
+    let said = say("info", &builder.to_bytes().unwrap(), &[]);
+    let sections = json!({ "keys": [public], "signatures": 1, "sections": 2, "verified": false });
+    assert_eq!(said.report["signed"], sections);
+    assert!(said.text.contains("2 sections end in a signature; `vaso verify` checks that"), "{}", said.text);
+    let body = [b"[(d3\x01k:u3\x07)(d3\x09signature:ge3\x3F", &[0; 64][..], b")]"].concat();
+    let alone = say("info", &section(&body, 2), &[]);
+    assert_eq!(
+        alone.report["signed"],
+        json!({ "keys": [], "signatures": 0, "sections": 1, "verified": false })
+    );
+    assert!(alone.text.contains("signed            one section ends in a signature"), "{}", alone.text);
     // Who claims nothing.
     let said = say("info", &file(10, b"", b""), &[]);
     assert!(said.report.get("signed").is_none() && !said.text.contains("signed"), "{}", said.text);

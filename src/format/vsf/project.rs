@@ -363,7 +363,7 @@ impl Project {
 
     /// Who it says has signed it, if it says so; that was not verified.
     pub fn claims(&self) -> Option<Claims> {
-        Claims::of(&self.file)
+        Claims::of(&self.file, self.source.as_ref())
     }
 
     fn checked(&self, check: &Check) {
