@@ -8,7 +8,7 @@
 //! shown; beyond, the system's own limit on links ends a walk in a circle. Where a section leads is remembered for all
 //! that is shown of the file, and what leads back to one is asked once for all of its references.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::file::{File, Kind, Label};
@@ -35,7 +35,7 @@ pub struct Named {
     /// The sections that each refers to, of those that were asked for, and how many these are.
     leads: HashMap<usize, Vec<usize>>,
     many: usize,
-    /// The section that was asked for last, with those that it leads to and that lead back to it.
+    /// The section that was asked for last, with itself and those that it leads to and that lead back to it.
     circle: Option<(usize, HashSet<usize>)>,
 }
 
@@ -75,8 +75,9 @@ impl Named {
     fn circle(&mut self, file: &File, input: &dyn Input, own: usize) -> Result<HashSet<usize>> {
         let mut left = READ;
         let mut before: HashMap<usize, Vec<usize>> = HashMap::new();
-        let (mut pending, mut seen) = (vec![own], HashSet::from([own]));
-        while let Some(section) = pending.pop() {
+        let (mut pending, mut seen) = (VecDeque::from([own]), HashSet::from([own]));
+        // The nearest first, since not all of them may be read.
+        while let Some(section) = pending.pop_front() {
             let size = file.range(&file.labels[section]).map_or(0, |range| range.end - range.start);
             if !self.leads.contains_key(&section) {
                 // The one itself was just read to be shown.
@@ -90,7 +91,7 @@ impl Named {
             for next in &self.leads[&section] {
                 before.entry(*next).or_default().push(section);
                 if seen.insert(*next) {
-                    pending.push(*next);
+                    pending.push_back(*next);
                 }
             }
         }
