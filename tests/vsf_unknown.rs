@@ -132,7 +132,7 @@ fn they_are_shown_verified_and_packed_again() {
     // Version 2, which is what is written, has a time with these bytes.
     let parts: Vec<Vec<u8>> =
         formless().into_iter().map(|(value, _)| value).filter(|value| !value.starts_with(b"ef")).collect();
-    let fields = parts.iter().enumerate().flat_map(|(n, value)| field(&format!("t{n}"), value));
+    let fields = parts.iter().enumerate().flat_map(|(n, value)| field(format!("t{n}"), value));
     let body = [b"[".to_vec(), fields.collect(), field("b", b"u3\x07"), b"]".to_vec()].concat();
     let path = folder.path().join("a.vsf");
     fs::write(&path, file(10, parts.len() as u8 + 1, &body)).unwrap();
