@@ -8,6 +8,7 @@ use std::path::Path;
 
 use common::{As, Mount, everybody, folder};
 use vaso::format::vsf::{self, Builder, Fields, Value, Width};
+use vaso::tree::Spot;
 
 fn fields(values: &[(&str, u128)], references: &[(&str, &str)]) -> Fields {
     let mut fields = Fields::new();
@@ -157,4 +158,74 @@ fn many_references_are_no_bomb() {
     fs::write(&path, &bytes).unwrap();
     let files = count("-type f");
     assert!((20_000..100_000).contains(&files), "{files}");
+}
+
+/// Each of many sections leads to the next: what leads back to one is found out once, and not for each reference again.
+#[test]
+fn a_long_chain_is_followed_once() {
+    const LONG: usize = 20_000;
+    let (mut builder, mut many) = (Builder::new(), Fields::new());
+    for n in 0..LONG {
+        // The last one closes the circle.
+        let next = format!("s{}", (n + 1) % LONG);
+        builder.section(&format!("s{n}"), fields(&[], &[("next", &next)])).unwrap();
+        many.add_reference(&format!("r{n}"), &format!("s{n}")).unwrap();
+    }
+    builder.section("many", many).unwrap();
+    let home = folder();
+    let path = home.path().join("Chain.vsf");
+    fs::write(&path, builder.to_bytes().unwrap()).unwrap();
+    let top = Spot::top(common::open(&path).unwrap());
+    let target = |section: &str, name: &str| {
+        let folder = top.child(section.as_bytes()).unwrap().unwrap();
+        let link = folder.child(name.as_bytes()).unwrap().unwrap();
+        let content = link.branch.open(link.node).unwrap();
+        let mut target = vec![0; content.size() as usize];
+        content.read_at(0, &mut target).unwrap();
+        String::from_utf8(target).unwrap()
+    };
+    assert_eq!((target("many", "r7"), target("many", "r19999")), ("../s7".into(), "../s19999".into()));
+    for n in [0, 1, 9_999, LONG - 1] {
+        assert_eq!(target(&format!("s{n}"), "next"), "next");
+    }
+}
+
+/// Sections that have to be read to show the top, since others stand in their directories, show no more than the file
+/// has: neither where their labels lead to the same bytes, nor where they refer to them.
+#[test]
+fn what_is_shown_at_once_is_no_more_than_the_file_has() {
+    const FIELDS: u32 = 2_000;
+    let five = |n: usize| u32::try_from(n).unwrap().to_be_bytes();
+    let place = |at: usize, size: usize, count: u32| {
+        [b"o5", &five(at)[..], b",b5", &five(size), b",n5", &count.to_be_bytes()].concat()
+    };
+    let large: Vec<u8> = (0..FIELDS).flat_map(|n| format!("(d3\x05f{n:04})").into_bytes()).collect();
+    let large = [b"[", &large[..], b"]"].concat();
+    for refers in [false, true] {
+        let head = |length: usize| {
+            let refer = [b"[(d3\x01r:", &place(length, large.len(), FIELDS)[..], b")]"].concat();
+            let mut out = [b"R\xC3\x85<z3\x02y3\x01b5", &five(length)[..], b"n5", &five(200)].concat();
+            for n in 0..100 {
+                let name = format!("a{n:02}");
+                let own = match refers {
+                    true => place(length + large.len() + n * refer.len(), refer.len(), 1),
+                    false => place(length, large.len(), FIELDS),
+                };
+                out.extend_from_slice(&[b"(d3\x03", name.as_bytes(), b":", &own, b")"].concat());
+                out.extend_from_slice(&[b"(d3\x05", name.as_bytes(), b".x)"].concat());
+            }
+            out.push(b'>');
+            (out, refer)
+        };
+        let (header, refer) = head(head(0).0.len());
+        let bytes = [header, large.clone(), refer.repeat(if refers { 100 } else { 0 })].concat();
+        let home = folder();
+        let path = home.path().join("Upon.vsf");
+        fs::write(&path, bytes).unwrap();
+        let project = common::open(&path).unwrap();
+        let nodes = project.tree().len();
+        assert!((2_000..15_000).contains(&nodes), "{nodes}");
+        let told = project.findings().list().iter().filter(|f| f.code == "vsf-overlap").count();
+        assert_eq!(told > 0, !refers);
+    }
 }

@@ -325,17 +325,18 @@ fn a_key_needs_a_signature_that_can_be_checked() {
     assert_eq!((said.code, said.codes()), (0, vec!["vsf-unverified"]), "{}", said.text);
 }
 
+/// A file of a section with this body.
+fn section(body: &[u8], count: u8) -> Vec<u8> {
+    let build = |start: u8| {
+        let label = [b"n3\x01(d3\x01ao3", &[start][..], b"b4\0", &[body.len() as u8], b"n3", &[count], b")>"];
+        [b"R\xC3\x85<b3", &[start][..], b"z3\x02y3\x01", &label.concat(), body].concat()
+    };
+    build((build(0).len() - body.len()) as u8)
+}
+
 /// A signature stands last in its section, and covers what is before it. One that stands elsewhere is told.
 #[test]
 fn a_signature_within_a_section_is_told() {
-    let section = |body: &[u8], count: u8| {
-        let build = |start: u8| {
-            let label =
-                [b"n3\x01(d3\x01ao3", &[start][..], b"b4\0", &[body.len() as u8], b"n3", &[count], b")>"];
-            [b"R\xC3\x85<b3", &[start][..], b"z3\x02y3\x01", &label.concat(), body].concat()
-        };
-        build((build(0).len() - body.len()) as u8)
-    };
     let signature = zeros(b"(d3\x09signature:ge3\x3F", 64);
     let one = [&signature[..], b")"].concat();
     for (body, count, told) in [
@@ -383,7 +384,66 @@ fn info_tells_who_claims_to_have_signed() {
     assert!(said.text.contains("signed            by nobody"), "{}", said.text);
     let said = say("info", &file(10, &zeros(GE, 64), b""), &[]);
     assert_eq!(said.report["signed"], claims(&[], 1));
+    // Sections that are signed by themselves, also where the file is not.
+    for name in ["one", "two"] {
+        let mut fields = vaso::format::vsf::Fields::new();
+        fields.add("k", &vaso::format::vsf::Value::Bool(true)).unwrap();
+        builder.section(name, fields).unwrap();
+    }
+    builder.signed(maker.clone(), true);
+    let said = say("info", &builder.to_bytes().unwrap(), &[]);
+    let sections = json!({ "keys": [public], "signatures": 1, "sections": 2, "verified": false });
+    assert_eq!(said.report["signed"], sections);
+    assert!(said.text.contains("2 sections end in a signature; `vaso verify` checks that"), "{}", said.text);
+    let body = [b"[(d3\x01k:u3\x07)(d3\x09signature:ge3\x3F", &[0; 64][..], b")]"].concat();
+    let alone = say("info", &section(&body, 2), &[]);
+    assert_eq!(
+        alone.report["signed"],
+        json!({ "keys": [], "signatures": 0, "sections": 1, "verified": false })
+    );
+    assert!(alone.text.contains("signed            one section ends in a signature"), "{}", alone.text);
     // Who claims nothing.
     let said = say("info", &file(10, b"", b""), &[]);
     assert!(said.report.get("signed").is_none() && !said.text.contains("signed"), "{}", said.text);
+}
+
+/// Each of many keys could have made each of many signatures: no more is tried than a file of its size is worth.
+#[test]
+fn many_keys_and_many_signatures_are_no_bomb() {
+    let crowded = |keys: u16, junk: usize| {
+        let keys: Vec<SigningKey> = (0..keys)
+            .map(|n| SigningKey::from_bytes(&[n.to_be_bytes(); 16].concat().try_into().unwrap()))
+            .collect();
+        let body = [b"[(d3\x01a:u3\x05)(d3\x09signature:ge3\x3F", &[0; 64][..], b")]"].concat();
+        let at = body.len() - 66;
+        let seal = |seal: [u8; 64]| [&body[..at], &seal, &body[at + 64..]].concat();
+        let own = keys[0].sign(blake3::hash(&body).as_bytes()).to_bytes();
+        // No key makes that.
+        let mut bodies = vec![seal([0xFF; 64]); junk];
+        bodies.push(seal(own));
+        let head = |length: usize| {
+            let five = |n: usize| u32::try_from(n).unwrap().to_be_bytes();
+            let mut out = [b"R\xC3\x85<z3\x02y3\x01b5", &five(length)[..]].concat();
+            out.extend(keys.iter().flat_map(named));
+            out.extend_from_slice(&[b"n5", &five(bodies.len())[..]].concat());
+            for n in 0..bodies.len() {
+                let name = format!("s{n:03}");
+                let place = [&five(length + n * body.len())[..], b",b5", &five(body.len())].concat();
+                out.extend_from_slice(&[b"(d3\x04", name.as_bytes(), b":o5", &place, b",n3\x02)"].concat());
+            }
+            out.push(b'>');
+            out
+        };
+        [head(head(0).len()), bodies.concat()].concat()
+    };
+    let public = SigningKey::from_bytes(&[0; 32]).verifying_key();
+    let public: String = public.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    let few = verify(&crowded(9, 100));
+    assert_eq!(few.report["signatures"], json!([{ "key": public, "section": "s100" }]), "{}", few.text);
+    assert_eq!(few.messages("vsf-seal").len(), 100);
+    let many = verify(&crowded(900, 100));
+    assert_eq!(many.report["signatures"], json!([]));
+    let untried = many.messages("vsf-unverified").len();
+    assert!(untried > 1 && many.messages("vsf-seal").len() + untried == 101, "{}", many.text);
+    assert!(many.messages("vsf-unverified").iter().all(|m| m.contains("more seals than a file of its size")));
 }

@@ -2,37 +2,15 @@
 //! their neighbours.
 
 mod common;
+#[path = "common/one.rs"]
+mod one;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use vaso::format::vsf::{self, Data, File, Section, Value, Width};
-
-/// A header of one label, whose length and offset fit, and a body behind it.
-fn file(z: u8, count: u8, body: &[u8]) -> Vec<u8> {
-    let mut out =
-        [b"R\xC3\x85<b3\0z3", &[z][..], b"y3\x01n3\x01(d3\x01mo3\0b5\0\0\0\0n3", &[count], b")>"].concat();
-    let header = out.len() as u8;
-    out[6] = header;
-    out[23] = header;
-    out[26..30].copy_from_slice(&(body.len() as u32).to_be_bytes());
-    out.extend_from_slice(body);
-    out
-}
-
-/// The section, and the codes of what is odd about it.
-fn open(bytes: &[u8]) -> (File, Section, Vec<&'static str>) {
-    let file = vsf::open(bytes).unwrap_or_else(|e| panic!("{}: {e}", bytes.escape_ascii()));
-    let body = file.section(bytes, &file.labels[0]).unwrap();
-    let odd = file.oddities(&file.labels[0], &body);
-    let codes = odd.iter().map(|f| f.code).filter(|code| *code != "vsf-wide").collect();
-    (file, body.section, codes)
-}
-
-fn field(name: &str, value: &[u8]) -> Vec<u8> {
-    [b"(d3", &[name.len() as u8][..], name.as_bytes(), b":", value, b")"].concat()
-}
+use one::{field, file, open};
+use vaso::format::vsf::{self, Data, Section, Value, Width};
 
 /// `value` between two numbers.
 fn between(value: &[u8]) -> Vec<u8> {
@@ -154,7 +132,7 @@ fn they_are_shown_verified_and_packed_again() {
     // Version 2, which is what is written, has a time with these bytes.
     let parts: Vec<Vec<u8>> =
         formless().into_iter().map(|(value, _)| value).filter(|value| !value.starts_with(b"ef")).collect();
-    let fields = parts.iter().enumerate().flat_map(|(n, value)| field(&format!("t{n}"), value));
+    let fields = parts.iter().enumerate().flat_map(|(n, value)| field(format!("t{n}"), value));
     let body = [b"[".to_vec(), fields.collect(), field("b", b"u3\x07"), b"]".to_vec()].concat();
     let path = folder.path().join("a.vsf");
     fs::write(&path, file(10, parts.len() as u8 + 1, &body)).unwrap();
@@ -173,6 +151,27 @@ fn they_are_shown_verified_and_packed_again() {
     for (n, part) in parts.iter().enumerate() {
         assert_eq!(raw(&bytes, &section, &format!("t{n}")), *part);
     }
+}
+
+/// One that says how long it is may be longer than what is looked through for an end: its bytes go from file to file.
+#[test]
+fn a_long_one_that_says_its_length_is_packed_again() {
+    let count = 9u32 << 20;
+    let head = [b"t3\x01f45", &count.to_be_bytes()[..]].concat();
+    let tensor = [head, common::noise(4, 2 * count as usize)].concat();
+    let folder = common::folder();
+    let [path, tree, new] = ["a.vsf", "tree", "new.vsf"].map(|name| folder.path().join(name));
+    fs::write(&path, file(10, 3, &between(&tensor))).unwrap();
+    let done = vaso(&["vsf".as_ref(), "unpack".as_ref(), &path, &tree]);
+    assert!(!String::from_utf8_lossy(&done.stderr).contains("cannot be packed"), "{done:?}");
+    assert!(fs::read(tree.join("m/t.raw")).unwrap() == tensor);
+    assert!(fs::metadata(tree.join(vsf::RECORD)).unwrap().len() < 64 << 10);
+    let done = vaso(&["vsf".as_ref(), "pack".as_ref(), &tree, &new]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let bytes = fs::read(&new).unwrap();
+    let (_, section, codes) = open(&bytes);
+    assert_eq!((names(&section), codes), (vec!["a", "t", "b"], vec!["vsf-element"]));
+    assert!(raw(&bytes, &section, "t") == tensor);
 }
 
 /// In every version, in a field and alone: bytes of the length that the writers' encoders give them.

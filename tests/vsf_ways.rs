@@ -1,33 +1,11 @@
 //! Values whose bytes do not say what they are: whatever stands behind them, each is read as it was written, and where
 //! nothing can decide, that is said.
 
-use vaso::format::vsf::{self, Count, Data, File, Section, Value};
+#[path = "common/one.rs"]
+mod one;
 
-/// A header of one label, whose length and offset fit, and a body behind it.
-fn file(z: u8, count: u8, body: &[u8]) -> Vec<u8> {
-    let mut out =
-        [b"R\xC3\x85<b3\0z3", &[z][..], b"y3\x02n3\x01(d3\x01ao3\0b4\0\0n3", &[count], b")>"].concat();
-    let header = out.len() as u8;
-    out[6] = header;
-    out[23] = header;
-    out[26..28].copy_from_slice(&(body.len() as u16).to_be_bytes());
-    out.extend_from_slice(body);
-    out
-}
-
-fn open(bytes: &[u8]) -> (File, Section, Vec<&'static str>) {
-    let file = vsf::open(bytes).unwrap_or_else(|e| panic!("{}: {e}", bytes.escape_ascii()));
-    let body = file.section(bytes, &file.labels[0]).unwrap();
-    // The size of a body has two bytes here, whatever it is.
-    let odd = file.oddities(&file.labels[0], &body);
-    let all = file.findings.iter().chain(&odd).map(|f| f.code);
-    let found = all.filter(|code| *code != "vsf-wide").collect();
-    (file, body.section, found)
-}
-
-fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
-    [b"(d3", &[name.len() as u8][..], name, b":", value, b")"].concat()
-}
+use one::{field, file, open};
+use vaso::format::vsf::{self, Count, Data, Value};
 
 /// The count of a time, and its bytes in the file.
 fn times() -> Vec<(Count, Vec<u8>)> {

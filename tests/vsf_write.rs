@@ -396,10 +396,11 @@ fn sealed_file(seal: impl FnOnce(&mut Builder)) -> Vec<u8> {
 fn checks(bytes: &[u8]) -> Vec<(Sealing, Outcome)> {
     let file = vsf::open(bytes).unwrap();
     let mut checks = vsf::verify(&bytes, &file, &[], &mut |_| ()).unwrap();
+    let mut keys = vsf::Keys::of(&file, &[]);
     for label in file.labels.iter().filter(|l| l.kind() == vsf::Kind::Section) {
         let body = file.section(bytes, label).unwrap();
         assert_eq!(file.oddities(label, &body), []);
-        checks.extend(vsf::verify_section(&bytes, &file, label, &body, &[]).unwrap());
+        checks.extend(vsf::verify_section(&bytes, &file, label, &body, &mut keys).unwrap());
     }
     checks.into_iter().map(|check| (check.sealing, check.outcome)).collect()
 }

@@ -6,6 +6,7 @@ use super::MAX_RANK;
 use super::arrays::Order;
 use super::element::Element;
 use super::found::refuse;
+use super::gather::advance;
 use super::input::Input;
 use super::npy::{self, Head};
 use super::supply::{Joint, OnDisk, Packing, Swapped};
@@ -135,22 +136,16 @@ fn scatter(head: &Head, old: &Tensor, strides: &[usize], input: &dyn Input) -> R
         (view, stored) = (bytes_of(&view, count), bytes_of(&stored, count));
     }
     let mut written = vec![false; view.len() / width];
-    let mut index = vec![0; head.shape.len()];
+    let mut index = vec![0u64; head.shape.len()];
     for one in view.chunks_exact(width) {
-        let place: usize = index.iter().zip(strides).map(|(i, s)| i * s).sum();
+        let place: usize = index.iter().zip(strides).map(|(i, s)| *i as usize * s).sum();
         let Some(to) = stored.get_mut(place * width..(place + 1) * width) else { return Ok(None) };
         if written[place] && to != one {
             return Ok(None);
         }
         to.copy_from_slice(one);
         written[place] = true;
-        for (at, length) in index.iter_mut().zip(&head.shape).rev() {
-            *at += 1;
-            if *at < *length {
-                break;
-            }
-            *at = 0;
-        }
+        advance(index.iter_mut().zip(head.shape.iter().map(|length| *length as u64)).rev());
     }
     Ok(Some(if is_bool { bits_of(&stored) } else { stored }))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::pack::packed_len;
+
 /// How many bits an integer has, as its size marker says: `3` is 8 bits, `7` is 128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Width {
@@ -128,8 +130,7 @@ impl Element {
 
     /// How many bytes `count` of them take; `None` where that is no number of 64 bits.
     pub fn bytes_of(self, count: u64) -> Option<u64> {
-        let bits = u128::from(count) * u128::from(self.bits());
-        u64::try_from(bits.div_ceil(8)).ok()
+        packed_len(self.bits() as u32, count)
     }
 
     /// The markers, as they stand in a file.

@@ -12,7 +12,7 @@ use super::eagle::{Count, EagleTime, Mark, Unit};
 use super::element::Width;
 use super::input::{Input, minimal_width};
 use super::value::{Algorithm, Data, Packed, Sealed, Tensor, Value, count_of};
-use super::{MAX_MEMORY, MAX_NAME, MAX_RANK};
+use super::{MAX_MEMORY, MAX_NAME, MAX_RANK, SMALL, formless};
 
 /// Why something cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -162,6 +162,25 @@ impl Pieces {
         Ok(())
     }
 
+    /// The same for a value of bytes: where its head tells how long it is, the rest need not be looked at.
+    fn opaque(&mut self, data: &Data, from: Option<&Arc<dyn Input>>) -> Result<(), Unfit> {
+        if let (Data::At(range), Some(input)) = (data, from)
+            && range.start <= range.end
+            && range.end <= input.size()
+            && data.len() > SMALL
+        {
+            let behind = range.start + formless::HEAD;
+            let mut head = vec![0; formless::HEAD as usize];
+            let read = input.read_at(range.start, &mut head);
+            read.map_err(|error| Unfit::Unreadable(error.to_string()))?;
+            if formless::length_of(&head) == Some(data.len()) {
+                self.put(&head);
+                return self.data(&Data::At(behind..range.end), from);
+            }
+        }
+        self.seen(data, from)
+    }
+
     /// The same for bytes that a reader has to look at to find their end: they are in memory.
     fn seen(&mut self, data: &Data, from: Option<&Arc<dyn Input>>) -> Result<(), Unfit> {
         if data.len() > MAX_MEMORY {
@@ -239,7 +258,7 @@ pub fn put_value(out: &mut Pieces, value: &Value, from: Option<&Arc<dyn Input>>)
             out.put(&sized(*n));
         }
         Value::World(place) => out.put(&[b"w", &place.to_be_bytes()[..]].concat()),
-        Value::Opaque(data) => out.seen(data, from)?,
+        Value::Opaque(data) => out.opaque(data, from)?,
         Value::Ascii(..) | Value::Mac(..) | Value::Number(..) | Value::Section(_) => {
             return Err(Unfit::Unclear(value.kind()));
         }

@@ -29,6 +29,16 @@ fn element_of(bytes: &[u8]) -> Option<(u64, u64)> {
     Some((8 * bytes, used))
 }
 
+/// More bytes than there are before the elements of any value.
+pub const HEAD: u64 = 4096;
+
+/// How long the value is that begins with these bytes, which are [`HEAD`] or all of it; if that can be told.
+pub fn length_of(head: &[u8]) -> Option<u64> {
+    let mut walk = Walk::new(&head, 0..head.len() as u64, None, Place::Bare);
+    let behind = walk.likely_length().ok()??;
+    walk.cursor.at().checked_add(behind)
+}
+
 impl Walk<'_> {
     /// Whether `flaw` is of the form of the value at `start`, and not of what it holds.
     pub fn is_of_no_form(&mut self, start: u64, flaw: &Wrong) -> Parsed<bool> {

@@ -140,13 +140,7 @@ impl Gathered {
             buf[..n].copy_from_slice(&one[skip..skip + n]);
             buf = &mut buf[n..];
             skip = 0;
-            for (at, length) in index.iter_mut().zip(&self.shape).rev() {
-                *at += 1;
-                if *at < *length {
-                    break;
-                }
-                *at = 0;
-            }
+            advance(index.iter_mut().zip(self.shape.iter().copied()).rev());
         }
         Ok(())
     }
@@ -229,13 +223,7 @@ impl Gathered {
                 128 => scatter(inner, element::<16>(stretch), room),
                 _ => scatter_any(inner, stretch, room, self.width()),
             }
-            let more = index.iter_mut().zip(outer).any(|(at, axis)| {
-                *at += 1;
-                let inside = *at < axis.count;
-                *at = if inside { *at } else { 0 };
-                inside
-            });
-            if !more {
+            if !advance(index.iter_mut().zip(outer.iter().map(|axis| axis.count))) {
                 return Ok(());
             }
         }
@@ -272,6 +260,18 @@ fn block_of(shape: &[u64], strides: &[u64], most: u64) -> u64 {
         Some(inner) => most / inner * inner,
         None => most,
     }
+}
+
+/// The next index: its places with how far each goes, the fastest first. False behind the last one, which the first follows.
+pub(super) fn advance<'a>(places: impl Iterator<Item = (&'a mut u64, u64)>) -> bool {
+    for (at, length) in places {
+        *at += 1;
+        if *at < length {
+            return true;
+        }
+        *at = 0;
+    }
+    false
 }
 
 fn element<const N: usize>(stretch: &[u8]) -> impl Fn(u64) -> [u8; N] {
@@ -315,13 +315,7 @@ fn tiles(axes: &[Axis], mut each: impl FnMut(u64, u64)) {
                 }
             }
         }
-        let more = index.iter_mut().zip(&axes).any(|(at, axis)| {
-            *at += 1;
-            let inside = *at < axis.count;
-            *at = if inside { *at } else { 0 };
-            inside
-        });
-        if !more {
+        if !advance(index.iter_mut().zip(axes.iter().map(|axis| axis.count))) {
             return;
         }
     }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::input::{Parsed, Wrong};
+use super::refers::Named;
 use crate::error::Result as Made;
 
 /// What is kept: how it was made, and from which byte of the file on, or which of its kind it is.
@@ -36,6 +37,8 @@ pub struct Kept {
     inner: Mutex<Inner>,
     /// How many bytes are inside of what had to be unwrapped to know it, or why it does not unwrap.
     counted: Mutex<HashMap<(u64, u64), Counted>>,
+    /// Which sections refer to which, once anybody asked.
+    pub named: Mutex<Option<Named>>,
     /// Held while something large is made.
     making: Mutex<()>,
 }
@@ -117,6 +120,7 @@ impl Kept {
     pub fn forget(&self) {
         *self.inner.lock() = Inner::default();
         self.counted.lock().clear();
+        *self.named.lock() = None;
     }
 }
 

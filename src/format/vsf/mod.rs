@@ -98,7 +98,7 @@ pub use value::{
     Algorithm, Data, Field, Item, Packed, Reference, Rest, Sealed, Section, Tensor, Value, Wrapped, count_of,
 };
 
-pub use verify::{verify, verify_section};
+pub use verify::{Keys, verify, verify_section};
 
 /// How every file begins.
 pub const MAGIC: &[u8; 4] = b"R\xC3\x85<";

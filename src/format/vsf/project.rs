@@ -18,10 +18,11 @@ use super::input::Fault;
 use super::kept::Kept;
 use super::names::{Names, is_cut, path_of};
 use super::seal::{Check, Sealing};
+use super::show;
 use super::value::{Item, Section, Value, Wrapped};
+use super::verify::{self, Keys};
 use super::view::{Attributes, Entry, Place, Shown, View, leaf, of_label, sections_in};
 use super::wrapped::{UNWRAP, not_unwrapped};
-use super::{show, verify};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::{Container, Description, OpenOptions};
@@ -145,6 +146,8 @@ struct Layout<'a> {
     /// Paths that something is at, or below.
     names: Names,
     standing: Standing,
+    /// How many bytes of sections may still be read at once: more than there are, unless they lie upon each other.
+    unread: u64,
 }
 
 /// Which paths are directories because of the labels alone.
@@ -202,7 +205,7 @@ impl<'a> Layout<'a> {
         let mut shown = Shown::new(source, file);
         (shown.kept, shown.findings) = (kept.clone(), findings.clone());
         let (names, standing) = (Names::default(), Standing::default());
-        Layout { file, place, findings, builder, shown, names, standing }
+        Layout { file, place, findings, builder, shown, names, standing, unread: file.size.saturating_mul(4) }
     }
 
     fn build(mut self) -> Result<(Tree, Shown<'a>)> {
@@ -255,6 +258,12 @@ impl<'a> Layout<'a> {
             }
             Kind::Section if self.standing.folders.contains(path) => {
                 self.shown.sections.push((path.to_vec(), of_label(label)));
+                let size = self.file.range(label).map_or(0, |range| range.end - range.start);
+                let Some(left) = self.unread.checked_sub(size) else {
+                    self.findings.add(overlap(label, "this one is not shown"));
+                    return Ok(());
+                };
+                self.unread = left;
                 self.inner(|shown, file| match shown.label(path, file, label) {
                     Err(error @ Error::Damaged { .. }) => {
                         let finding = Finding::of_damage(&error);
@@ -323,6 +332,13 @@ impl<'a> Layout<'a> {
     }
 }
 
+/// More sections than the file has bytes for, of which `label` is the first that is too much.
+fn overlap(label: &Label, what: &str) -> Finding {
+    let text = format!("sections lie upon each other; {what}");
+    let remedy = "ask for a file from its writer that does not contradict itself";
+    Finding::new(Severity::Warning, "vsf-overlap", label.title(), text, remedy)
+}
+
 impl Project {
     /// Reads every section, and checks every seal. Where there are `keys`, one of them has to have signed the file.
     pub fn verify_with(&self, keys: &[VerifyingKey], progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
@@ -347,7 +363,7 @@ impl Project {
 
     /// Who it says has signed it, if it says so; that was not verified.
     pub fn claims(&self) -> Option<Claims> {
-        Claims::of(&self.file)
+        Claims::of(&self.file, self.source.as_ref())
     }
 
     fn checked(&self, check: &Check) {
@@ -364,6 +380,7 @@ impl Project {
         let mut seen = HashSet::new();
         let mut budget = self.file.size.saturating_mul(4).saturating_add(64 << 20);
         let mut wrapped = UNWRAPPED;
+        let mut keys = Keys::of(&self.file, keys);
         for label in &self.file.labels {
             if let Kind::Inline = label.kind() {
                 self.try_values(label.title(), &label.values, &mut wrapped)?;
@@ -375,22 +392,14 @@ impl Project {
             }
             // Nor is more read than a file of sections that lie apart can hold.
             let Some(left) = budget.checked_sub(range.end - range.start) else {
-                let text = "sections lie upon each other; not all of them were verified";
-                let remedy = "ask for a file from its writer that does not contradict itself";
-                self.findings.add(Finding::new(
-                    Severity::Warning,
-                    "vsf-overlap",
-                    label.title(),
-                    text,
-                    remedy,
-                ));
+                self.findings.add(overlap(label, "not all of them were verified"));
                 break;
             };
             budget = left;
             let body = self.file.section(self.source.as_ref(), label)?;
             self.file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
             self.try_wrapped(label.title(), &body.section, &mut wrapped)?;
-            let seals = verify::verify_section(self.source.as_ref(), &self.file, label, &body, keys)?;
+            let seals = verify::verify_section(self.source.as_ref(), &self.file, label, &body, &mut keys)?;
             seals.iter().for_each(|check| self.checked(check));
         }
         Ok(())

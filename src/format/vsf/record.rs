@@ -13,6 +13,7 @@ use super::build::Fields;
 use super::eagle::EagleTime;
 use super::encode::{Piece, Pieces, Unfit, Zeros, put_value};
 use super::file::{File, Kind, Label};
+use super::kept::Kept;
 use super::names::{Names, path_of};
 use super::project::{Standing, standing};
 use super::read_back::Joined;
@@ -119,6 +120,7 @@ impl Record {
         let mut names = Names::default();
         let standing = standing(&file, &paths, &mut names);
         let (mut seen, mut left) = (HashSet::new(), UNSHOWN);
+        let kept = Arc::default();
         for (label, path) in file.labels.iter().zip(&paths) {
             record.seals.extend(rewrite::seals_of(label).map(|seal| format!("{}: {seal}", label.title())));
             let twin = (!seen.insert(&label.name)).then(|| Unfit::Twin(label.title()).to_string());
@@ -130,6 +132,7 @@ impl Record {
                         source,
                         &file,
                         label,
+                        &kept,
                         &mut record.notes,
                         shared.then_some((&mut names, &standing)),
                         &mut left,
@@ -183,12 +186,13 @@ impl Record {
     }
 }
 
-/// One label; the reason where it cannot be written. `shared` are the names that its files share with other labels',
+/// One label; the reason where it cannot be written. `kept` is for all labels, `shared` are the names that its files share with other labels',
 /// `left` is how many bytes may still be recorded that no array shows.
 fn part(
     source: &Arc<Source>,
     file: &File,
     label: &Label,
+    kept: &Arc<Kept>,
     notes: &mut Vec<String>,
     shared: Option<(&mut Names, &Standing)>,
     left: &mut u64,
@@ -230,6 +234,7 @@ fn part(
         return Ok(Err("it has no fields, and would be raw bytes".into()));
     }
     let mut shown = Shown::new(source, file);
+    shown.kept = kept.clone();
     shown.reserved = standing.map(|standing| standing.reserved.clone()).unwrap_or_default();
     shown.label(path.as_bytes(), file, label)?;
     let mut refers = Vec::new();

@@ -4,11 +4,11 @@
 //! section once, however often it is referred to. One that leads back to the section that it stands in, by itself or
 //! through others, is a link to itself: whoever follows it gets `ELOOP`. What it says is in `section.json` in any case.
 //!
-//! Whether one leads back is found out by reading the sections behind it, up to [`READ`] bytes of them; beyond, the
-//! system's own limit on links ends a walk in a circle.
+//! Whether one leads back is found out by reading the sections behind it, up to [`READ`] bytes of them for each that is
+//! shown; beyond, the system's own limit on links ends a walk in a circle. Where a section leads is remembered for all
+//! that is shown of the file, and what leads back to one is asked once for all of its references.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::file::{File, Kind, Label};
@@ -22,16 +22,21 @@ use crate::tree::{Content, Kind as NodeKind};
 /// Bytes of sections that are read to find circles.
 const READ: u64 = 64 << 20;
 
-/// The sections that the labels of a file name.
+/// References of which it is remembered where they lead.
+const MOST: usize = 1 << 20;
+
+/// The sections that the labels of a file name, and which of them refer to which.
 #[derive(Debug)]
 pub struct Named {
     /// The first label of each range.
     labels: HashMap<Reference, usize>,
     /// The first section of each path: only that one is sure to be shown there.
     owners: HashMap<Vec<u8>, usize>,
-    /// The sections that each refers to, of those that were asked for.
+    /// The sections that each refers to, of those that were asked for, and how many these are.
     leads: HashMap<usize, Vec<usize>>,
-    left: u64,
+    many: usize,
+    /// The section that was asked for last, with itself and those that it leads to and that lead back to it.
+    circle: Option<(usize, HashSet<usize>)>,
 }
 
 impl Named {
@@ -45,7 +50,7 @@ impl Named {
             }
             owners.entry(path_of(&label.name).into_owned()).or_insert(n);
         }
-        Named { labels, owners, leads: HashMap::new(), left: READ }
+        Named { labels, owners, leads: HashMap::new(), many: 0, circle: None }
     }
 
     /// The number of the label that names this section.
@@ -59,37 +64,63 @@ impl Named {
         (self.owners.get(&path) == Some(&number)).then_some(path)
     }
 
-    /// Whether the references of section `from` lead to `to`.
-    pub fn lead(&mut self, file: &File, input: &dyn Input, from: usize, to: usize) -> Result<bool> {
-        let (mut pending, mut seen) = (vec![from], HashSet::from([from]));
-        while let Some(section) = pending.pop() {
-            if section == to {
-                return Ok(true);
-            }
-            let next = self.from(file, input, section)?;
-            pending.extend(next.iter().copied().filter(|next| seen.insert(*next)));
+    /// Whether section `to`, which section `own` refers to, leads back to that.
+    pub fn leads_back(&mut self, file: &File, input: &dyn Input, own: usize, to: usize) -> Result<bool> {
+        if self.circle.as_ref().is_none_or(|(of, _)| *of != own) {
+            self.circle = Some((own, self.circle(file, input, own)?));
         }
-        Ok(false)
+        Ok(self.circle.as_ref().is_some_and(|(_, circle)| circle.contains(&to)))
     }
 
-    fn from(&mut self, file: &File, input: &dyn Input, number: usize) -> Result<&[usize]> {
-        let room = match self.leads.entry(number) {
-            Entry::Occupied(known) => return Ok(known.into_mut()),
-            Entry::Vacant(room) => room,
-        };
-        let label = &file.labels[number];
-        let mut found = Vec::new();
-        let size = file.range(label).map_or(u64::MAX, |range| range.end - range.start);
-        if let Some(left) = self.left.checked_sub(size) {
-            self.left = left;
-            match file.section(input, label) {
-                Ok(body) => collect(&body.section, &self.labels, &mut found),
-                // What cannot be read leads nowhere.
-                Err(Error::Damaged { .. }) => {}
-                Err(other) => return Err(other),
+    fn circle(&mut self, file: &File, input: &dyn Input, own: usize) -> Result<HashSet<usize>> {
+        let mut left = READ;
+        let mut before: HashMap<usize, Vec<usize>> = HashMap::new();
+        let (mut pending, mut seen) = (VecDeque::from([own]), HashSet::from([own]));
+        // The nearest first, since not all of them may be read.
+        while let Some(section) = pending.pop_front() {
+            let size = file.range(&file.labels[section]).map_or(0, |range| range.end - range.start);
+            if !self.leads.contains_key(&section) {
+                // The one itself was just read to be shown.
+                match left.checked_sub(size) {
+                    Some(less) => left = less,
+                    None if section != own => continue,
+                    None => {}
+                }
+                self.read(file, input, section)?;
+            }
+            for next in &self.leads[&section] {
+                before.entry(*next).or_default().push(section);
+                if seen.insert(*next) {
+                    pending.push_back(*next);
+                }
             }
         }
-        Ok(room.insert(found))
+        let (mut pending, mut circle) = (vec![own], HashSet::from([own]));
+        while let Some(section) = pending.pop() {
+            let earlier = before.get(&section).into_iter().flatten().copied();
+            pending.extend(earlier.filter(|earlier| circle.insert(*earlier)));
+        }
+        Ok(circle)
+    }
+
+    /// Finds out where the references of a section lead.
+    fn read(&mut self, file: &File, input: &dyn Input, number: usize) -> Result<()> {
+        let mut found = Vec::new();
+        match file.section(input, &file.labels[number]) {
+            Ok(body) => collect(&body.section, &self.labels, &mut found),
+            // What cannot be read leads nowhere.
+            Err(Error::Damaged { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        found.sort_unstable();
+        found.dedup();
+        self.many += found.len();
+        if self.many > MOST {
+            self.leads.clear();
+            self.many = found.len();
+        }
+        self.leads.insert(number, found);
+        Ok(())
     }
 }
 
@@ -108,6 +139,17 @@ fn collect(section: &Section, labels: &HashMap<Reference, usize>, out: &mut Vec<
 fn to_section(field: &Field) -> Option<Reference> {
     let reference = field.reference().filter(|_| field.values.len() <= 3);
     reference.filter(|reference| reference.count.is_some_and(|n| n > 0))
+}
+
+/// Where a section is shown that a field refers to.
+enum Target {
+    /// No label names it.
+    Unnamed,
+    /// Another section has its path.
+    Hidden,
+    /// It leads back to the section that is shown.
+    Circle,
+    At(Vec<u8>),
 }
 
 impl Shown<'_> {
@@ -149,18 +191,19 @@ impl Shown<'_> {
         range: Range<u64>,
         file: &File,
     ) -> Result<bool> {
-        let named = self.named.get_or_insert_with(|| Named::of(file));
-        let own = self.own.as_ref();
-        if let Some(to) = named.number(reference) {
-            let Some(target) = named.path(file, to) else { return Ok(false) };
-            let circle = match own.and_then(|own| named.number(own)) {
-                Some(from) => named.lead(file, self.source.as_ref(), to, from)?,
-                None => false,
-            };
-            self.link(folder, name, (!circle).then_some(&target));
-            return Ok(true);
+        match self.target(reference, file)? {
+            Target::Unnamed => {}
+            Target::Hidden => return Ok(false),
+            Target::Circle => {
+                self.link(folder, name, None);
+                return Ok(true);
+            }
+            Target::At(path) => {
+                self.link(folder, name, Some(&path));
+                return Ok(true);
+            }
         }
-        let own = own.and_then(|own| own.range(file.size));
+        let own = self.own.as_ref().and_then(|own| own.range(file.size));
         if own.is_some_and(|own| own.start < range.end && range.start < own.end) {
             self.link(folder, name, None);
             return Ok(true);
@@ -190,8 +233,20 @@ impl Shown<'_> {
         Ok(true)
     }
 
+    fn target(&self, reference: &Reference, file: &File) -> Result<Target> {
+        let mut named = self.kept.named.lock();
+        let named = named.get_or_insert_with(|| Named::of(file));
+        let Some(to) = named.number(reference) else { return Ok(Target::Unnamed) };
+        let Some(path) = named.path(file, to) else { return Ok(Target::Hidden) };
+        let circle = match self.own.as_ref().and_then(|own| named.number(own)) {
+            Some(own) => named.leads_back(file, self.source.as_ref(), own, to)?,
+            None => false,
+        };
+        Ok(if circle { Target::Circle } else { Target::At(path) })
+    }
+
     /// A link to the directory of a section; without one, to itself.
-    fn link(&mut self, folder: &[u8], name: &[u8], target: Option<&Vec<u8>>) {
+    fn link(&mut self, folder: &[u8], name: &[u8], target: Option<&[u8]>) {
         let path = self.free(folder, name, "");
         let target = target.map_or(last(&path).to_vec(), |target| link(&path, self.above, target));
         let (content, field) = (Content::Bytes(target.into()), self.field);

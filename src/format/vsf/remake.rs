@@ -239,7 +239,7 @@ impl Pack<'_> {
             Value::Mac(letter, old) => Value::Mac(*letter, sealed(old, data())),
             // In memory, since where they end shows only in reading them.
             Value::Text(chars, _) => Value::Text(*chars, Data::Bytes(file.load(MAX_TEXT)?)),
-            Value::Opaque(_) => Value::Opaque(Data::Bytes(file.load(MAX_TEXT)?)),
+            Value::Opaque(_) => Value::Opaque(data()),
             Value::Wrapped(old) => {
                 let bits = if old.data.len() == size { old.bits } else { size * 8 };
                 Value::Wrapped(Wrapped { code: old.code, bits, data: data() })

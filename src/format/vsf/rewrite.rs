@@ -12,7 +12,7 @@ use super::file::{File, Kind, Label};
 use super::input::Input;
 use super::seal::Outcome;
 use super::value::{Algorithm, Field, Section, Value};
-use super::verify::verify_section;
+use super::verify::{Keys, verify_section};
 use crate::error::{Error, Result};
 
 /// The first version whose Spirix numbers mean something else than the design's.
@@ -66,7 +66,7 @@ pub fn carried(file: &File, input: &dyn Input) -> Result<Carried> {
     }
     match &file.trailing {
         None => {}
-        Some(trailing) if trailing.field.as_ref().is_some_and(is_seal) => {
+        Some(trailing) if trailing.field.as_ref().is_some_and(|field| field.signature().is_some()) => {
             carried.seals.push("the signature of the file behind its last section".into());
         }
         Some(trailing) => {
@@ -97,11 +97,6 @@ impl Carried {
             _ => self.lost.push(format!("{} cannot be written", what())),
         }
     }
-}
-
-/// Whether a field is a signature, as the design has them at the end of files and sections.
-pub fn is_seal(field: &Field) -> bool {
-    field.name == b"signature" && matches!(field.values[..], [super::Item { value: Value::Signature(_), .. }])
 }
 
 /// The hashes and signatures in a label.
@@ -207,7 +202,7 @@ pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<(Builder, bool)
     if let Some(why) = carried.lost.iter().chain(foreign).next() {
         return Err(refuse("this file", why.clone()));
     }
-    let mut builder = Builder::new();
+    let (mut builder, mut keys) = (Builder::new(), Keys::of(file, &[]));
     if let Some(time) = carried.time {
         builder.time(time).map_err(|unfit| refuse("this file", unfit.to_string()))?;
     }
@@ -222,7 +217,7 @@ pub fn builder_of(file: &File, input: &Arc<dyn Input>) -> Result<(Builder, bool)
             builder.blob_from(&name, input.clone(), range)
         } else {
             let mut body = file.section(input.as_ref(), label)?;
-            let seals = verify_section(input.as_ref(), file, label, &body, &[])?;
+            let seals = verify_section(input.as_ref(), file, label, &body, &mut keys)?;
             // One that fits is made anew; any other is a field as all others.
             if seals.iter().any(|check| check.outcome == Outcome::Right) {
                 body.section.fields.pop();

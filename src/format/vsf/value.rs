@@ -336,6 +336,17 @@ impl Field {
         registry::normalise_all(name, self.values.iter().map(|item| &item.value))
     }
 
+    /// The signature that it is, as the design has them at the end of files and sections.
+    pub fn signature(&self) -> Option<(&Item, &Sealed)> {
+        match &self.values[..] {
+            [item] if self.name == b"signature" => match &item.value {
+                Value::Signature(sealed) => Some((item, sealed)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What the field refers to, if that is what its values say.
     pub fn reference(&self) -> Option<Reference> {
         Reference::among(&self.values)

@@ -37,6 +37,9 @@ const UNSAID: &str = "it names no algorithm, and no rule says what it covers";
 const APPENDED: &str = "what was appended to the signed bytes is signed by nobody";
 const UNCOVERED: &str = "it was appended, and no hash or signature covers it";
 
+/// Bytes of a message that take less time to be hashed than a signature to be checked.
+const TRY: u64 = 4096;
+
 /// Letters behind `g` of the signatures that the provenance hash leaves out; writers knew fewer at first.
 const LETTERS: [&[u8]; 3] = [b"eprmfsd", b"epr", b"e"];
 
@@ -50,16 +53,16 @@ pub fn verify(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    let mut generation = |file: &File, first, keys: Keys| {
-        let left = file.size.saturating_mul(64).saturating_add(1 << 30);
-        let mut verifier = Verifier { input: &input, file, keys, progress, checks: Vec::new(), left, first };
+    let mut generation = |file: &File, first| {
+        let mut keys = Keys::of(file, keys);
+        let mut verifier = Verifier { first, ..Verifier::new(&input, file, &mut keys, progress) };
         verifier.all()?;
         checks.append(&mut verifier.checks);
         Result::Ok(())
     };
-    generation(file, None, Keys::of(file, keys))?;
+    generation(file, None)?;
     if let Some(earlier) = file.earlier.as_deref() {
-        generation(earlier, Some(extent(earlier)), Keys::of(earlier, keys))?;
+        generation(earlier, Some(extent(earlier)))?;
     }
     let behind = behind(file, &checks);
     checks.extend(behind);
@@ -102,48 +105,28 @@ fn covers_file(file: &File) -> bool {
 }
 
 /// Checks the signature that is the last field of a section that was read, as our own writer makes them. Any other
-/// field of that name is told of, and comes first. `keys` are as for [`verify`].
+/// field of that name is told of, and comes first. `keys` are those for all sections of the file.
 pub fn verify_section(
     input: &(impl Input + ?Sized),
     file: &File,
     label: &Label,
     body: &section::Body,
-    keys: &[VerifyingKey],
+    keys: &mut Keys,
 ) -> Result<Vec<Check>> {
     let fields = &body.section.fields;
-    let last = fields.last().and_then(signature_of);
+    let last = fields.last().and_then(Field::signature);
     let mut ignored = |_| ();
-    let keys = Keys::of(file, keys);
-    let mut verifier = Verifier {
-        input: &input,
-        file,
-        keys,
-        progress: &mut ignored,
-        checks: Vec::new(),
-        left: 0,
-        first: None,
-    };
+    let mut verifier = Verifier::new(&input, file, keys, &mut ignored);
     let others = &fields[..fields.len() - usize::from(last.is_some())];
     if has_signature(others) {
         verifier.add(Sealing::Section(label.title()), Outcome::Unverified(NO_PLACE));
     }
     if let Some((item, sealed)) = last {
         let (hash, _) = verifier.hash(body.section.span.clone(), &[hole(item, sealed)], &[])?;
-        let signed = verifier.signature(sealed, hash.as_bytes())?;
+        let signed = verifier.signature(sealed, hash.as_bytes());
         verifier.add_signature(Sealing::Section(label.title()), signed);
     }
     Ok(verifier.checks)
-}
-
-/// The signature that a field is, as the design has them at the end of files and sections.
-fn signature_of(field: &Field) -> Option<(&Item, &Sealed)> {
-    match &field.values[..] {
-        [item] if field.name == b"signature" => match &item.value {
-            Value::Signature(sealed) => Some((item, sealed)),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// Whether there is a signature among the fields that is called one, or in a section within them. Sections are nested to
@@ -164,7 +147,7 @@ type Signed = (Outcome, Option<VerifyingKey>);
 struct Verifier<'a> {
     input: &'a dyn Input,
     file: &'a File,
-    keys: Keys,
+    keys: &'a mut Keys,
     progress: &'a mut dyn FnMut(u64),
     checks: Vec<Check>,
     /// How many more bytes may be hashed for labels and signatures, of which each can be of the whole file.
@@ -178,9 +161,10 @@ fn hole(item: &Item, sealed: &Sealed) -> Range<u64> {
     item.span.end - sealed.data.len()..item.span.end
 }
 
-/// The keys that signatures are tried with.
-#[derive(Debug, Clone, Default)]
-struct Keys {
+/// The keys that signatures are tried with, and how often they may still be: a few bytes are enough for another key or
+/// another signature, and each of these would be tried with each of those.
+#[derive(Debug, Default)]
+pub struct Keys {
     /// Of which one has to have signed, if there are any.
     given: Vec<VerifyingKey>,
     /// Those in the file.
@@ -191,11 +175,15 @@ struct Keys {
     broken: bool,
     /// Whether one says that it is of the algorithm that is known.
     certain: bool,
+    /// How many more tries there are.
+    tries: u64,
 }
 
 impl Keys {
-    fn of(file: &File, given: &[VerifyingKey]) -> Keys {
-        let mut keys = Keys { given: given.to_vec(), ..Keys::default() };
+    /// Those in a file, and `given` ones as for [`verify`]; with more tries than signatures fit into a file of its size.
+    pub fn of(file: &File, given: &[VerifyingKey]) -> Keys {
+        let tries = (1 << 16) + file.size / 16;
+        let mut keys = Keys { given: given.to_vec(), tries, ..Keys::default() };
         keys.add(&file.header.items);
         keys.named = !keys.good.is_empty() || keys.broken;
         // The header of what was appended need not repeat the key.
@@ -225,7 +213,17 @@ impl Keys {
     }
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
+    fn new(
+        input: &'a dyn Input,
+        file: &'a File,
+        keys: &'a mut Keys,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Verifier<'a> {
+        let left = file.size.saturating_mul(64).saturating_add(1 << 30);
+        Verifier { input, file, keys, progress, checks: Vec::new(), left, first: None }
+    }
+
     /// Every seal of one header.
     fn all(&mut self) -> Result<()> {
         self.header()?;
@@ -326,7 +324,7 @@ impl Verifier<'_> {
             Some(left) => {
                 self.left = left;
                 let (hash, _) = self.hash(0..end, &[hole(item, sealed)], &[])?;
-                self.signature(sealed, hash.as_bytes())?
+                self.signature(sealed, hash.as_bytes())
             }
         };
         self.add_signature(Sealing::FileSignature, signed);
@@ -367,6 +365,8 @@ impl Verifier<'_> {
 
     fn label(&mut self, label: &Label) -> Result<()> {
         let Ok(range) = self.file.range(label) else { return Ok(()) };
+        let others = (self.keys.good.len(), self.keys.broken, self.keys.certain);
+        self.keys.add(&label.values);
         for item in &label.values {
             let sealing = match item.value {
                 Value::Hash(_) => Sealing::Content(label.title()),
@@ -392,37 +392,29 @@ impl Verifier<'_> {
                 }
                 Value::Hash(_) => self.add(sealing, Outcome::Unverified(NO_RULE)),
                 Value::Signature(sealed) => {
-                    let signed = self.label_signature(label, item, sealed, range.clone())?;
+                    let signed = self.label_signature(item, sealed, range.clone())?;
                     self.add_signature(sealing, signed);
                 }
                 _ => {}
             }
         }
+        // Its keys are for its own signatures.
+        self.keys.good.truncate(others.0);
+        (self.keys.broken, self.keys.certain) = (others.1, others.2);
         Ok(())
     }
 
     /// To format 4 the section's own bytes are signed, later the hash of the file.
-    fn label_signature(
-        &mut self,
-        label: &Label,
-        item: &Item,
-        sealed: &Sealed,
-        range: Range<u64>,
-    ) -> Result<Signed> {
-        let own = self.keys.clone();
-        self.keys.add(&label.values);
+    fn label_signature(&mut self, item: &Item, sealed: &Sealed, range: Range<u64>) -> Result<Signed> {
         let raw = self.file.header.version().is_some_and(|z| z <= 4);
-        let outcome = if raw && !self.keys.is_empty() {
-            match self.input_range(range)? {
-                Some(bytes) => self.signature(sealed, &bytes)?,
-                None => (Outcome::Unverified("the section is too large to verify in one piece"), None),
-            }
-        } else {
-            let (hash, _) = self.hash(0..self.end(), &[hole(item, sealed)], &[])?;
-            self.signature(sealed, hash.as_bytes())?
-        };
-        self.keys = own;
-        Ok(outcome)
+        if raw && !self.keys.is_empty() {
+            return match self.input_range(range)? {
+                Some(bytes) => Ok(self.signature(sealed, &bytes)),
+                None => Ok((Outcome::Unverified("the section is too large to verify in one piece"), None)),
+            };
+        }
+        let (hash, _) = self.hash(0..self.end(), &[hole(item, sealed)], &[])?;
+        Ok(self.signature(sealed, hash.as_bytes()))
     }
 
     fn input_range(&self, range: Range<u64>) -> Result<Option<Vec<u8>>> {
@@ -454,26 +446,42 @@ impl Verifier<'_> {
         digest::hash(self.input, range, holes, letters, self.progress)
     }
 
-    fn signature(&self, sealed: &Sealed, message: &[u8]) -> Result<Signed> {
+    fn signature(&mut self, sealed: &Sealed, message: &[u8]) -> Signed {
         let known = matches!(sealed.algorithm, Algorithm::Letter(b'e') | Algorithm::Unsaid);
         let bytes = sealed.data.bytes().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
-        let Some(bytes) = bytes.filter(|_| known) else { return Ok((Outcome::Unverified(NO_RULE), None)) };
+        let Some(bytes) = bytes.filter(|_| known) else { return (Outcome::Unverified(NO_RULE), None) };
         if self.keys.is_empty() {
-            return Ok((Outcome::Unverified(NO_KEY), None));
+            return (Outcome::Unverified(NO_KEY), None);
         }
         let signature = Signature::from_bytes(&bytes);
-        let signer = |keys: &[VerifyingKey]| {
-            keys.iter().find(|key| key.verify_strict(message, &signature).is_ok()).copied()
+        let Keys { given, good, tries, .. } = &mut *self.keys;
+        // A long message takes longer.
+        let cost = 1 + message.len() as u64 / TRY;
+        let mut spent = false;
+        let mut signer = |keys: &[VerifyingKey]| {
+            let signed = |key: &&VerifyingKey| match tries.checked_sub(cost) {
+                None => {
+                    spent = true;
+                    false
+                }
+                Some(left) => {
+                    *tries = left;
+                    key.verify_strict(message, &signature).is_ok()
+                }
+            };
+            keys.iter().find(signed).copied()
         };
-        let (given, own) = (signer(&self.keys.given), signer(&self.keys.good));
+        let trusted = signer(given);
+        let own = if trusted.is_some() { None } else { signer(good) };
         let outcome = match own {
-            _ if given.is_some() => Outcome::Right,
-            Some(_) if self.keys.given.is_empty() => Outcome::Right,
+            _ if trusted.is_some() => Outcome::Right,
+            Some(_) if given.is_empty() => Outcome::Right,
             Some(_) => Outcome::Stranger,
+            None if spent => Outcome::Unverified(TOO_MUCH),
             None if sealed.algorithm == Algorithm::Unsaid => Outcome::Unverified(UNSAID),
             None => Outcome::Wrong,
         };
-        Ok((outcome, given.or(own)))
+        (outcome, trusted.or(own))
     }
 }
 

@@ -15,7 +15,6 @@ use super::gather::Gathered;
 use super::input::{Fault, Parsed};
 use super::kept::Kept;
 use super::names::{Names, component, path_of};
-use super::refers::Named;
 use super::value::{Data, Item, Packed, Reference, Section, Tensor, Value, Wrapped};
 use super::wrapped::{UNWRAP, not_unwrapped};
 use super::{npy, show};
@@ -24,7 +23,8 @@ use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
 use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree};
 
-/// Bytes that are unwrapped to find out how many they are, in all of a section.
+/// Bytes that are unwrapped to find out how many they are, in all that is shown at once: a section, or what takes part
+/// in the tree of the file.
 const COUNTED: u64 = 256 << 20;
 
 /// About how many bytes of memory a file of a view takes beside what it holds.
@@ -85,7 +85,7 @@ pub struct Shown<'a> {
     pub findings: Arc<Findings>,
     /// The name of the label that is shown, for messages, and the directory that it is shown in.
     title: (String, Vec<u8>),
-    /// How many bytes may still be unwrapped only to be counted.
+    /// How many bytes may still be unwrapped only to be counted, in all that is shown at once.
     uncounted: u64,
     /// The files.
     pub entries: Vec<Entry>,
@@ -98,8 +98,6 @@ pub struct Shown<'a> {
     pub reserved: Arc<HashSet<Vec<u8>>>,
     /// How many directories the paths of `entries` lie below the top of the file's tree.
     pub above: usize,
-    /// The sections that fields can refer to, once one does.
-    pub(super) named: Option<Named>,
     /// Where the section lies that is shown, and whether only because a field refers to it.
     pub(super) own: Option<Reference>,
     pub(super) referred: bool,
@@ -127,7 +125,6 @@ impl<'a> Shown<'a> {
             names: Names::default(),
             reserved: Arc::default(),
             above: 0,
-            named: None,
             own: None,
             referred: false,
             unshown: file.size,
@@ -190,8 +187,8 @@ impl<'a> Shown<'a> {
     /// The files of a section, in `folder`.
     pub fn section(&mut self, folder: &[u8], section: &Section, file: &File) -> Result<()> {
         self.folders.push((folder.to_vec(), self.field));
-        self.sections
-            .push((folder.to_vec(), of_section(section.span.start.into(), Some(section.count().into()))));
+        let known = of_section("section", section.span.start.into(), Some(section.count().into()));
+        self.sections.push((folder.to_vec(), known));
         for (n, item) in section.items.iter().enumerate() {
             self.value(folder, n.to_string().as_bytes(), item, file)?;
         }
@@ -411,23 +408,18 @@ fn attributes(kind: String, offset: u64) -> Attributes {
     vec![("user.vsf.offset", offset.to_string()), ("user.vsf.type", kind)]
 }
 
-/// What is known of a section: where it begins, and how many items it has.
-fn of_section(offset: u128, count: Option<u128>) -> Attributes {
+/// What is known of a section or blob: where it begins, and how many items it has.
+fn of_section(kind: &str, offset: u128, count: Option<u128>) -> Attributes {
     let count = count.map(|n| ("user.vsf.count", n.to_string()));
-    let place = [("user.vsf.offset", offset.to_string()), ("user.vsf.type", "section".to_string())];
+    let place = [("user.vsf.offset", offset.to_string()), ("user.vsf.type", kind.to_string())];
     count.into_iter().chain(place).collect()
 }
 
 /// What a label says of its section or blob.
 pub fn of_label(label: &Label) -> Attributes {
     let Some(reference) = &label.reference else { return Vec::new() };
-    let mut list = of_section(reference.offset, reference.count);
-    if label.kind() == super::file::Kind::Blob {
-        list.iter_mut()
-            .filter(|(key, _)| *key == "user.vsf.type")
-            .for_each(|(_, kind)| *kind = "unboxed".into());
-    }
-    list
+    let kind = if label.kind() == super::file::Kind::Blob { "unboxed" } else { "section" };
+    of_section(kind, reference.offset, reference.count)
 }
 
 /// The directories of `tree` that sections are; the first counts where two are one.
@@ -513,8 +505,7 @@ impl Shown<'_> {
     /// The files of a label's section, and its `section.json`, in `folder`.
     pub fn label(&mut self, folder: &[u8], file: &File, label: &Label) -> Result<()> {
         self.title = (label.title(), folder.to_vec());
-        self.uncounted = COUNTED;
-        (self.own, self.unshown) = (label.reference.clone(), file.size);
+        self.own = label.reference.clone();
         let body = file.section(self.source.as_ref(), label)?;
         file.oddities(label, &body).into_iter().for_each(|finding| self.findings.add(finding));
         self.with_json(folder, &body.section, file)

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use super::eagle::{Count, EagleTime, Mark, Unit};
 use super::element::{Element, Width};
 use super::input::{Cursor, Fault, Input, Parsed, Wrong, width_of};
+use super::pack::packed_len;
 use super::spirix::Spirix;
 use super::value::{Algorithm, Data, Packed, Sealed, Tensor, Value, Wrapped, count_of};
 use super::ways::{Fork, Way};
@@ -442,8 +443,7 @@ impl<'a> Walk<'a> {
                 .wrong("vsf-bits", format!("elements of {bits} bits; 1 to {most} are possible")));
         }
         let shape = self.dimensions(rank)?;
-        let bytes_of = |n: u64| u64::try_from((u128::from(n) * u128::from(bits)).div_ceil(8)).ok();
-        let data = self.extent(count_of(&shape).and_then(bytes_of))?;
+        let data = self.extent(count_of(&shape).and_then(|count| packed_len(bits as u32, count)))?;
         Ok(Value::Packed(Packed { bits: bits as u16, shape, design, data }))
     }
 
