@@ -299,7 +299,8 @@ impl Bounds {
         let page_size = reader.pager.page_size as u64;
         let size = pages as u64 * page_size;
         Bounds {
-            longest: i32::try_from(size).unwrap_or(i32::MAX),
+            // Two bytes of UTF-16 are three of UTF-8.
+            longest: i32::try_from(size + size / 2).unwrap_or(i32::MAX),
             pages: pages as u64 * TIMES + ANY_SIZE / page_size,
             time: PATIENCE + Duration::from_secs(size / A_SECOND),
         }
