@@ -157,7 +157,7 @@ fn any(
 }
 
 /// Whether a table has columns whose values are computed.
-fn has_computed_columns(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+pub fn has_computed_columns(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     Ok(computes(connection, table)?.unwrap_or(false))
 }
 
