@@ -771,6 +771,16 @@ fn a_moment_falls_back_to_the_newest_that_is_valid_inside_and_a_number_is_what_w
     assert_eq!(status["current"], "000002.sqlite");
     let because = status["chosen_because"].as_str().unwrap();
     assert!(because.contains("the newer 000003.sqlite is not valid"), "{because}");
+    // Where none is valid, what was stored is still there, and all else is an error of the disk's kind.
+    fs::copy(made.snapshot("000003.sqlite"), made.snapshot("000001.sqlite")).unwrap();
+    touch(&made.snapshot("000001.sqlite"), "2026-03-01T10:00:00Z");
+    let mount = Mount::new(As::Me, &made.path, &["-o", "at=2026-03-01T10:30Z"]);
+    let refused = fs::read(mount.path("current.sqlite")).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EIO as i32));
+    assert!(fs::read_dir(mount.path("browse")).is_err());
+    assert_eq!(mount.read("snapshots/000001.sqlite"), fs::read(made.snapshot("000001.sqlite")).unwrap());
+    let findings = String::from_utf8(mount.read(".vaso/findings.jsonl")).unwrap();
+    assert_eq!(findings.matches("snapshot-invalid").count(), 1, "{findings}");
     // Whoever names a snapshot gets that one, whatever it is worth.
     let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=3"]);
     assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000003.sqlite")).unwrap());
