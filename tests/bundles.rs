@@ -1143,3 +1143,36 @@ fn log_and_diff_see_every_change() {
     let events: u64 = added.iter().map(|sample| sample["events"].as_u64().unwrap()).sum();
     assert_eq!((rows, events), (150, 4));
 }
+
+#[test]
+fn a_snapshot_that_has_not_its_checksum_is_not_taken_out_of_a_container() {
+    let made = Made::new();
+    let database = fs::read(made.snapshot("000002.sqlite")).unwrap();
+    for (n, stored) in [true, false].into_iter().enumerate() {
+        let mut pack = common::Pack::new();
+        pack.stored("bundle/HEAD.json", br#"{"current": "000002.sqlite"}"#);
+        match stored {
+            true => pack.stored("bundle/snapshots/000002.sqlite", &database),
+            false => pack.deflated("bundle/snapshots/000002.sqlite", &database),
+        };
+        let mut bytes = pack.bytes();
+        let path = made.folder.path().join(format!("{n}.vaso"));
+        let out = made.folder.path().join(format!("{n}.sqlite"));
+        let extract = || run(vaso(As::Me).arg("extract").arg(&path).arg("2").arg("-o").arg(&out));
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(extract().status.code(), Some(0));
+        assert!(fs::read(&out).unwrap() == database);
+        fs::remove_file(&out).unwrap();
+        // A value that SQLite has nothing to say about; of a packed one, what the directory says of its sum.
+        let at = match stored {
+            true => bytes.windows(4).position(|part| part == b"ExpA").unwrap(),
+            false => bytes.windows(4).rposition(|part| part == b"PK\x01\x02").unwrap() + 16,
+        };
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let output = extract();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("checksum"), "{output:?}");
+        assert!(!out.exists());
+    }
+}

@@ -527,6 +527,10 @@ impl Branch for Package {
 }
 
 impl Container for Package {
+    fn crc32(&self, node: NodeId) -> Option<u32> {
+        self.entry(node).ok().map(|(_, entry)| entry.crc)
+    }
+
     fn source(&self) -> &Arc<Source> {
         &self.source
     }
