@@ -96,12 +96,16 @@ fn behind_constant(text: &str) -> Option<&str> {
     }
     if word.eq_ignore_ascii_case("cast") && rest.trim_start().starts_with('(') {
         let kind = behind_constant(rest.trim_start().strip_prefix('(')?)?.trim_start();
-        let end =
-            kind.get(..2).is_some_and(|word| word.eq_ignore_ascii_case("as")).then(|| kind.find(')'))??;
-        return Some(&kind[end + 1..]);
+        let (kind, rest) = kind.split_once(')').filter(|(kind, _)| is_as(kind))?;
+        // A type may have a length in parentheses of its own.
+        return if kind.contains('(') { rest.trim_start().strip_prefix(')') } else { Some(rest) };
     }
     let of_the_clock = word.get(..8).is_some_and(|front| front.eq_ignore_ascii_case("current_"));
     (!word.is_empty() && !of_the_clock).then_some(rest)
+}
+
+fn is_as(kind: &str) -> bool {
+    kind.get(..2).is_some_and(|word| word.eq_ignore_ascii_case("as"))
 }
 
 /// What is left behind a text in quotes.
