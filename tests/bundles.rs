@@ -771,6 +771,16 @@ fn a_moment_falls_back_to_the_newest_that_is_valid_inside_and_a_number_is_what_w
     assert_eq!(status["current"], "000002.sqlite");
     let because = status["chosen_because"].as_str().unwrap();
     assert!(because.contains("the newer 000003.sqlite is not valid"), "{because}");
+    // Where none is valid, what was stored is still there, and all else is an error of the disk's kind.
+    fs::copy(made.snapshot("000003.sqlite"), made.snapshot("000001.sqlite")).unwrap();
+    touch(&made.snapshot("000001.sqlite"), "2026-03-01T10:00:00Z");
+    let mount = Mount::new(As::Me, &made.path, &["-o", "at=2026-03-01T10:30Z"]);
+    let refused = fs::read(mount.path("current.sqlite")).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EIO as i32));
+    assert!(fs::read_dir(mount.path("browse")).is_err());
+    assert_eq!(mount.read("snapshots/000001.sqlite"), fs::read(made.snapshot("000001.sqlite")).unwrap());
+    let findings = String::from_utf8(mount.read(".vaso/findings.jsonl")).unwrap();
+    assert_eq!(findings.matches("snapshot-invalid").count(), 1, "{findings}");
     // Whoever names a snapshot gets that one, whatever it is worth.
     let mount = Mount::new(As::Me, &made.path, &["-o", "snapshot=3"]);
     assert_eq!(mount.read("current.sqlite"), fs::read(made.snapshot("000003.sqlite")).unwrap());
@@ -1132,4 +1142,37 @@ fn log_and_diff_see_every_change() {
     let rows: u64 = added.iter().map(|sample| sample["trace_rows"].as_u64().unwrap()).sum();
     let events: u64 = added.iter().map(|sample| sample["events"].as_u64().unwrap()).sum();
     assert_eq!((rows, events), (150, 4));
+}
+
+#[test]
+fn a_snapshot_that_has_not_its_checksum_is_not_taken_out_of_a_container() {
+    let made = Made::new();
+    let database = fs::read(made.snapshot("000002.sqlite")).unwrap();
+    for (n, stored) in [true, false].into_iter().enumerate() {
+        let mut pack = common::Pack::new();
+        pack.stored("bundle/HEAD.json", br#"{"current": "000002.sqlite"}"#);
+        match stored {
+            true => pack.stored("bundle/snapshots/000002.sqlite", &database),
+            false => pack.deflated("bundle/snapshots/000002.sqlite", &database),
+        };
+        let mut bytes = pack.bytes();
+        let path = made.folder.path().join(format!("{n}.vaso"));
+        let out = made.folder.path().join(format!("{n}.sqlite"));
+        let extract = || run(vaso(As::Me).arg("extract").arg(&path).arg("2").arg("-o").arg(&out));
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(extract().status.code(), Some(0));
+        assert!(fs::read(&out).unwrap() == database);
+        fs::remove_file(&out).unwrap();
+        // A value that SQLite has nothing to say about; of a packed one, what the directory says of its sum.
+        let at = match stored {
+            true => bytes.windows(4).position(|part| part == b"ExpA").unwrap(),
+            false => bytes.windows(4).rposition(|part| part == b"PK\x01\x02").unwrap() + 16,
+        };
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let output = extract();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("checksum"), "{output:?}");
+        assert!(!out.exists());
+    }
 }

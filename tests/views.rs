@@ -133,3 +133,61 @@ fn a_package_is_shown_with_its_events_assets_and_documents() {
     }
     assert_eq!(String::from_utf8(files["D1/events.csv"].clone()).unwrap(), expected);
 }
+
+#[test]
+fn what_lies_beside_a_package_as_its_references_say_is_among_its_assets() {
+    use sha2::Digest;
+    let folder = common::folder();
+    let path = folder.path().join("P.vaso");
+    let reference = |uri: &str, hint: &str, role: &str, bytes: &[u8]| {
+        let digest: String = sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+        serde_json::json!({"sha256": digest, "size": bytes.len(), "uri": uri, "rel_hint": hint, "role": role})
+    };
+    let references = serde_json::json!([
+        reference("C:\\data\\run\\raw 1.tif", "raw/raw 1.tif", "stack", b"a stack"),
+        reference("/data/raw2.tif", "", "second", b"another stack"),
+        reference("raw3.tif", "raw3.tif", "other", b"what was recorded"),
+        reference("../outside.tif", "../outside.tif", "out", b"outside"),
+    ]);
+    let mut pack = common::Pack::new();
+    pack.stored("datasets/d/dataset.json", br#"{"id": "d", "name": "vessel"}"#);
+    pack.stored("datasets/d/refs.json", references.to_string().as_bytes());
+    pack.write(&path);
+    std::fs::create_dir(folder.path().join("raw")).unwrap();
+    for (name, bytes) in [
+        ("raw/raw 1.tif", &b"a stack"[..]),
+        ("raw2.tif", b"another stack"),
+        // As long, and not the same.
+        ("raw3.tif", b"what is there now"),
+        ("../outside.tif", b"outside"),
+    ] {
+        if !name.starts_with("..") {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+    }
+    let container = container(&path);
+    let view = Spot::top(container.clone()).child(b"browse").unwrap().unwrap();
+    let vessel = view.child(b"vessel").unwrap().unwrap();
+    let assets = vessel.child(b"assets").unwrap().unwrap();
+    let read = |name: &str| {
+        let spot = assets.child(name.as_bytes()).unwrap().unwrap();
+        let mut bytes = vec![0; spot.size().unwrap() as usize];
+        spot.branch.open(spot.node).unwrap().read_at(0, &mut bytes).map(|_| bytes)
+    };
+    assert_eq!(read("raw 1.tif").unwrap(), b"a stack");
+    assert_eq!(read("second").unwrap(), b"another stack");
+    assert!(matches!(read("raw3.tif"), Err(vaso::error::Error::Damaged { .. })));
+    assert!(assets.child(b"outside.tif").unwrap().is_none());
+    let found: Vec<_> = container.findings().list().into_iter().map(|f| (f.code, f.message)).collect();
+    assert!(
+        matches!(&found[..], [("reference-not-found", what)] if what.contains("outside.tif")),
+        "{found:?}"
+    );
+    let metadata = vessel.child(b"metadata.json").unwrap().unwrap();
+    let mut bytes = vec![0; metadata.size().unwrap() as usize];
+    metadata.branch.open(metadata.node).unwrap().read_at(0, &mut bytes).unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let files: Vec<_> =
+        metadata["assets"].as_array().unwrap().iter().map(|one| one["file"].as_str()).collect();
+    assert_eq!(files, [Some("assets/raw 1.tif"), Some("assets/second"), Some("assets/raw3.tif"), None]);
+}

@@ -5,7 +5,8 @@
 //!   package    views of a package          shelf      a tree while it is made        names      safe, and apart
 //!   rendered   a table as bytes            form       how: csv, npy                  marks, sizes   what is kept of it
 //!   files      those that are open         frame, lines, parquet   tables in JSON, in lines, in Parquet
-//!   asset      embedded files              json       words passed on as they are       units     names with units
+//!   asset      embedded files              beside     files that a package refers to
+//!   json       words passed on as they are       units     names with units
 //! ```
 //!
 //! Nothing is rendered before somebody asks for the size or the bytes of that very file, and the folder of a sample is
@@ -19,6 +20,7 @@
 //! keeps it, and ours is the twin.
 
 mod asset;
+mod beside;
 mod csv;
 mod files;
 mod form;

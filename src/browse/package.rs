@@ -5,16 +5,17 @@
 //!   <dataset>/channels.npy     from the Parquet
 //!   <dataset>/events.csv       the dataset's own out of events/events.jsonl
 //!   <dataset>/metadata.json    the dataset's documents, word for word
-//!   <dataset>/assets/<name>    embedded files that refs.json names
+//!   <dataset>/assets/<name>    files that refs.json names: embedded ones, and those that lie beside the package
 //!   project.json               the manifest and the project's document
 //!   CACHEDIR.TAG
 //! ```
 //!
 //! Channels are called by their keys and their units, as the dataset's document has them (`inner_diam_um`).
 //!
-//! An asset is called what `rel_hint` says, else what its role is. Files that are only referenced lie outside of the
-//! project, where they differ from machine to machine; `metadata.json` names them. A file bears the newest time
-//! of what it is made of, so that saving one dataset leaves the views of the others as they were.
+//! An asset is called what `rel_hint` says, else what its role is. Of files that are only referenced those are shown
+//! that lie in the package's folder or below it (see `beside`); the others are told, and `metadata.json` names them. A
+//! file bears the newest time of what it is made of, so that saving one dataset leaves the views of the others as they
+//! were; one from beside the package bears none that is newer than all of the project.
 //!
 //! The package is asked for its tree and its files like by anybody else, and is not kept alive. To open the views one
 //! document of each dataset is read, and of a dataset whatever it has when somebody looks into its folder.
@@ -22,6 +23,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use super::beside::{self, Found, Wanted};
 use super::files::{As, Files};
 use super::json::{self, Document};
 use super::lines::Lines;
@@ -31,8 +33,8 @@ use super::shelf::{Shelf, Shelved, below};
 use super::units::Units;
 use super::{NEWER, TAG, TAG_NAME};
 use crate::error::{Error, Result};
-use crate::finding::Findings;
-use crate::store::CacheFolder;
+use crate::finding::{Finding, Findings, Severity};
+use crate::store::{CacheFolder, Folder as Around, Location};
 use crate::tree::{Branch, Cache, Content, Kind, Leaf, NodeId, Table, Time, Tree};
 
 /// A document that is larger is none.
@@ -95,9 +97,10 @@ impl Stored {
     }
 }
 
-/// The views of `package`, which are a function of it and of `what`.
+/// The views of `package`, which are a function of it, of `what`, and of what lies beside its `location`.
 pub fn package_view(
     package: Weak<dyn Branch>,
+    location: &Location,
     what: super::What,
     cache: Option<Arc<CacheFolder>>,
     findings: Arc<Findings>,
@@ -121,8 +124,8 @@ pub fn package_view(
     let newest = newest.max(time);
     let tagged = Time { seconds: newest.seconds.saturating_add(NEWER), ..newest };
     shelf.file_of_time(TAG_NAME, TAG.len() as u64, tagged, What::Bytes(TAG.into()))?;
-    let (shelved, opened) = (shelf.finish(), Cache::new(KEPT));
-    Ok(Arc::new(View { stored, files, datasets, shelved, opened }))
+    let (shelved, opened, around) = (shelf.finish(), Cache::new(KEPT), location.above().ok());
+    Ok(Arc::new(View { stored, files, datasets, shelved, opened, around, newest }))
 }
 
 /// The folders of datasets, in the order of their names.
@@ -161,6 +164,10 @@ struct View {
     datasets: Vec<String>,
     shelved: Shelved<What>,
     opened: Cache<u32, Arc<dyn Branch>>,
+    /// The folder in which the package lies, if it can be opened.
+    around: Option<Around>,
+    /// The newest time of the project.
+    newest: Time,
 }
 
 /// What a file is.
@@ -168,6 +175,7 @@ struct View {
 enum What {
     Bytes(Arc<[u8]>),
     Stored(NodeId),
+    Beside(Arc<Found>),
     /// Stored, with another beginning in the place of so many bytes.
     Begun(NodeId, Arc<[u8]>, u64),
     Channels(NodeId, As),
@@ -228,7 +236,8 @@ impl Folder {
         }
         let id =
             about("dataset").and_then(|text| self::text(text, "id")).unwrap_or_else(|| folder.to_string());
-        let assets = add_assets(&mut shelf, &stored, folder, about("refs").unwrap_or("[]"))?;
+        let assets = Assets { view, folder, own, names: Names::default() };
+        let assets = assets.add(&mut shelf, about("refs").unwrap_or("[]"))?;
         let metadata = of_dataset(&documents, &assets);
         shelf.file("metadata.json", metadata.len() as u64, What::Bytes(metadata.into()))?;
         Ok(Folder { stored, files, id, units, shelved: shelf.finish() })
@@ -255,35 +264,119 @@ fn channels(_: Content, path: &str, _: &Findings) -> Result<Arc<dyn Table>> {
     Err(Error::Unsupported { entry: path.to_string(), what: "this program was built without Parquet".into() })
 }
 
-/// Puts the embedded files of a dataset onto the shelf, and gives each reference with the path of its file.
-fn add_assets<'a>(
-    shelf: &mut Shelf<What>,
-    stored: &Stored,
-    folder: &str,
-    references: &'a str,
-) -> Result<Vec<(&'a str, Option<String>)>> {
-    let (mut names, mut assets) = (Names::default(), Vec::new());
-    for reference in json::items(references).into_iter().flatten() {
-        let entries: HashMap<String, &str> =
-            json::entries(reference).unwrap_or_default().into_iter().collect();
-        let said =
-            |key: &str| entries.get(key).and_then(|value| json::said(value)).filter(|text| !text.is_empty());
-        let digest = said("uri").and_then(|uri| uri.strip_prefix("vaso://blobs/").map(str::to_string));
-        let blob = match digest
-            .filter(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()))
-        {
-            Some(digest) => blob(stored, folder, &digest)?,
-            None => None,
-        };
-        let path = blob.map(|(node, size)| {
-            let hint = said("rel_hint").map(|hint| last_component(&hint).to_string());
-            let name = hint.filter(|name| !name.is_empty()).or_else(|| said("role")).unwrap_or_default();
-            let path = below("assets", &mut names, &name);
-            shelf.file(&path, size, What::Stored(node)).map(|()| path)
-        });
-        assets.push((reference, path.transpose()?));
+/// The files that a dataset refers to.
+struct Assets<'v> {
+    view: &'v View,
+    /// The dataset's folder, its time and its identity.
+    folder: &'v str,
+    own: (Time, [u8; 32]),
+    names: Names,
+}
+
+impl Assets<'_> {
+    /// Puts them onto the shelf, and gives each reference with the path of its file. What is put there later is made of
+    /// all of them.
+    fn add<'a>(
+        mut self,
+        shelf: &mut Shelf<What>,
+        references: &'a str,
+    ) -> Result<Vec<(&'a str, Option<String>)>> {
+        let (mut assets, mut shown) = (Vec::new(), blake3::Hasher::new());
+        shown.update(&self.own.1);
+        for reference in json::items(references).into_iter().flatten() {
+            let entries = json::entries(reference).unwrap_or_default().into_iter().collect();
+            let reference_to = Reference(entries);
+            let path = match reference_to.digest() {
+                Some(digest) => self.add_blob(shelf, &reference_to, &digest)?,
+                None => self.add_beside(shelf, &reference_to, &mut shown)?,
+            };
+            assets.push((reference, path));
+        }
+        if assets.iter().any(|(_, path)| path.is_some()) {
+            shelf.made_of((self.own.0, *shown.finalize().as_bytes()));
+        }
+        Ok(assets)
     }
-    Ok(assets)
+
+    fn add_blob(
+        &mut self,
+        shelf: &mut Shelf<What>,
+        reference: &Reference<'_>,
+        digest: &str,
+    ) -> Result<Option<String>> {
+        let Some((node, size)) = blob(&self.view.stored, self.folder, digest)? else { return Ok(None) };
+        let path = below("assets", &mut self.names, &reference.name());
+        shelf.file(&path, size, What::Stored(node))?;
+        Ok(Some(path))
+    }
+
+    fn add_beside(
+        &mut self,
+        shelf: &mut Shelf<What>,
+        reference: &Reference<'_>,
+        shown: &mut blake3::Hasher,
+    ) -> Result<Option<String>> {
+        let (Some(around), Some(wanted)) = (&self.view.around, reference.wanted()) else { return Ok(None) };
+        let Some(found) = beside::find(around, &wanted) else {
+            let name = last_component(&wanted.paths[0]);
+            let what =
+                format!("it refers to {name}, which does not lie beside the package as it is recorded");
+            let remedy = "put the file beside the package, and open that anew, to see it among its assets";
+            let at = format!("datasets/{}/refs.json", self.folder);
+            self.view.files.findings().add(Finding::new(
+                Severity::Notice,
+                "reference-not-found",
+                at,
+                what,
+                remedy,
+            ));
+            return Ok(None);
+        };
+        let stamp = format!("{:?}", found.stamp);
+        shown.update(stamp.as_bytes());
+        let (seconds, nanos) = found.stamp.mtime;
+        let time = Time { seconds, nanos: nanos as u32 }.min(self.view.newest);
+        let own = blake3::hash(&[&self.own.1[..], stamp.as_bytes()].concat());
+        let path = below("assets", &mut self.names, &reference.name());
+        shelf.made_of((time, *own.as_bytes()));
+        shelf.file(&path, found.stamp.size, What::Beside(Arc::new(found)))?;
+        shelf.made_of(self.own);
+        Ok(Some(path))
+    }
+}
+
+/// An entry of `refs.json`.
+struct Reference<'a>(HashMap<String, &'a str>);
+
+impl Reference<'_> {
+    fn said(&self, key: &str) -> Option<String> {
+        self.0.get(key).and_then(|value| json::said(value)).filter(|text| !text.is_empty())
+    }
+
+    /// What its file is called.
+    fn name(&self) -> String {
+        let hint = self.said("rel_hint").map(|hint| last_component(&hint).to_string());
+        hint.filter(|name| !name.is_empty()).or_else(|| self.said("role")).unwrap_or_default()
+    }
+
+    /// The digest of an embedded file.
+    fn digest(&self) -> Option<String> {
+        let uri = self.said("uri")?;
+        uri.strip_prefix("vaso://blobs/").filter(|digest| is_sha256(digest)).map(str::to_string)
+    }
+
+    /// What it says of a file beside the package, if that is enough to know the file by.
+    fn wanted(&self) -> Option<Wanted> {
+        let sha256 = self.said("sha256").filter(|digest| is_sha256(digest))?.to_ascii_lowercase();
+        let size = self.0.get("size")?.parse().ok()?;
+        let uri = self.said("uri").filter(|uri| !uri.starts_with("vaso://"));
+        let paths: Vec<String> = self.said("rel_hint").into_iter().chain(uri).collect();
+        (!paths.is_empty()).then_some(Wanted { sha256, size, paths })
+    }
+}
+
+fn is_sha256(digest: &str) -> bool {
+    digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A blob, in the dataset's own folder, in the shared one, or in that of any other dataset.
@@ -361,6 +454,7 @@ impl Branch for Folder {
         match self.shelved.what(node)? {
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
             What::Stored(node) => self.stored.open(*node),
+            What::Beside(found) => found.open(),
             What::Begun(node, line, end) => {
                 Ok(Content::Headed(line.clone(), Arc::new(self.stored.open(*node)?), *end))
             }

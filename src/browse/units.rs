@@ -68,11 +68,17 @@ impl Units {
     }
 }
 
+/// Units that names have in words.
+const IN_WORDS: [(&str, &str); 5] =
+    [("s", "seconds"), ("s", "sec"), ("ms", "milliseconds"), ("us", "microseconds"), ("min", "minutes")];
+
 /// `inner_diam` and `um` as `inner_diam_um`.
 fn with_unit(key: &str, unit: &str) -> String {
     let plain = unit.replace(['\u{b5}', '\u{3bc}'], "u").replace('%', "pct").to_lowercase();
     let plain: String = plain.chars().filter(char::is_ascii_alphanumeric).collect();
-    match plain.is_empty() || plain == "1" || key.ends_with(&format!("_{plain}")) {
+    let says = |word: &str| key.rsplit_once('_').is_some_and(|(_, last)| last == word);
+    let says_word = IN_WORDS.iter().any(|(unit, word)| *unit == plain && says(word));
+    match plain.is_empty() || plain == "1" || says(&plain) || says_word {
         true => key.to_string(),
         false => format!("{key}_{plain}"),
     }
@@ -120,7 +126,9 @@ mod tests {
             ("inner_diam", "\u{3bc}m", "inner_diam_um"),
             ("p_avg", "mmHg", "p_avg_mmhg"),
             ("temp", "\u{b0}C", "temp_c"),
-            ("t_seconds", "s", "t_seconds_s"),
+            ("t_seconds", "s", "t_seconds"),
+            ("tone", "s", "tone_s"),
+            ("seconds", "ms", "seconds_ms"),
             ("flow_um", "um", "flow_um"),
             ("ratio", "%", "ratio_pct"),
             ("count", "", "count"),

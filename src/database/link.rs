@@ -89,24 +89,26 @@ pub struct Link {
     /// Its clock.
     pub watch: Arc<Watch>,
     fault: Fault,
+    longest: i32,
 }
 
 impl Link {
     /// Opens `content`. Nothing of the schema is read yet.
     pub fn open(content: &Content, name: &str, stopped: Arc<AtomicBool>) -> Result<Link, Error> {
-        let (connection, fault) = file::connect(content).map_err(|e| of_sqlite(e, name, None))?;
+        let longest = longest(content.size());
+        let (connection, fault) = file::connect(content).map_err(|e| of_sqlite(e, name, longest, None))?;
         let watch = Arc::new(Watch { looks: AtomicU32::new(0), milliseconds: AtomicU64::new(0), stopped });
-        let mut link = Link { connection, watch, fault };
+        let mut link = Link { connection, watch, fault, longest };
         link.set_patience(PATIENCE);
-        link.set_up(longest(content.size())).map_err(|e| link.error(e, name))?;
+        link.set_up().map_err(|e| link.error(e, name))?;
         Ok(link)
     }
 
-    fn set_up(&mut self, longest: i32) -> rusqlite::Result<()> {
+    fn set_up(&mut self) -> rusqlite::Result<()> {
         let c = &mut self.connection;
         file::keep_functions(c, &FUNCTIONS)?;
         for (limit, value) in [
-            (Limit::SQLITE_LIMIT_LENGTH, longest),
+            (Limit::SQLITE_LIMIT_LENGTH, self.longest),
             (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 10),
             (Limit::SQLITE_LIMIT_COLUMN, 2000),
             (Limit::SQLITE_LIMIT_EXPR_DEPTH, 50),
@@ -160,7 +162,7 @@ impl Link {
         {
             return fault;
         }
-        of_sqlite(error, name, Some(&self.watch))
+        of_sqlite(error, name, self.longest, Some(&self.watch))
     }
 }
 
@@ -179,7 +181,7 @@ pub fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
     }
 }
 
-fn of_sqlite(error: rusqlite::Error, name: &str, watch: Option<&Watch>) -> Error {
+fn of_sqlite(error: rusqlite::Error, name: &str, longest: i32, watch: Option<&Watch>) -> Error {
     let unsupported = |what: &str| Error::Unsupported { entry: name.into(), what: what.into() };
     match code(&error) {
         Some(ErrorCode::OperationInterrupted) if watch.is_some_and(Watch::was_stopped) => {
@@ -188,6 +190,12 @@ fn of_sqlite(error: rusqlite::Error, name: &str, watch: Option<&Watch>) -> Error
         Some(ErrorCode::OperationInterrupted) => {
             unsupported("a query of the database took too long; nothing more of it is read")
         }
+        // No value can be longer than its file.
+        Some(ErrorCode::TooBig) if longest < LONGEST => Error::damaged(
+            "database-damaged",
+            name,
+            "a value claims to be longer than the file; `vaso recover` saves what is left",
+        ),
         Some(ErrorCode::TooBig) => unsupported("a value is longer than 64 MiB"),
         Some(ErrorCode::OutOfMemory) => unsupported("the database asks for more memory than it may have"),
         Some(ErrorCode::AuthorizationForStatementDenied) => {
@@ -222,15 +230,19 @@ fn permit(context: AuthContext<'_>) -> Authorization {
 mod tests {
     use super::*;
 
-    fn link() -> Link {
-        let source = Connection::open_in_memory().unwrap();
-        source.execute_batch("create table t(a); insert into t values(1);").unwrap();
-        // An empty in-memory database has no bytes of its own to serve; a file has.
+    fn made(sql: &str) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sqlite");
-        source.execute("vacuum into ?1", [path.to_str().unwrap()]).unwrap();
-        let bytes = std::fs::read(path).unwrap();
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    fn opened(bytes: Vec<u8>) -> Link {
         Link::open(&Content::Bytes(bytes.into()), "x", Arc::default()).unwrap()
+    }
+
+    fn link() -> Link {
+        opened(made("create table t(a); insert into t values(1);"))
     }
 
     #[test]
@@ -259,10 +271,7 @@ mod tests {
     /// Every place of a schema that may call something.
     #[test]
     fn a_schema_runs_no_function_but_the_few() {
-        let dir = tempfile::tempdir().unwrap();
-        for (n, call) in
-            ["hex(a)", "zeroblob(1)", "replace(a, 1, 2)", "a like 'x'", "printf('%9d', a)"].iter().enumerate()
-        {
+        for call in ["hex(a)", "zeroblob(1)", "replace(a, 1, 2)", "a like 'x'", "printf('%9d', a)"] {
             for (m, schema) in [
                 format!("create table t(a, b real as ({call})); insert into t values(1);"),
                 format!("create table t(a, b real as (length({call})) stored); insert into t values(1);"),
@@ -273,10 +282,7 @@ mod tests {
             .iter()
             .enumerate()
             {
-                let path = dir.path().join(format!("{n}-{m}.sqlite"));
-                Connection::open(&path).unwrap().execute_batch(schema).unwrap();
-                let content = Content::Bytes(std::fs::read(path).unwrap().into());
-                let mut link = Link::open(&content, "x", Arc::default()).unwrap();
+                let mut link = opened(made(schema));
                 let c = &mut link.connection;
                 c.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).unwrap();
                 let check = |sql: &str| c.query_row(sql, [], |r| r.get::<_, String>(0));
@@ -292,6 +298,26 @@ mod tests {
     #[test]
     fn no_value_is_longer_than_its_file() {
         assert_eq!([0, 3 << 20, u64::MAX].map(longest), [SHORTEST, 3 << 20, LONGEST]);
+    }
+
+    #[test]
+    fn a_value_that_claims_to_be_longer_than_its_file_is_damage() {
+        let mut bytes = made("create table t(a); insert into t values(hex(zeroblob(524290)));");
+        // The number of the row, and the length of the record's head, between what is written of both lengths.
+        let lengths = |letters: usize| {
+            let seven = |n: usize, shift: usize| 0x80 | (n >> shift) as u8;
+            let (payload, kind) = (letters + 5, 13 + 2 * letters);
+            let payload = [seven(payload, 14), seven(payload, 7), payload as u8 & 0x7f];
+            let kind = [seven(kind, 21), seven(kind, 14), seven(kind, 7), kind as u8 & 0x7f];
+            [&payload[..], &[1, 5], &kind].concat()
+        };
+        let at = bytes.windows(9).position(|part| part == lengths(1_048_580)).unwrap();
+        bytes[at..at + 9].copy_from_slice(&lengths(2_000_000));
+        let link = opened(bytes);
+        let read = |row: &rusqlite::Row<'_>| row.get_ref(0).map(drop);
+        let error = link.connection.query_row("select a from t", [], read).unwrap_err();
+        let error = link.error(error, "x");
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Extract {
     pub name: String,
     /// Its stored bytes.
     pub content: Content,
+    /// Their CRC-32, where the project records one.
+    pub crc32: Option<u32>,
     /// When it was written.
     pub time: std::time::SystemTime,
     /// What is wrong with it, if it is not valid.

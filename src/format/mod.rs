@@ -71,6 +71,11 @@ pub trait Container: Branch {
         Ok(None)
     }
 
+    /// The CRC-32 that is recorded for a stored file. What is read of the file may not have been held against it.
+    fn crc32(&self, _node: NodeId) -> Option<u32> {
+        None
+    }
+
     /// What can be asked of its earlier states, for formats that keep them.
     fn versions(&self) -> Option<&dyn history::Versions> {
         None

@@ -68,21 +68,56 @@ pub fn harden(db: &Connection, longest: i32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether a default is a constant of a moderate size: nothing that is called, and nothing of the clock.
+/// Whether a default is a constant of a moderate size, so that SQLite reads it where a record is short: a word, a
+/// number or a text, with signs, in parentheses or converted. Whatever is computed is none.
 pub fn is_constant(default: &str) -> bool {
-    let (mut word, mut quoted) = (String::new(), false);
-    for c in default.chars() {
-        quoted ^= c == '\'';
-        match c {
-            _ if quoted => {}
-            '(' if !word.is_empty() && !word.eq_ignore_ascii_case("cast") => return false,
-            _ if c.is_alphanumeric() || matches!(c, '_' | '"' | ']' | '`') => word.push(c),
-            _ if c.is_whitespace() => {}
-            _ => word.clear(),
+    default.len() <= MOST_DEFAULT && behind_constant(default).is_some_and(|rest| rest.trim_start().is_empty())
+}
+
+/// What is left behind the constant that a text begins with.
+fn behind_constant(text: &str) -> Option<&str> {
+    let text = text.trim_start();
+    if let Some(inner) = text.strip_prefix('(') {
+        return behind_constant(inner)?.trim_start().strip_prefix(')');
+    }
+    if let Some(signed) = text.strip_prefix(['+', '-']) {
+        return behind_constant(signed);
+    }
+    let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let is_inside = |c: char| c.is_alphanumeric() || c == '_' || is_number && c == '.';
+    let (word, rest) = text.split_at(text.find(|c| !is_inside(c)).unwrap_or(text.len()));
+    if let Some(quote) = rest.chars().next().filter(|c| matches!(c, '\'' | '"')) {
+        let is_bytes = word.eq_ignore_ascii_case("x") && quote == '\'';
+        return (word.is_empty() || is_bytes).then(|| behind_quotes(rest, quote))?;
+    }
+    if is_number && word.ends_with(['e', 'E']) && !word.starts_with("0x") {
+        let digits = rest.strip_prefix(['+', '-'])?;
+        return Some(digits.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    if word.eq_ignore_ascii_case("cast") && rest.trim_start().starts_with('(') {
+        let kind = behind_constant(rest.trim_start().strip_prefix('(')?)?.trim_start();
+        let (kind, rest) = kind.split_once(')').filter(|(kind, _)| is_as(kind))?;
+        // A type may have a length in parentheses of its own.
+        return if kind.contains('(') { rest.trim_start().strip_prefix(')') } else { Some(rest) };
+    }
+    let of_the_clock = word.get(..8).is_some_and(|front| front.eq_ignore_ascii_case("current_"));
+    (!word.is_empty() && !of_the_clock).then_some(rest)
+}
+
+fn is_as(kind: &str) -> bool {
+    kind.get(..2).is_some_and(|word| word.eq_ignore_ascii_case("as"))
+}
+
+/// What is left behind a text in quotes.
+fn behind_quotes(text: &str, quote: char) -> Option<&str> {
+    let mut rest = text.strip_prefix(quote)?;
+    loop {
+        rest = rest.split_once(quote)?.1;
+        match rest.strip_prefix(quote) {
+            Some(more) => rest = more,
+            None => return Some(rest),
         }
     }
-    let of_the_clock = default.get(..8).is_some_and(|front| front.eq_ignore_ascii_case("current_"));
-    default.len() <= MOST_DEFAULT && !of_the_clock
 }
 
 /// A default that is longer is not put into every row.

@@ -12,6 +12,7 @@ use super::layout::{Identity, Layout};
 use super::record::Part;
 use super::report::{Certainty, Gap, SampleReport, TableReport};
 use super::survey::Use;
+use crate::database::layout::quoted;
 use crate::database::lenient_json;
 use crate::error::{Error, Result};
 
@@ -153,7 +154,6 @@ fn counted(salvage: &Salvage<'_>, index: &Layout, pages: &[u32]) -> Result<u64> 
 
 /// The question whether a row is there.
 fn lookup(table: &Layout) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let condition = match &table.identity {
         Identity::Fields(n) => {
             let parts: Vec<String> =

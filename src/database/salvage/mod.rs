@@ -8,9 +8,11 @@
 //! ```text
 //!   geometry  how the file is cut        (one page and one record: `pages`, in the room above)
 //!   pager     pages by number            assess   what a page still holds of a table
-//!   layout    how tables write rows      known    the schemas that were ever written
+//!   layout    how tables write rows      plan     which layouts a schema makes
+//!   known     the schemas that were ever written
 //!   catalog   the schema of the file     survey   what each page is, and whose
-//!   rows      the rows of some pages     rebuild  the new database
+//!   rows      the rows of some pages     fill     those of a table into the new database
+//!   rebuild   the new database
 //!   losses    what an index knows to be missing         version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
 //!
@@ -31,6 +33,7 @@ mod candidate;
 mod catalog;
 mod choice;
 mod clock;
+mod fill;
 mod geometry;
 mod harmless;
 mod in_place;
@@ -39,6 +42,7 @@ mod layout;
 mod losses;
 mod pager;
 mod places;
+mod plan;
 mod rebuild;
 mod recovery;
 mod report;

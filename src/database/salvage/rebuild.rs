@@ -6,24 +6,23 @@
 //! The schema is a stranger's. A row, a table and the whole result have limits on size, and all of it one on time: a
 //! table or an index that goes beyond is left out and said, and the others are made. What is computed is not checked.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
+use rusqlite::Connection;
 
 use super::Salvage;
 use super::clock::Clock;
+use super::fill::fill;
 use super::harmless;
-use super::layout::{self, Identity, Layout, Schema};
-use super::record::{Encoding, Key, Part, order};
-use super::report::{Certainty, TableReport};
-use super::rows::{Row, Taken};
+use super::layout::Schema;
+use super::plan::create;
+use super::record::Encoding;
+use super::report::{TableReport, words};
 use super::survey::Use;
 use super::version;
 use crate::database::check;
+use crate::database::layout::quoted;
 use crate::error::{Error, Result};
 use crate::tree::Cell as Value;
 
@@ -38,9 +37,6 @@ const A_SECOND: u64 = 128 << 10;
 const TIMES: u64 = 4;
 const ANY_SIZE: u64 = 4 << 20;
 
-/// Rows between two looks at the size, of tables that get nothing but what was read.
-const ROWS: u64 = 64;
-
 /// What SQLite keeps the numbers of AUTOINCREMENT in.
 const SEQUENCES: &str = "sqlite_sequence";
 /// How many rows in doubt are named, and how many sequences kept.
@@ -50,174 +46,6 @@ const NAMED: usize = 1000;
 pub fn failed(doing: &str, path: &Path) -> impl Fn(rusqlite::Error) -> Error {
     let text = format!("cannot {doing} {}", path.display());
     move |e| Error::Refused(format!("{text}: {e}"))
-}
-
-/// A value on its way into the new database.
-struct Bound<'a>(Value<'a>, Encoding);
-
-impl ToSql for Bound<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self.0 {
-            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
-            Value::Integer(v) => ToSqlOutput::Borrowed(ValueRef::Integer(v)),
-            Value::Real(v) => ToSqlOutput::Borrowed(ValueRef::Real(v)),
-            Value::Text(v) if self.1 == Encoding::Utf8 => ToSqlOutput::Borrowed(ValueRef::Text(v)),
-            Value::Text(v) => {
-                let text = String::from_utf8(self.1.utf8(v)).unwrap_or_default();
-                ToSqlOutput::Owned(rusqlite::types::Value::Text(text))
-            }
-            Value::Blob(v) => ToSqlOutput::Borrowed(ValueRef::Blob(v)),
-        })
-    }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Puts rows into one table.
-struct Filler<'a> {
-    db: &'a Connection,
-    layout: &'a Layout,
-    encoding: Encoding,
-    statements: HashMap<usize, Statement<'a>>,
-    inserted: u64,
-    duplicates: u64,
-    refused: u64,
-    refusal: Option<String>,
-    /// How many pages the result has, and how many it may have.
-    size: Statement<'a>,
-    most_pages: u64,
-    /// Why nothing more is put into it, and nothing of it is kept.
-    overrun: Option<&'static str>,
-}
-
-impl<'a> Filler<'a> {
-    /// The statement for a record of so many values.
-    fn statement(&self, values: usize) -> rusqlite::Result<Statement<'a>> {
-        let layout = self.layout;
-        let mut names: Vec<String> = Vec::new();
-        if let Identity::Number(name) = layout.identity {
-            names.push(name.to_string());
-        }
-        names.extend(layout.fields.iter().take(values).filter(|f| !f.generated).map(|f| quoted(&f.name)));
-        let mut places = vec!["?"; names.len()];
-        // SQLite reads NULL where a record is short, unless the default is a constant.
-        let odd = layout.fields.iter().skip(values).filter(|f| f.has_odd_default);
-        names.extend(odd.map(|f| quoted(&f.name)));
-        places.resize(names.len(), "NULL");
-        let places = places.join(", ");
-        self.db.prepare(&format!(
-            "INSERT INTO main.{} ({}) VALUES ({places})",
-            quoted(&layout.name),
-            names.join(", ")
-        ))
-    }
-
-    /// Whether the result is as large as it may be.
-    fn is_too_large(&mut self, row: &Row<'_>) -> bool {
-        let layout = self.layout;
-        let is_made_up = row.values.len() < layout.fields.len() || layout.fields.iter().any(|f| f.generated);
-        (is_made_up || self.inserted.is_multiple_of(ROWS))
-            && self.size.query_row([], |r| r.get(0)).is_ok_and(|pages: i64| pages as u64 > self.most_pages)
-    }
-
-    fn insert(&mut self, row: &Row<'_>) -> Result<()> {
-        if self.overrun.is_some() || self.is_too_large(row) {
-            self.overrun.get_or_insert("the schema makes too much of them");
-            self.refused += 1;
-            return Ok(());
-        }
-        let layout = self.layout;
-        let statement = match self.statements.remove(&row.values.len()) {
-            Some(statement) => Ok(statement),
-            None => self.statement(row.values.len()),
-        };
-        let number = row.key.first().map_or(Value::Null, |part| part.value());
-        let mut values = Vec::with_capacity(row.values.len() + 1);
-        if matches!(layout.identity, Identity::Number(_)) {
-            values.push(Bound(number, self.encoding));
-        }
-        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| !layout.fields[*i].generated) {
-            let alias = layout.identity == Identity::Alias(i);
-            values.push(Bound(if alias { number } else { *value }, self.encoding));
-        }
-        let done = statement.and_then(|mut statement| {
-            let done = statement.execute(params_from_iter(values));
-            self.statements.insert(row.values.len(), statement);
-            done
-        });
-        match done {
-            Ok(_) => self.inserted += 1,
-            Err(rusqlite::Error::SqliteFailure(e, _))
-                if e.code == ErrorCode::ConstraintViolation
-                    && matches!(e.extended_code, PRIMARY_KEY | UNIQUE | ROWID) =>
-            {
-                self.duplicates += 1;
-            }
-            Err(rusqlite::Error::SqliteFailure(e, _)) if e.code == ErrorCode::OperationInterrupted => {
-                // SQLite has taken back all rows of the table.
-                self.overrun = Some("the schema makes it take too long");
-                self.refused += 1;
-            }
-            Err(rusqlite::Error::SqliteFailure(e, what)) if is_of_the_disk(e.code) => {
-                let why = what.unwrap_or_else(|| e.to_string());
-                return Err(Error::Refused(format!("cannot write the recovered database: {why}")));
-            }
-            Err(e) => {
-                self.refused += 1;
-                self.refusal.get_or_insert(e.to_string());
-            }
-        }
-        Ok(())
-    }
-}
-
-const PRIMARY_KEY: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
-const UNIQUE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
-const ROWID: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_ROWID;
-
-fn is_of_the_disk(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::ReadOnly
-            | ErrorCode::CannotOpen
-            | ErrorCode::OutOfMemory
-            | ErrorCode::DatabaseCorrupt
-    )
-}
-
-/// The keys that pages the tree leads to have between them: what lies there and is not on them was deleted, if old pages
-/// may lie about.
-struct Ranges(Vec<(Key, Key)>);
-
-impl Ranges {
-    fn of(salvage: &Salvage<'_>, at: usize) -> Result<Ranges> {
-        let layout = &salvage.catalog.plan.tables[at];
-        let mut ranges = Vec::new();
-        for page in salvage.tables[at].reached.iter().filter(|_| layout.ordered) {
-            let Some(holding) = salvage.survey.reader.assess(*page, layout)? else { continue };
-            // An interior page of a table WITHOUT ROWID has the rows of its children between its own.
-            let leaf = holding.right == 0;
-            if let (true, true, Some(first), Some(last)) =
-                (leaf, holding.intact, holding.spots.first(), holding.spots.last())
-            {
-                ranges.push((first.key.clone(), last.key.clone()));
-            }
-        }
-        ranges.sort_by(|a, b| order(&a.0, &b.0));
-        Ok(Ranges(ranges))
-    }
-
-    fn hold(&self, key: &Key) -> bool {
-        if key.iter().any(Part::is_cut) {
-            return false;
-        }
-        let after = self.0.partition_point(|(first, _)| order(first, key) != Ordering::Greater);
-        after.checked_sub(1).is_some_and(|i| order(key, &self.0[i].1) != Ordering::Greater)
-    }
 }
 
 /// Opens an empty file. Its name is not needed any more from then on: the journal is kept in memory.
@@ -237,14 +65,14 @@ pub fn rebuild(
     let clock = Clock::new(bounds.time);
     clock.watch(&mut db).map_err(&fail)?;
     let plain = stand_ins(salvage);
-    let refused = layout::create(&mut db, &plain, &["table"]).map_err(&fail)?.refused;
+    let refused = create(&mut db, &plain, &["table"]).map_err(&fail)?.refused;
     let mut reports = Vec::new();
     let mut time = bounds.time * 2;
     for at in 0..salvage.catalog.plan.tables.len() {
         // No table takes all of the time that the others need.
         let since = Instant::now();
         clock.renew(time / 2);
-        reports.push(fill(salvage, &db, at, &bounds, path)?);
+        reports.push(fill(salvage, &db, at, bounds.pages, path)?);
         time = time.saturating_sub(since.elapsed());
     }
     clock.renew(bounds.time);
@@ -253,8 +81,7 @@ pub fn rebuild(
     salvage.version = version::tell(salvage, &db);
     db.pragma_update(None, "user_version", salvage.version.number).map_err(&fail)?;
     salvage.notes.extend(salvage.version.note.clone());
-    let late =
-        layout::create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
+    let late = create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
     let late = late.refused;
     for (name, why) in refused.into_iter().chain(late) {
         salvage.notes.push(format!("{name} could not be made again: {why}"));
@@ -299,7 +126,8 @@ impl Bounds {
         let page_size = reader.pager.page_size as u64;
         let size = pages as u64 * page_size;
         Bounds {
-            longest: i32::try_from(size).unwrap_or(i32::MAX),
+            // Two bytes of UTF-16 are three of UTF-8.
+            longest: i32::try_from(size + size / 2).unwrap_or(i32::MAX),
             pages: pages as u64 * TIMES + ANY_SIZE / page_size,
             time: PATIENCE + Duration::from_secs(size / A_SECOND),
         }
@@ -327,92 +155,6 @@ fn prepare(db: &Connection, salvage: &Salvage<'_>, bounds: &Bounds) -> rusqlite:
     ))
 }
 
-/// Fills one table.
-fn fill(
-    salvage: &mut Salvage<'_>,
-    db: &Connection,
-    at: usize,
-    bounds: &Bounds,
-    path: &Path,
-) -> Result<TableReport> {
-    let fail = failed("write the recovered database", path);
-    let layout = salvage.catalog.plan.tables[at].clone();
-    let pages = salvage.tables[at].clone();
-    let encoding = salvage.survey.reader.geometry.encoding;
-    let mut filler = Filler {
-        db,
-        layout: &layout,
-        encoding,
-        statements: HashMap::new(),
-        inserted: 0,
-        duplicates: 0,
-        refused: 0,
-        refusal: None,
-        size: db.prepare("PRAGMA page_count").map_err(&fail)?,
-        most_pages: bounds.pages,
-        overrun: None,
-    };
-    db.execute_batch("BEGIN").map_err(&fail)?;
-    let taken = salvage.survey.rows(&pages.reached, &layout, &mut |row| filler.insert(row))?;
-    let (mut first, mut deleted) = (filler.inserted, 0);
-    let mut more = Taken::default();
-    if !pages.found.is_empty() {
-        let ranges = match salvage.survey.free_list_is_whole {
-            true => Ranges(Vec::new()),
-            false => Ranges::of(salvage, at)?,
-        };
-        more = salvage.survey.rows(&pages.found, &layout, &mut |row| {
-            if ranges.hold(row.key) {
-                deleted += 1;
-                return Ok(());
-            }
-            filler.insert(row)
-        })?;
-    }
-    if let Some(why) = filler.refusal.take() {
-        salvage.notes.push(format!("{}: the schema refuses some rows: {why}", layout.name));
-    }
-    if let Some(why) = filler.overrun {
-        salvage.notes.push(format!("{}: no row is kept: {why}", layout.name));
-        filler.refused += std::mem::take(&mut filler.inserted);
-        first = 0;
-    }
-    filler.statements.clear();
-    match (filler.overrun, db.is_autocommit()) {
-        (_, true) => Ok(()),
-        (None, _) => db.execute_batch("COMMIT"),
-        (Some(_), _) => db.execute_batch("ROLLBACK"),
-    }
-    .map_err(&fail)?;
-    let found_by_shape = filler.inserted - first;
-    let cut_off = taken.cut_off_count + more.cut_off_count;
-    // What is estimated here is made exact by an index, where one is left.
-    let leaves = pages.reached.len().max(1) as u64;
-    let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
-    let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
-    let by_reference = by_reference.saturating_sub(found_by_shape);
-    let certainty = match () {
-        () if pages.broken > 0 || pages.damaged > 0 => Certainty::About,
-        // Nothing says which pages the table had: those that are gone are missed by nobody.
-        () if layout.root == 0 || !pages.found.is_empty() || !salvage.catalog.is_whole => Certainty::AtLeast,
-        () => Certainty::Exact,
-    };
-    Ok(TableReport {
-        name: layout.name.clone(),
-        recovered: filler.inserted,
-        lost: lost.saturating_add(by_reference),
-        certainty,
-        found_by_shape,
-        from_damaged_pages: taken.from_damaged + more.from_damaged,
-        duplicates: filler.duplicates,
-        deleted: deleted + salvage.stale[at],
-        cut_off,
-        refused: filler.refused,
-        doubtful: taken.doubtful + more.doubtful,
-        doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),
-    })
-}
-
 /// Counts the rows that share overflow pages as doubtful, all of them, and names them.
 fn tell_shared(salvage: &Salvage<'_>, reports: &mut [TableReport]) -> Result<()> {
     if !salvage.survey.counts().contains_key(&Use::Shared) {
@@ -433,20 +175,6 @@ fn tell_shared(salvage: &Salvage<'_>, reports: &mut [TableReport]) -> Result<()>
         }
     }
     Ok(())
-}
-
-/// A key for people.
-fn words(key: &Key) -> String {
-    let part = |part: &Part| match part {
-        Part::Null => "NULL".to_string(),
-        Part::Integer(v) => v.to_string(),
-        Part::Real(v) => v.to_string(),
-        Part::Text(v) => String::from_utf8_lossy(v).chars().take(40).collect(),
-        Part::Blob(v) => format!("{} bytes", v.len()),
-        Part::Cut { text: true, front } => words(&vec![Part::Text(front.clone())]),
-        Part::Cut { text: false, .. } => "bytes".to_string(),
-    };
-    key.iter().map(part).collect::<Vec<_>>().join("/")
 }
 
 /// SQLite makes the numbers of AUTOINCREMENT from the rows that go in; those that were given to deleted rows are not

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::record::{Key, Part};
+
 /// Keys of rows that are told in a line.
 const KEYS: usize = 20;
 
@@ -222,6 +224,20 @@ impl SampleReport {
         }
         line
     }
+}
+
+/// A key for people.
+pub fn words(key: &Key) -> String {
+    let part = |part: &Part| match part {
+        Part::Null => "NULL".to_string(),
+        Part::Integer(v) => v.to_string(),
+        Part::Real(v) => v.to_string(),
+        Part::Text(v) => String::from_utf8_lossy(v).chars().take(40).collect(),
+        Part::Blob(v) => format!("{} bytes", v.len()),
+        Part::Cut { text: true, front } => words(&vec![Part::Text(front.clone())]),
+        Part::Cut { text: false, .. } => "bytes".to_string(),
+    };
+    key.iter().map(part).collect::<Vec<_>>().join("/")
 }
 
 /// A number with a comma at every thousand.

@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::assess::{Holding, Reader};
-use super::layout::{Fit, Layout, Plan};
+use super::layout::{Fit, Layout};
 use super::page::{Cell, Head, Kind, four};
+use super::plan::Plan;
 use super::record::{Key, Types, order, precedes};
 use crate::error::{Error, Result};
 

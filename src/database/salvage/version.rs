@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::Salvage;
 use super::known;
-use super::layout::Plan;
+use super::plan::Plan;
 
 /// The tables that every version has.
 const CORE: [&str; 4] = ["dataset", "trace", "event", "asset"];

@@ -230,13 +230,17 @@ impl Candidates {
         of_head + &passed.words()
     }
 
+    /// Every file that could be a snapshot and is no newer, the newest number first.
+    pub fn until(&self, time: Time) -> impl Iterator<Item = &Snapshot> {
+        self.by_number.values().rev().flatten().filter(move |snapshot| snapshot.time() <= time)
+    }
+
     /// The snapshot that a pin names, and why.
     pub fn pinned(&self, pin: Pin, judge: Judge, findings: &Findings) -> Result<Option<(Snapshot, Current)>> {
         let (list, because): (Vec<&Snapshot>, _) = match pin {
             Pin::Number(number) => (self.of_number(number).iter().collect(), "this snapshot was asked for"),
             Pin::At(time) => {
-                let before = self.by_number.values().rev().flatten().filter(|s| s.time() <= time).collect();
-                (before, "it is the newest valid snapshot of the time that was asked for")
+                (self.until(time).collect(), "it is the newest valid snapshot of the time that was asked for")
             }
         };
         let mut passed = Passed::default();

@@ -204,6 +204,14 @@ impl Files {
         Ok(())
     }
 
+    /// The CRC-32 that is recorded for a file; none in a folder.
+    pub fn crc32(&self, file: &File) -> Option<u32> {
+        match (&self.origin, file.place) {
+            (Origin::Package(package), Place::Packed(node)) => package.crc32(node),
+            _ => None,
+        }
+    }
+
     /// The bytes of a file, or of a link's target.
     pub fn open(&self, file: &File) -> Result<Content> {
         if let Some((_, content)) = self.held.as_ref().filter(|(path, _)| *path == file.path) {

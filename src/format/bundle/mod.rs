@@ -212,8 +212,12 @@ impl Bundle {
 
     /// Whether another snapshot may take the place of the chosen one, where that is damaged.
     fn has_another(&self) -> bool {
-        let Some(Pin::Number(number)) = self.stock.options.pin else { return true };
-        self.candidates.of_number(number).iter().any(|snapshot| self.stock.check(snapshot).is_ok())
+        let is_valid = |snapshot: &Snapshot| self.stock.check(snapshot).is_ok();
+        match self.stock.options.pin {
+            None => true,
+            Some(Pin::Number(number)) => self.candidates.of_number(number).iter().any(is_valid),
+            Some(Pin::At(time)) => self.candidates.until(time).any(is_valid),
+        }
     }
 
     fn chosen(&self) -> Result<&Snapshot> {
@@ -362,6 +366,7 @@ impl Container for Bundle {
         }
         match verdict {
             Err(Error::Damaged { .. }) if self.has_another() => return Ok(Confirmed::Wrong),
+            Err(why) if matches!(self.stock.options.pin, Some(Pin::At(_))) => return Err(why),
             // Somebody has asked for this very one, and gets what is there.
             Ok(()) | Err(Error::Damaged { .. }) => {}
             Err(other) => return Err(other),

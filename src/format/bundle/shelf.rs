@@ -33,7 +33,7 @@ impl Shelf {
             return Some(known);
         }
         // Only that a snapshot is right is kept from one mount to the next: what is wrong is worth a second look.
-        let file = folder?.records(key(identity), RIGHT.len()).ok()?;
+        let file = folder?.existing_records(key(identity), RIGHT.len()).ok()??;
         let right = file.read(0).ok()??;
         (right == RIGHT).then_some(Ok(()))
     }
@@ -65,4 +65,21 @@ impl Shelf {
 
 fn key(identity: &[u8; 32]) -> [u8; 32] {
     *blake3::hash(&[&identity[..], b"snapshot verdict"].concat()).as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_ask_for_a_verdict_leaves_nothing_behind() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = CacheFolder::open(place.path(), 1 << 20).unwrap();
+        let count = || std::fs::read_dir(place.path()).unwrap().count();
+        let before = count();
+        assert!(Shelf::default().verdict(&[1; 32], Some(&folder)).is_none());
+        assert_eq!(count(), before);
+        Shelf::default().judge([1; 32], Ok(()), Some(&folder));
+        assert!(Shelf::default().verdict(&[1; 32], Some(&folder)).is_some_and(|verdict| verdict.is_ok()));
+    }
 }

@@ -110,6 +110,7 @@ impl Versions for Bundle {
         Ok(Extract {
             name: snapshot.name(),
             content: self.stock.files.open(&snapshot.file)?,
+            crc32: self.stock.files.crc32(&snapshot.file),
             time: snapshot.time().into(),
             problem: verdict.err().map(|why| what(&why)),
         })

@@ -230,7 +230,8 @@ impl Package {
         }
         let identity = browse::Identity { here, shown: *shown.finalize().as_bytes() };
         let what = browse::What { identity, time, newest: time, root: node.ino };
-        let made = browse::package_view(itself, what, self.options.cache.clone(), self.findings.clone())?;
+        let (cache, findings) = (self.options.cache.clone(), self.findings.clone());
+        let made = browse::package_view(itself, self.source.location(), what, cache, findings)?;
         Ok(self.view.get_or_init(|| made).clone())
     }
 
@@ -527,6 +528,10 @@ impl Branch for Package {
 }
 
 impl Container for Package {
+    fn crc32(&self, node: NodeId) -> Option<u32> {
+        self.entry(node).ok().map(|(_, entry)| entry.crc)
+    }
+
     fn source(&self) -> &Arc<Source> {
         &self.source
     }

@@ -1,0 +1,196 @@
+//! Files that a package refers to, and that lie beside it.
+//!
+//! Whoever has made a package may have written any path into it. Only regular files in the package's own folder, or
+//! below it, are looked at, and never through a link; one is taken that has the size and, as soon as somebody reads it,
+//! the SHA-256 that the reference gives. Nothing is remembered in the package.
+//!
+//! Limits. What comes or changes later is seen when the package is opened anew. For the digest all of a file is read
+//! before its first byte is given out, once.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::store::{Folder, Location, Source, Stamp};
+use crate::tree::{Coded, Content, SafePath};
+
+/// Bytes that are read in one piece for the digest.
+const PIECE: usize = 1 << 20;
+
+/// What a reference says of its file.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Its SHA-256, in small letters.
+    pub sha256: String,
+    /// How long it is.
+    pub size: u64,
+    /// What it may be called, in the order of belief: paths of any system.
+    pub paths: Vec<String>,
+}
+
+/// A file that fits a reference, as far as can be told without reading it.
+#[derive(Debug)]
+pub struct Found {
+    location: Arc<Location>,
+    sha256: String,
+    /// Its state when it was found.
+    pub stamp: Stamp,
+    /// Whether its digest is right; none before somebody has asked.
+    verdict: Mutex<Option<bool>>,
+}
+
+/// Looks for a file below the folder of a package.
+pub fn find(folder: &Folder, wanted: &Wanted) -> Option<Found> {
+    let paths = wanted.paths.iter().flat_map(|path| below(path));
+    paths.into_iter().find_map(|path| {
+        let safe = SafePath::check(path.as_bytes()).ok().filter(|safe| !safe.is_directory())?;
+        let (above, name) = safe.split();
+        let mut inner = None;
+        for part in above.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
+            inner = Some(inner.as_ref().unwrap_or(folder).sub(part).ok()?);
+        }
+        let location = inner.as_ref().unwrap_or(folder).location(name).ok()?;
+        let stamp = location.stamp().ok()??;
+        let fits = stamp.is_file() && stamp.size == wanted.size;
+        let sha256 = wanted.sha256.clone();
+        fits.then(|| Found { location, sha256, stamp, verdict: Mutex::new(None) })
+    })
+}
+
+/// The places below a folder that a path may mean: itself, if it leads nowhere else, or its last name.
+fn below(path: &str) -> Vec<String> {
+    let plain = path.strip_prefix("file://").map(unescaped);
+    let path = plain.as_deref().unwrap_or(path).replace('\\', "/");
+    let name = super::names::last_component(&path).to_string();
+    let path = path.strip_prefix("./").unwrap_or(&path).to_string();
+    if path == name { vec![name] } else { vec![path, name] }
+}
+
+/// A text with its `%XX` as bytes.
+fn unescaped(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, behind @ ..] = rest {
+        let code = behind.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match code.and_then(|two| u8::from_str_radix(two, 16).ok()).filter(|_| *first == b'%') {
+            Some(byte) => (bytes.push(byte), rest = &behind[2..]).1,
+            None => (bytes.push(*first), rest = behind).1,
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Found {
+    /// Its bytes, which are held against the digest before the first is given out.
+    pub fn open(self: &Arc<Found>) -> Result<Content> {
+        let source = Source::open_listed(self.location.clone(), self.stamp)?;
+        let content = Content::Range(source, 0..self.stamp.size);
+        Ok(Content::Coded(Arc::new(Opened { found: self.clone(), content })))
+    }
+
+    /// Whether these are the bytes that the reference means.
+    fn confirm(&self, content: &Content) -> Result<()> {
+        let mut verdict = self.verdict.lock();
+        let is_right = match *verdict {
+            Some(known) => known,
+            None => digest(content)?.eq_ignore_ascii_case(&self.sha256),
+        };
+        *verdict = Some(is_right);
+        let what = "the file beside the package is another one than it refers to: it has another SHA-256";
+        let name = || self.location.path().display().to_string();
+        is_right.then_some(()).ok_or_else(|| Error::damaged("reference-differs", name(), what))
+    }
+}
+
+fn digest(content: &Content) -> Result<String> {
+    let (mut sum, mut buf, mut at) = (Sha256::new(), vec![0; PIECE], 0);
+    loop {
+        match content.read_at(at, &mut buf)? {
+            0 => return Ok(sum.finalize().iter().map(|b| format!("{b:02x}")).collect()),
+            n => (sum.update(&buf[..n]), at += n as u64).1,
+        }
+    }
+}
+
+/// A file that is open.
+#[derive(Debug)]
+struct Opened {
+    found: Arc<Found>,
+    content: Content,
+}
+
+impl Coded for Opened {
+    fn size(&self) -> u64 {
+        self.content.size()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.content.check()
+    }
+
+    fn is_ready(&self, _: u64, _: usize) -> bool {
+        self.found.verdict.try_lock().is_some_and(|verdict| verdict.is_some())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.found.confirm(&self.content)?;
+        match self.content.read_at(offset, buf)? {
+            n if n == buf.len() => Ok(()),
+            _ => Err(Error::SourceChanged(self.found.location.path().to_path_buf())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_any_system_means_a_place_below_or_a_name() {
+        for (path, places) in [
+            ("raw/a.tif", &["raw/a.tif", "a.tif"][..]),
+            ("./a.tif", &["a.tif"]),
+            ("/data/x/a.tif", &["/data/x/a.tif", "a.tif"]),
+            ("C:\\data\\a.tif", &["C:/data/a.tif", "a.tif"]),
+            ("file:///data/a%20b%c2%b5%.tif", &["/data/a b\u{b5}%.tif", "a b\u{b5}%.tif"]),
+            ("../a.tif", &["../a.tif", "a.tif"]),
+        ] {
+            assert_eq!(below(path), places, "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_but_regular_files_below_the_folder() {
+        let top = tempfile::tempdir().unwrap();
+        let folder = top.path().join("own");
+        std::fs::create_dir_all(folder.join("raw")).unwrap();
+        std::fs::write(top.path().join("secret"), b"12345").unwrap();
+        std::fs::write(folder.join("raw/a"), b"12345").unwrap();
+        std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
+        std::os::unix::fs::symlink("..", folder.join("up")).unwrap();
+        std::fs::write(folder.join("P.vaso"), b"").unwrap();
+        let folder = Location::find(&folder.join("P.vaso")).unwrap().above().unwrap();
+        // As `sha256sum` has it.
+        let sha256 = "5994471ABB01112AFCC18159F6CC74B4F511B99806DA59B3CAF5A9C173CACFC5";
+        let look = |path: &str, size| {
+            let wanted = Wanted { sha256: sha256.to_lowercase(), size, paths: vec![path.into()] };
+            find(&folder, &wanted)
+        };
+        for path in
+            ["../secret", "/etc/hostname", "link", "up/secret", "raw", "", "..", "/", "raw/../raw/a\0"]
+        {
+            assert!(look(path, 5).is_none(), "{path}");
+        }
+        assert!(look("raw/a", 4).is_none());
+        let found = Arc::new(look("raw\\a", 5).unwrap());
+        let mut bytes = [0; 5];
+        found.open().unwrap().read_at(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"12345");
+        std::fs::write(top.path().join("own/raw/a"), b"12346").unwrap();
+        assert!(matches!(found.open(), Err(Error::SourceChanged(_))));
+        let other = Arc::new(look("raw/a", 5).unwrap());
+        let content = other.open().unwrap();
+        assert!(matches!(content.read_at(0, &mut bytes), Err(Error::Damaged { .. })));
+    }
+}

@@ -1,0 +1,297 @@
+//! The rows of one table, put into the new database.
+//!
+//! A row that is there already is left out; one that the schema refuses is counted. A table that grows beyond its bounds,
+//! or takes too long, has no row at all.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::path::Path;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
+
+use super::layout::{Identity, Layout};
+use super::rebuild::failed;
+use super::record::{Encoding, Key, Part, order};
+use super::report::{Certainty, TableReport, words};
+use super::rows::{Row, Taken};
+use super::{Pages, Salvage};
+use crate::database::layout::quoted;
+use crate::error::{Error, Result};
+use crate::tree::Cell as Value;
+
+/// Rows between two looks at the size, of tables that get nothing but what was read.
+const ROWS: u64 = 64;
+
+/// A value on its way into the new database.
+struct Bound<'a>(Value<'a>, Encoding);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Integer(v) => ToSqlOutput::Borrowed(ValueRef::Integer(v)),
+            Value::Real(v) => ToSqlOutput::Borrowed(ValueRef::Real(v)),
+            Value::Text(v) if self.1 == Encoding::Utf8 => ToSqlOutput::Borrowed(ValueRef::Text(v)),
+            Value::Text(v) => {
+                let text = String::from_utf8(self.1.utf8(v)).unwrap_or_default();
+                ToSqlOutput::Owned(rusqlite::types::Value::Text(text))
+            }
+            Value::Blob(v) => ToSqlOutput::Borrowed(ValueRef::Blob(v)),
+        })
+    }
+}
+
+type Begun<'a> = rusqlite::Result<Filler<'a>>;
+
+/// Puts rows into one table.
+struct Filler<'a> {
+    db: &'a Connection,
+    layout: &'a Layout,
+    encoding: Encoding,
+    statements: HashMap<usize, Statement<'a>>,
+    inserted: u64,
+    duplicates: u64,
+    refused: u64,
+    refusal: Option<String>,
+    /// How many pages the result has, and how many it may have.
+    size: Statement<'a>,
+    most_pages: u64,
+    /// Why nothing more is put into it, and nothing of it is kept.
+    overrun: Option<&'static str>,
+}
+
+impl<'a> Filler<'a> {
+    /// Begins with a table of the result, which may have so many pages in all.
+    fn begin(db: &'a Connection, layout: &'a Layout, encoding: Encoding, most_pages: u64) -> Begun<'a> {
+        let size = db.prepare("PRAGMA page_count")?;
+        db.execute_batch("BEGIN")?;
+        Ok(Filler {
+            db,
+            layout,
+            encoding,
+            statements: HashMap::new(),
+            inserted: 0,
+            duplicates: 0,
+            refused: 0,
+            refusal: None,
+            size,
+            most_pages,
+            overrun: None,
+        })
+    }
+
+    /// Keeps the rows, or none of them; gives what there is to say.
+    fn end(&mut self) -> rusqlite::Result<Vec<String>> {
+        self.statements.clear();
+        let (mut notes, name) = (Vec::new(), &self.layout.name);
+        let why = self.refusal.take();
+        notes.extend(why.map(|why| format!("{name}: the schema refuses some rows: {why}")));
+        if let Some(why) = self.overrun {
+            notes.push(format!("{name}: no row is kept: {why}"));
+            self.refused += std::mem::take(&mut self.inserted);
+        }
+        // What took too long was taken back by SQLite itself.
+        if !self.db.is_autocommit() {
+            self.db.execute_batch(if self.overrun.is_some() { "ROLLBACK" } else { "COMMIT" })?;
+        }
+        Ok(notes)
+    }
+
+    /// The statement for a record of so many values.
+    fn statement(&self, values: usize) -> rusqlite::Result<Statement<'a>> {
+        let layout = self.layout;
+        let mut names: Vec<String> = Vec::new();
+        if let Identity::Number(name) = layout.identity {
+            names.push(name.to_string());
+        }
+        names.extend(layout.fields.iter().take(values).filter(|f| !f.generated).map(|f| quoted(&f.name)));
+        let mut places = vec!["?"; names.len()];
+        // SQLite reads NULL where a record is short, unless the default is a constant.
+        let odd = layout.fields.iter().skip(values).filter(|f| f.has_odd_default);
+        names.extend(odd.map(|f| quoted(&f.name)));
+        places.resize(names.len(), "NULL");
+        let places = places.join(", ");
+        self.db.prepare(&format!(
+            "INSERT INTO main.{} ({}) VALUES ({places})",
+            quoted(&layout.name),
+            names.join(", ")
+        ))
+    }
+
+    /// Whether the result is as large as it may be.
+    fn is_too_large(&mut self, row: &Row<'_>) -> bool {
+        let layout = self.layout;
+        let is_made_up = row.values.len() < layout.fields.len() || layout.fields.iter().any(|f| f.generated);
+        (is_made_up || self.inserted.is_multiple_of(ROWS))
+            && self.size.query_row([], |r| r.get(0)).is_ok_and(|pages: i64| pages as u64 > self.most_pages)
+    }
+
+    fn insert(&mut self, row: &Row<'_>) -> Result<()> {
+        if self.overrun.is_some() || self.is_too_large(row) {
+            self.overrun.get_or_insert("the schema makes too much of them");
+            self.refused += 1;
+            return Ok(());
+        }
+        let layout = self.layout;
+        let statement = match self.statements.remove(&row.values.len()) {
+            Some(statement) => Ok(statement),
+            None => self.statement(row.values.len()),
+        };
+        let number = row.key.first().map_or(Value::Null, |part| part.value());
+        let mut values = Vec::with_capacity(row.values.len() + 1);
+        if matches!(layout.identity, Identity::Number(_)) {
+            values.push(Bound(number, self.encoding));
+        }
+        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| !layout.fields[*i].generated) {
+            let alias = layout.identity == Identity::Alias(i);
+            values.push(Bound(if alias { number } else { *value }, self.encoding));
+        }
+        let done = statement.and_then(|mut statement| {
+            let done = statement.execute(params_from_iter(values));
+            self.statements.insert(row.values.len(), statement);
+            done
+        });
+        match done {
+            Ok(_) => self.inserted += 1,
+            Err(rusqlite::Error::SqliteFailure(e, _))
+                if e.code == ErrorCode::ConstraintViolation
+                    && matches!(e.extended_code, PRIMARY_KEY | UNIQUE | ROWID) =>
+            {
+                self.duplicates += 1;
+            }
+            Err(rusqlite::Error::SqliteFailure(e, _)) if e.code == ErrorCode::OperationInterrupted => {
+                // SQLite has taken back all rows of the table.
+                self.overrun = Some("the schema makes it take too long");
+                self.refused += 1;
+            }
+            Err(rusqlite::Error::SqliteFailure(e, what)) if is_of_the_disk(e.code) => {
+                let why = what.unwrap_or_else(|| e.to_string());
+                return Err(Error::Refused(format!("cannot write the recovered database: {why}")));
+            }
+            Err(e) => {
+                self.refused += 1;
+                self.refusal.get_or_insert(e.to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+const PRIMARY_KEY: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
+const UNIQUE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
+const ROWID: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_ROWID;
+
+fn is_of_the_disk(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::OutOfMemory
+            | ErrorCode::DatabaseCorrupt
+    )
+}
+
+/// The keys that pages the tree leads to have between them: what lies there and is not on them was deleted, if old pages
+/// may lie about.
+struct Ranges(Vec<(Key, Key)>);
+
+impl Ranges {
+    fn of(salvage: &Salvage<'_>, at: usize) -> Result<Ranges> {
+        let layout = &salvage.catalog.plan.tables[at];
+        let mut ranges = Vec::new();
+        for page in salvage.tables[at].reached.iter().filter(|_| layout.ordered) {
+            let Some(holding) = salvage.survey.reader.assess(*page, layout)? else { continue };
+            // An interior page of a table WITHOUT ROWID has the rows of its children between its own.
+            let leaf = holding.right == 0;
+            if let (true, true, Some(first), Some(last)) =
+                (leaf, holding.intact, holding.spots.first(), holding.spots.last())
+            {
+                ranges.push((first.key.clone(), last.key.clone()));
+            }
+        }
+        ranges.sort_by(|a, b| order(&a.0, &b.0));
+        Ok(Ranges(ranges))
+    }
+
+    fn hold(&self, key: &Key) -> bool {
+        if key.iter().any(Part::is_cut) {
+            return false;
+        }
+        let after = self.0.partition_point(|(first, _)| order(first, key) != Ordering::Greater);
+        after.checked_sub(1).is_some_and(|i| order(key, &self.0[i].1) != Ordering::Greater)
+    }
+}
+
+/// Fills one table of the result, which may have so many pages in all.
+pub fn fill(
+    salvage: &mut Salvage<'_>,
+    db: &Connection,
+    at: usize,
+    most_pages: u64,
+    path: &Path,
+) -> Result<TableReport> {
+    let fail = failed("write the recovered database", path);
+    let layout = salvage.catalog.plan.tables[at].clone();
+    let pages = salvage.tables[at].clone();
+    let encoding = salvage.survey.reader.geometry.encoding;
+    let mut filler = Filler::begin(db, &layout, encoding, most_pages).map_err(&fail)?;
+    let taken = salvage.survey.rows(&pages.reached, &layout, &mut |row| filler.insert(row))?;
+    let reached = filler.inserted;
+    let (more, deleted) = fill_found(salvage, at, &pages, &mut filler)?;
+    salvage.notes.extend(filler.end().map_err(&fail)?);
+    let found_by_shape = filler.inserted.saturating_sub(reached);
+    let cut_off = taken.cut_off_count + more.cut_off_count;
+    // What is estimated here is made exact by an index, where one is left.
+    let leaves = pages.reached.len().max(1) as u64;
+    let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
+    let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
+    let by_reference = by_reference.saturating_sub(found_by_shape);
+    let certainty = match () {
+        () if pages.broken > 0 || pages.damaged > 0 => Certainty::About,
+        // Nothing says which pages the table had: those that are gone are missed by nobody.
+        () if layout.root == 0 || !pages.found.is_empty() || !salvage.catalog.is_whole => Certainty::AtLeast,
+        () => Certainty::Exact,
+    };
+    Ok(TableReport {
+        name: layout.name.clone(),
+        recovered: filler.inserted,
+        lost: lost.saturating_add(by_reference),
+        certainty,
+        found_by_shape,
+        from_damaged_pages: taken.from_damaged + more.from_damaged,
+        duplicates: filler.duplicates,
+        deleted: deleted + salvage.stale[at],
+        cut_off,
+        refused: filler.refused,
+        doubtful: taken.doubtful + more.doubtful,
+        doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),
+    })
+}
+
+/// Puts in what was found by its shape; gives also how many rows of it the project had deleted.
+fn fill_found(
+    salvage: &mut Salvage<'_>,
+    at: usize,
+    pages: &Pages,
+    filler: &mut Filler<'_>,
+) -> Result<(Taken, u64)> {
+    if pages.found.is_empty() {
+        return Ok((Taken::default(), 0));
+    }
+    let ranges = match salvage.survey.free_list_is_whole {
+        true => Ranges(Vec::new()),
+        false => Ranges::of(salvage, at)?,
+    };
+    let (layout, mut deleted) = (filler.layout, 0);
+    let taken = salvage.survey.rows(&pages.found, layout, &mut |row| {
+        if ranges.hold(row.key) {
+            deleted += 1;
+            return Ok(());
+        }
+        filler.insert(row)
+    })?;
+    Ok((taken, deleted))
+}
