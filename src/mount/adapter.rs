@@ -158,7 +158,7 @@ impl Reads {
         self.patience.run(move || {
             with_buffer(asked.size, |buffer| {
                 let outcome = reads.volume.read(asked.ino, asked.offset, buffer);
-                reply_read(outcome.as_ref().map(|n| &buffer[..*n]), asked.reply);
+                reply_read(outcome, buffer, asked.reply);
             });
         });
     }
@@ -166,7 +166,7 @@ impl Reads {
     fn at_once(&self, asked: Asked) -> Option<Asked> {
         with_buffer(asked.size, |buffer| match self.volume.read_at_once(asked.ino, asked.offset, buffer) {
             Some(outcome) => {
-                reply_read(outcome.as_ref().map(|given| given.bytes(buffer)), asked.reply);
+                reply_read(outcome, buffer, asked.reply);
                 None
             }
             None => Some(asked),
@@ -174,12 +174,12 @@ impl Reads {
     }
 }
 
-fn reply_read(outcome: std::result::Result<&[u8], &Error>, reply: ReplyData) {
+fn reply_read(outcome: Result<usize>, buffer: &[u8], reply: ReplyData) {
     match outcome {
-        Ok(bytes) => reply.data(bytes),
+        Ok(n) => reply.data(&buffer[..n]),
         Err(e) => {
             log::debug!("{e}");
-            reply.error(errno::of(e));
+            reply.error(errno::of(&e));
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct Decoding {
     /// A cursor has moved, or is back.
     moved: Condvar,
     pub(super) pieces: Cache<(u32, u64), Arc<[u8]>>,
-    /// Pieces to be decoded into, when nobody has them any more.
+    /// Pieces that nobody has any more, to be decoded into.
     spare: Mutex<Vec<Arc<[u8]>>>,
     numbers: Mutex<HashMap<[u8; 32], u32>>,
     indexes: Cache<u32, Arc<OnceLock<Arc<Index>>>>,
@@ -158,21 +158,17 @@ impl Decoding {
 
     /// A piece of `len` bytes to be decoded into.
     pub(super) fn spare(&self, len: usize) -> Arc<[u8]> {
-        let found = if len as u64 == PIECE { self.unused() } else { None };
+        let found = if len as u64 == PIECE { self.spare.lock().pop() } else { None };
         found.unwrap_or_else(|| std::iter::repeat_n(0, len).collect())
     }
 
-    fn unused(&self) -> Option<Arc<[u8]>> {
-        let mut spare = self.spare.lock();
-        let last = (0..spare.len()).rev().find(|i| Arc::get_mut(&mut spare[*i]).is_some())?;
-        Some(spare.swap_remove(last))
-    }
-
-    /// Takes a piece back, to be used again when nobody else has it.
-    pub(super) fn give_back(&self, piece: Arc<[u8]>) {
-        let mut spare = self.spare.lock();
-        if piece.len() as u64 == PIECE && spare.len() < SPARE {
-            spare.push(piece);
+    /// Takes a piece back, if nobody else has it.
+    pub(super) fn give_back(&self, mut piece: Arc<[u8]>) {
+        if piece.len() as u64 == PIECE && Arc::get_mut(&mut piece).is_some() {
+            let mut spare = self.spare.lock();
+            if spare.len() < SPARE {
+                spare.push(piece);
+            }
         }
     }
 

@@ -23,7 +23,7 @@ use super::sum::{Check, Sum};
 use super::whole::{self, Packed, ends_early, fill, note_unused, too_long};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::tree::{Coded, Given, Then};
+use crate::tree::{Coded, Then};
 
 /// The kernel's page: the smallest read that it repeats by itself when a larger one failed.
 const PAGE: u64 = 4096;
@@ -340,20 +340,6 @@ impl Reading {
             stream.shared.ahead.read(stream, &self.flow, piece, index.as_deref());
         }
     }
-
-    fn lent(&self, piece: Arc<[u8]>, offset: u64, len: usize) -> Result<Given> {
-        let (stream, end) = (&self.stream, offset + len as u64);
-        stream.verdict(end)?;
-        self.check()?;
-        self.read_ahead(offset / PIECE);
-        if len as u64 == PIECE {
-            stream.shared.pieces.remove(&(stream.packed.entry, offset / PIECE));
-            stream.shared.give_back(piece.clone());
-        }
-        stream.give(end)?;
-        let from = (offset % PIECE) as usize;
-        Ok(Given::Lent(piece, from..from + len))
-    }
 }
 
 impl Coded for Reading {
@@ -402,12 +388,5 @@ impl Coded for Reading {
         }
         // This very read may have been the first full pass.
         stream.give(end)
-    }
-
-    fn lend(&self, offset: u64, len: usize) -> Option<Result<Given>> {
-        let (piece, from) = (offset / PIECE, (offset % PIECE) as usize);
-        let piece = self.stream.cached(piece)?;
-        // What is shorter than it should be is for who says why.
-        (from + len <= piece.len()).then(|| self.lent(piece, offset, len))
     }
 }

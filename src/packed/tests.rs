@@ -13,7 +13,7 @@ use super::{Decoding, RECORD, zlib};
 use crate::error::{Error, Result};
 use crate::finding::{Findings, Severity};
 use crate::store::CacheFolder;
-use crate::tree::{Coded, Content, Given};
+use crate::tree::{Coded, Content};
 
 /// Some bytes in pieces, one of which may be missing.
 #[derive(Debug)]
@@ -91,8 +91,10 @@ impl Opened {
     }
 
     fn read(&self, at: usize, len: usize) -> Result<Vec<u8>> {
-        let mut room = vec![0; len];
-        Ok(self.content.give(at as u64, &mut room)?.bytes(&room).to_vec())
+        let mut bytes = vec![0; len];
+        let n = self.content.read_at(at as u64, &mut bytes)?;
+        bytes.truncate(n);
+        Ok(bytes)
     }
 
     /// Everything, in steps.
@@ -455,31 +457,6 @@ fn until(packed: &[u8], from: u64) -> usize {
     let cut = &packed[..from as usize];
     std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(cut), &mut bytes).unwrap_err();
     bytes.len()
-}
-
-/// Pieces are decoded into what was given back, while the kernel may still be copying from it.
-#[test]
-fn what_is_lent_stays_as_it_is() {
-    const STEP: usize = 131_072;
-    let right = text(12_000_000);
-    let opened = Opened::of(&pack(&right), right.len() as u64);
-    let mut lent = Vec::new();
-    for at in (0..right.len()).step_by(STEP) {
-        let mut room = vec![0; STEP];
-        // Once it is clear that somebody reads in order, others decode.
-        let ready = at < 16 * STEP
-            || (0..20_000).any(|_| {
-                std::thread::sleep(Duration::from_millis(1));
-                opened.content.is_ready(at as u64, STEP)
-            });
-        assert!(ready, "it is decoded ahead");
-        let given = opened.content.give(at as u64, &mut room).unwrap();
-        lent.push((at, given, room));
-    }
-    assert!(lent.iter().filter(|(_, given, _)| matches!(given, Given::Lent(..))).count() > 60);
-    for (at, given, room) in lent {
-        assert!(given.bytes(&room) == &right[at..right.len().min(at + STEP)], "at {at}");
-    }
 }
 
 #[test]

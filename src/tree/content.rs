@@ -26,25 +26,6 @@ pub enum Content {
 /// What is to be done when bytes are decoded; it is told whether it had to wait for that.
 pub type Then = Box<dyn FnOnce(bool) + Send>;
 
-/// Bytes that were read.
-#[derive(Debug)]
-pub enum Given {
-    /// So many, in the room of who asked for them.
-    Copied(usize),
-    /// Where they lie decoded.
-    Lent(Arc<[u8]>, Range<usize>),
-}
-
-impl Given {
-    /// The bytes; `room` is what they were read into.
-    pub fn bytes<'a>(&'a self, room: &'a [u8]) -> &'a [u8] {
-        match self {
-            Given::Copied(n) => &room[..*n],
-            Given::Lent(piece, range) => &piece[range.clone()],
-        }
-    }
-}
-
 /// A stream that is decoded on demand. Several threads may read it at once, at different places.
 pub trait Coded: Send + Sync + std::fmt::Debug {
     /// The exact number of decoded bytes.
@@ -66,11 +47,6 @@ pub trait Coded: Send + Sync + std::fmt::Debug {
 
     /// Fills `buf`, which ends within the stream, from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
-
-    /// The same for bytes that lie decoded in one piece, which need not be copied; `None` where they do not.
-    fn lend(&self, _offset: u64, _len: usize) -> Option<Result<Given>> {
-        None
-    }
 }
 
 impl Content {
@@ -141,18 +117,6 @@ impl Content {
             Content::Whole(source) => source.next_data(offset),
             _ => offset,
         }
-    }
-
-    /// Reads from `offset` as many bytes as `buf` has room for, into it where they do not lie decoded already.
-    pub fn give(&self, offset: u64, buf: &mut [u8]) -> Result<Given> {
-        if let Content::Coded(stream) = self {
-            let n = stream.size().saturating_sub(offset).min(buf.len() as u64) as usize;
-            let lent = if n == 0 { None } else { stream.lend(offset, n) };
-            if let Some(given) = lent {
-                return given;
-            }
-        }
-        self.read_at(offset, buf).map(Given::Copied)
     }
 
     /// Reads into `buf` from `offset`, as much as there is; less than asked for only at the end.

@@ -25,7 +25,7 @@ mod time;
 pub use branch::{Branch, Spot};
 pub use build::{Added, Builder, Leaf, RESERVED, Replaced};
 pub use cache::Cache;
-pub use content::{Coded, Content, Given, Then};
+pub use content::{Coded, Content, Then};
 pub use name::{NameError, SafePath, escaped, free_twin};
 pub use table::{Cell, Cells, Column, Place, Table};
 pub use time::Time;

@@ -30,7 +30,7 @@ use self::refresh::Refresh;
 use crate::error::{Error, Result};
 use crate::format::{Confirmed, Container, OpenOptions, UNLISTED_ATTRIBUTES};
 use crate::store::Source;
-use crate::tree::{Cache, Content, Given, Kind, NodeId, Then, Time, Tree};
+use crate::tree::{Cache, Content, Kind, NodeId, Then, Time, Tree};
 
 pub use self::listing::Listing;
 pub use self::part::{Part, Revision};
@@ -396,9 +396,9 @@ impl Volume {
 
     /// Reads from a file if that takes no longer than a look at the disk; `None` where bytes have to be decoded
     /// first, or a changed source has to settle. Then [`Volume::read`] is for a thread that may take its time.
-    pub fn read_at_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Option<Result<Given>> {
+    pub fn read_at_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
         if Control::of(ino).is_some() {
-            return Some(self.read_once(ino, offset, buf).map(Given::Copied));
+            return Some(self.read_once(ino, offset, buf));
         }
         let (part, node) = match self.resolve(ino) {
             Ok(found) => found,
@@ -415,7 +415,7 @@ impl Volume {
             None if offset == 0 => match part.revision.container.open_and_read(node, buf) {
                 Ok(Some((content, n))) => {
                     self.contents.insert(key, content, 1);
-                    return Some(Ok(Given::Copied(n)));
+                    return Some(Ok(n));
                 }
                 Ok(None) => self.content(&part, node),
                 Err(e) => Err(e),
@@ -424,7 +424,7 @@ impl Volume {
         };
         let done = match content {
             Ok(content) if !content.is_ready(offset, buf.len()) => return None,
-            Ok(content) => content.give(offset, buf),
+            Ok(content) => content.read_at(offset, buf),
             Err(e) => Err(e),
         };
         match done {
