@@ -93,3 +93,29 @@ fn what_is_derived_does_not_count_as_the_projects() {
     assert_eq!(info["counts"]["bytes"], manifest + 5);
     common::succeed(common::vaso(As::Me).arg("verify").arg(&path));
 }
+
+/// The package's own mount lies in its folder, and a reference leads into the view that is being made.
+#[test]
+fn a_reference_into_the_packages_own_mount_leads_nowhere() {
+    for who in common::everybody() {
+        let home = common::folder();
+        let path = home.path().join("P.vaso");
+        let references = serde_json::json!([
+            {"sha256": "0".repeat(64), "size": 1, "uri": "x", "rel_hint": "m/browse/vessel/assets/x"},
+        ]);
+        let mut pack = common::Pack::new();
+        pack.stored("datasets/d/dataset.json", br#"{"id": "d", "name": "vessel"}"#);
+        pack.stored("datasets/d/refs.json", references.to_string().as_bytes());
+        pack.write(&path);
+        let dir = home.path().join("m");
+        std::fs::create_dir(&dir).unwrap();
+        if who == As::User {
+            std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).unwrap();
+        }
+        let mount = Mount::at(who, &path, &dir, &[]);
+        let mut list = common::command(who, "timeout");
+        let listed = common::succeed(list.args(["60", "ls"]).arg(dir.join("browse/vessel")));
+        assert!(listed.contains("metadata.json"), "{listed}");
+        mount.unmount();
+    }
+}

@@ -1,7 +1,7 @@
 //! Files that a package refers to, and that lie beside it.
 //!
 //! Whoever has made a package may have written any path into it. Only regular files in the package's own folder, or
-//! below it, are looked at, and never through a link; one is taken that has the size and, as soon as somebody reads it,
+//! below it, are looked at, and never through a link or in what is mounted there; one is taken that has the size and, as soon as somebody reads it,
 //! the SHA-256 that the reference gives. Nothing is remembered in the package.
 //!
 //! Limits. What comes or changes later is seen when the package is opened anew. For the digest all of a file is read
@@ -49,7 +49,7 @@ pub fn find(folder: &Folder, wanted: &Wanted) -> Option<Found> {
         let (above, name) = safe.split();
         let mut inner = None;
         for part in above.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
-            inner = Some(inner.as_ref().unwrap_or(folder).sub(part).ok()?);
+            inner = Some(inner.as_ref().unwrap_or(folder).sub_unmounted(part).ok()?);
         }
         let location = inner.as_ref().unwrap_or(folder).location(name).ok()?;
         let stamp = location.stamp().ok()??;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::{Location, Stamp};
@@ -69,6 +69,17 @@ impl Folder {
     pub fn sub(&self, name: &[u8]) -> Result<Folder> {
         let name = OsStr::from_bytes(name);
         Folder::open_at(&self.fd, name, self.path.join(name))
+    }
+
+    /// A folder in this one, on the same file system: whoever answers for a mount in it, which may be ourselves, is not
+    /// asked.
+    pub fn sub_unmounted(&self, name: &[u8]) -> Result<Folder> {
+        let path = self.path.join(OsStr::from_bytes(name));
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+            .resolve(ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_BENEATH);
+        let fd = openat2(&self.fd, name, how).map_err(|e| Error::io("open the folder", &path, e))?;
+        Ok(Folder { fd, path })
     }
 
     /// The place of an entry.
