@@ -1,8 +1,8 @@
 //! Files that a package refers to, and that lie beside it.
 //!
 //! Whoever has made a package may have written any path into it. Only regular files in the package's own folder, or
-//! below it, are looked at, and never through a link or in what is mounted there; one is taken that has the size and, as soon as somebody reads it,
-//! the SHA-256 that the reference gives. Nothing is remembered in the package.
+//! below it, are looked at, and never through a link or in what is mounted there; one is taken that has the size and, as
+//! soon as somebody reads it, the SHA-256 that the reference gives. Nothing is remembered in the package.
 //!
 //! Limits. What comes or changes later is seen when the package is opened anew. For the digest all of a file is read
 //! before its first byte is given out, once.

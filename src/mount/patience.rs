@@ -48,7 +48,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Whether those who are on their way have enough to do with what is waiting.
+    /// Whether more is waiting than those who are on their way will do.
     fn needs_more(&self, short: bool) -> bool {
         let coming = if short { (self.threads - self.idle) * TOGETHER } else { self.woken + self.started };
         self.jobs.len() > coming

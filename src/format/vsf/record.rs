@@ -186,8 +186,8 @@ impl Record {
     }
 }
 
-/// One label; the reason where it cannot be written. `kept` is for all labels, `shared` are the names that its files share with other labels',
-/// `left` is how many bytes may still be recorded that no array shows.
+/// One label; the reason where it cannot be written. `kept` is for all labels, `shared` are the names that its files
+/// share with other labels', `left` is how many bytes may still be recorded that no array shows.
 fn part(
     source: &Arc<Source>,
     file: &File,
