@@ -65,7 +65,12 @@ impl Finding {
     /// The finding that an error is about one entry; `None` for an error that is not about damage.
     pub fn of_damage(error: &Error) -> Option<Finding> {
         let Error::Damaged { code, entry, what } = error else { return None };
-        let remedy = "restore this entry from a backup; everything else in the project is readable";
+        let remedy = match *code {
+            "index-contradicts" => {
+                "mount again: it is decoded from its front then; restore nothing, unless this comes back"
+            }
+            _ => "restore this entry from a backup; everything else in the project is readable",
+        };
         Some(Finding::new(Severity::Error, code, entry, what, remedy))
     }
 }
