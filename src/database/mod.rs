@@ -88,6 +88,7 @@ pub struct Database {
     pieces: OnceLock<asset::Listed>,
     outcomes: part::ByDataset<Outcome>,
     references: part::ByDataset<Reference>,
+    counts: OnceLock<BTreeMap<String, u64>>,
     names: OnceLock<digest::Names>,
     sums: Mutex<BTreeMap<(String, Vec<String>), digest::Sum>>,
 }
@@ -135,6 +136,7 @@ impl Database {
             pieces,
             outcomes: Default::default(),
             references: Default::default(),
+            counts: OnceLock::new(),
             names: OnceLock::new(),
             sums: Mutex::default(),
         }))
