@@ -10,10 +10,9 @@
 //!
 //! Limits: what has a row with more or fewer cells than there are columns is no table.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::json::{self, Tokens};
+use crate::database::json::{self, Tokens};
 use crate::error::{Error, Result};
 use crate::tree::{Cell, Cells, Column, Content, Place, Table};
 
@@ -35,11 +34,11 @@ impl Frame {
     /// The table in `payload`, if it is one.
     pub fn of(payload: &[u8], path: &str) -> Option<Frame> {
         let text = std::str::from_utf8(payload).ok()?;
-        let outer: HashMap<String, &str> = json::entries(text)?.into_iter().collect();
+        let outer = json::fields(text)?;
         if json::said(outer.get("__type__")?).as_deref() != Some("dataframe") {
             return None;
         }
-        let inner: HashMap<String, &str> = json::entries(outer.get("value")?)?.into_iter().collect();
+        let inner = json::fields(outer.get("value")?)?;
         let (index, columns, data) = (inner.get("index")?, inner.get("columns")?, inner.get("data")?);
         let mut names: Vec<String> = json::items(columns)?.map(name).collect();
         let mut rows = 0;

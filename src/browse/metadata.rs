@@ -1,7 +1,7 @@
 //! What a project says about itself, as documents for people: the columns of its rows, word for word where they are
 //! JSON already, in the order in which they are stored.
 
-use super::json::Document;
+use super::document::Document;
 use super::sample::Named;
 use crate::database::{Outcome, Sample};
 

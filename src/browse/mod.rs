@@ -6,7 +6,7 @@
 //!   rendered   a table as bytes            form       how: csv, npy                  marks, sizes   what is kept of it
 //!   files      those that are open         frame, lines, parquet   tables in JSON, in lines, in Parquet
 //!   asset      embedded files              beside     files that a package refers to
-//!   json       words passed on as they are       units     names with units
+//!   document   JSON that is written        units     names with units
 //! ```
 //!
 //! Nothing is rendered before somebody asks for the size or the bytes of that very file, and the folder of a sample is
@@ -22,10 +22,10 @@
 mod asset;
 mod beside;
 mod csv;
+mod document;
 mod files;
 mod form;
 mod frame;
-mod json;
 mod lines;
 mod marks;
 mod metadata;

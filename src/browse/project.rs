@@ -21,13 +21,13 @@ use std::sync::Arc;
 
 use super::asset;
 use super::files::Files;
-use super::json;
 use super::metadata::{self, Experiment};
 use super::names::Names;
 use super::rendered::Shared;
 use super::sample::{Folder, Spot, named};
 use super::shelf::{Shelf, Shelved};
 use super::{NEWER, TAG, TAG_NAME};
+use crate::database::json::{self, Entry};
 use crate::database::{Database, Sample};
 use crate::error::Result;
 use crate::finding::Findings;
@@ -103,19 +103,19 @@ fn experiments(meta: &std::collections::BTreeMap<String, String>, samples: &[Sam
     let about = json::entries(text("experiments_meta")).unwrap_or_default();
     let order: Vec<String> =
         json::items(text("experiment_order")).into_iter().flatten().filter_map(json::said).collect();
-    let names = about.iter().map(|(name, _)| name.as_str());
+    let names = about.iter().map(|entry| entry.name.as_str());
     let known: HashSet<&str> = names.chain(samples.iter().map(|sample| sample.experiment.as_str())).collect();
     let mut experiments: Vec<Experiment> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let listed = order.into_iter().filter(|name| known.contains(name.as_str()));
     let all = listed.chain(samples.iter().map(|sample| sample.experiment.clone()));
-    for name in all.chain(about.iter().map(|(name, _)| name.clone())) {
+    for name in all.chain(about.iter().map(|entry| entry.name.clone())) {
         places.entry(name.clone()).or_insert_with(|| {
             experiments.push(Experiment { name, ..Experiment::default() });
             experiments.len() - 1
         });
     }
-    for (name, meta) in about {
+    for Entry { name, value: meta, .. } in about {
         experiments[places[&name]].meta = Some(meta.to_string());
     }
     for (place, sample) in samples.iter().enumerate() {

@@ -89,18 +89,8 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
     };
     match thorough {
         Ok(()) => {
-            let tables = database.checked_in_part()?;
-            if !tables.is_empty() {
-                let tables = tables.join(", ");
-                let what = format!(
-                    "the order of the rows of {tables} was not checked: the schema computes with them"
-                );
-                find(
-                    Severity::Notice,
-                    "checked-in-part",
-                    what,
-                    "no reason to act, if you know who has written it",
-                );
+            for (severity, code, what, remedy) in left_out(&database)? {
+                find(severity, code, what, remedy);
             }
         }
         Err(Error::Damaged { code, what, .. }) => find(
@@ -132,6 +122,31 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
         }
         other => other,
     }
+}
+
+/// What the thorough check has left out.
+fn left_out(database: &Database) -> Result<Vec<(Severity, &'static str, String, &'static str)>> {
+    let mut found = Vec::new();
+    let tables = database.checked_in_part()?;
+    if !tables.is_empty() {
+        let tables = tables.join(", ");
+        let what =
+            format!("the order of the rows of {tables} was not checked: the schema computes with them");
+        let remedy = "no reason to act, if you know who has written it";
+        found.push((Severity::Notice, "checked-in-part", what, remedy));
+    }
+    let (names, all) = database.unchecked()?;
+    if all > 0 {
+        let more = if all > names.len() { format!(" and {} more", all - names.len()) } else { String::new() };
+        let what = format!(
+            "{all} of its tables were not checked, since there are too many, or they go by names of SQLite's own: {}{more}",
+            names.join(", ")
+        );
+        let remedy =
+            "if you know who has written it, check a copy of it with `PRAGMA integrity_check` of SQLite";
+        found.push((Severity::Warning, "tables-not-checked", what, remedy));
+    }
+    Ok(found)
 }
 
 /// A database that counts how much of it is read.
