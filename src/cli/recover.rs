@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let outcome = recovery.take(place, because, args.in_place)?;
     match args.json {
         true => output::json(&with(json!({ "recovered": true }), &outcome))?,
-        false => words::report(&outcome, &recovery.all[place])?,
+        false => words::report(&outcome, &recovery.all[place], args.in_place.then_some(path.as_path()))?,
     }
     Ok(Exit::Done)
 }

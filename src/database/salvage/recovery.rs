@@ -40,8 +40,10 @@ pub struct Outcome {
     pub because: &'static str,
     /// What salvage recovered and lost; none when the source is sound.
     pub report: Option<Report>,
-    /// Whether it is known that the result has all that its source had.
+    /// Whether the result has all that its source had, and nothing is known of anything newer that it has not.
     pub complete: bool,
+    /// Damaged files that are newer than the source: what was done since is not in the result.
+    pub newer: Vec<PathBuf>,
     /// What others hold that the result does not.
     pub elsewhere: Vec<Elsewhere>,
 }
@@ -90,10 +92,35 @@ impl Recovery {
             from: taken.number,
             source: taken.path.clone(),
             because,
-            complete: report.as_ref().is_none_or(Report::is_lossless),
+            complete: report.as_ref().is_none_or(Report::is_lossless) && self.is_newest(taken),
+            newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),
         })
+    }
+
+    /// The damaged files that are newer than `taken`, so that it is known that something was done since, or may have been.
+    fn newer<'a>(&'a self, taken: &'a Judged) -> impl Iterator<Item = &'a Judged> {
+        let main_is_newer = move |main: &Judged| match &taken.unsaved {
+            Some(unsaved) if taken.is_of_session() => !unsaved.is_of(main) || !taken.is_as_new_as(main),
+            _ => !taken.is_as_new_as(main),
+        };
+        let number = taken.snapshot.or(self.main().and_then(|main| main.snapshot));
+        self.all.iter().filter(move |j| {
+            let is_newer = match (j.role, number) {
+                (Role::Current, _) => main_is_newer(j),
+                (Role::Snapshot, Some(number)) => j.snapshot > Some(number),
+                _ => false,
+            };
+            !j.sound && !std::ptr::eq(*j, taken) && is_newer
+        })
+    }
+
+    /// Whether nothing that is newer than `taken` holds anything that it has not, as far as can be told.
+    fn is_newest(&self, taken: &Judged) -> bool {
+        let is_newer =
+            |e: &Elsewhere| self.all.iter().any(|j| j.number == e.number && taken.is_older_than(j));
+        self.newer(taken).next().is_none() && !self.beyond(taken).iter().any(is_newer)
     }
 
     /// The project's own file, or its current snapshot.
@@ -108,7 +135,8 @@ impl Recovery {
             let mut holds = j.beyond(taken);
             if let Some(unsaved) = j.unsaved.as_ref().filter(|unsaved| unsaved.is_some()) {
                 let from = unsaved.compared_with.display();
-                holds.push(format!("unsaved work (compared with {from}): {}", unsaved.words));
+                let what = if j.is_older_than(taken) { "other work, and older" } else { "unsaved work" };
+                holds.push(format!("{what} (compared with {from}): {}", unsaved.words));
             }
             Elsewhere { number: j.number, path: j.path.clone(), damaged: !j.sound, holds }
         });
@@ -121,7 +149,7 @@ impl Recovery {
         let Some(main) = self.main() else { return Vec::new() };
         let is_open = |j: &&Judged| {
             let unsaved = j.unsaved.as_ref().is_some_and(super::Unsaved::is_some);
-            unsaved && (j.role == Role::Staging || j.is_as_new_as(main))
+            unsaved && (j.role == Role::Staging || !j.is_older_than(main))
                 || !j.sound
                     && j.is_newer_than(main)
                     && (j.snapshot.is_some() || !j.is_of_use() && !j.has_no_bytes())
