@@ -24,6 +24,7 @@ mod choose;
 mod describe;
 mod files;
 mod history;
+mod meta;
 mod prune;
 mod shelf;
 mod stock;
