@@ -321,7 +321,16 @@ fn of_work(leftover: &Leftover, at_work: bool) -> (Severity, &'static str, Strin
         _ if at_work => ("the database of a session that is at work", "staging"),
         _ => ("the database of a session that ended without saving", "orphaned-staging"),
     };
-    let keep = "`vaso recover` saves it; the application deletes it an hour later, when it opens the project";
+    let keep = match leftover.what {
+        Left::Autosave => {
+            "`vaso recover` saves it; do that first, for the application deletes it as soon as it opens the project"
+        }
+        // The application knows of no other folder.
+        _ if leftover.path.starts_with(".staging/") => {
+            "`vaso recover` saves it; the application deletes it an hour later, when it opens the project"
+        }
+        _ => "`vaso recover` saves it; there is no haste: nothing deletes it",
+    };
     let saved = match &leftover.compared_with {
         Some(name) => format!("compared with {name}"),
         None => "and there is no valid snapshot".into(),
