@@ -223,6 +223,25 @@ impl Judged {
         Ok(())
     }
 
+    /// What was found, in a line of the log.
+    pub fn verdict(&self) -> String {
+        let size = match &self.content {
+            Some(content) => format!("{} bytes", grouped(content.size())),
+            None => "no bytes".into(),
+        };
+        let (path, role) = (self.path.display(), self.role.word());
+        let verdict = match (&self.damage, self.sound) {
+            (Some(damage), _) => format!("damaged: {}", damage.replace('\n', " ")),
+            (None, true) => "sound".into(),
+            (None, false) => "nothing can be had of it".into(),
+        };
+        let pages = self.salvage.as_ref().map(|report| {
+            let pages: Vec<String> = report.pages.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            format!("; pages of {} bytes: {}; {}", report.page_size, pages.join(", "), report.words())
+        });
+        format!("candidate {} ({role}) {path}: {size}; {verdict}{}", self.number, pages.unwrap_or_default())
+    }
+
     /// Its database, as it is or as it can be salvaged.
     pub fn database(&self) -> Result<Arc<Database>> {
         let cannot = || Error::Refused(self.damage.clone().unwrap_or_default());

@@ -67,6 +67,7 @@ impl Recovery {
         let mut all: Vec<Judged> = candidates.into_iter().map(Judged::of).collect();
         follow_readers(&mut all);
         unsaved::compare(&mut all);
+        all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         rank(&mut all);
         let choice = choose(&all);
         Recovery { project: project.to_path_buf(), all, choice }
