@@ -89,7 +89,8 @@ fn stored(path: &Path, project: &dyn Container) -> Result<Vec<Stored>> {
         databases.extend(named.map(|id| (id, at(id))));
     }
     // Opened so, an entry is read and compared with its checksum before it is given out.
-    let options = OpenOptions { check: true, ..OpenOptions::default() };
+    let findings = Some(project.shared_findings());
+    let options = OpenOptions { check: true, findings, ..OpenOptions::default() };
     let checking = format::open(Source::open(Arc::new(Location::find(path)?))?, options)?;
     let stored = databases.into_iter().map(|(id, path)| {
         let same = checking.tree().find(&tree.path(id));

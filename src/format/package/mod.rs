@@ -100,7 +100,7 @@ impl Package {
     fn read(source: Arc<Source>, options: OpenOptions) -> Result<Package> {
         let ends = directory::find_ends(&source)?;
         for (i, directory) in ends.directories.iter().enumerate() {
-            let findings = Arc::new(Findings::default());
+            let findings = options.findings.clone().unwrap_or_default();
             let Some(loaded) = Loader::from_directory(&source, &findings, *directory, options.raw)? else {
                 continue;
             };
@@ -137,7 +137,7 @@ impl Package {
             let why = "it is cut off; unmount and mount again to see what can be salvaged";
             return Err(Error::not_a_project(source.path(), why));
         }
-        let findings = Arc::new(Findings::default());
+        let findings = options.findings.clone().unwrap_or_default();
         let limit = source.size();
         match salvage::salvage(&source, &findings, options.raw)? {
             Some(loaded) => Package::assemble(source, options, loaded, findings, limit, true),
