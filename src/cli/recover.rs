@@ -56,7 +56,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return Err(Error::Usage(format!("--in-place is for bundles; {} is none", path.display())));
     }
     if let (Some(number), Some(to)) = (args.extract, &args.output) {
-        return extract(candidates, number, to, args.json);
+        return extract(path, candidates, number, to, args.json);
     }
     let mut recovery = Recovery::look(path, candidates);
     let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
@@ -85,8 +85,8 @@ pub fn run(args: Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn extract(candidates: Vec<Candidate>, number: u64, to: &Path, as_json: bool) -> Result<Exit> {
-    let extracted = salvage::extract(candidates, number, to)?;
+fn extract(path: &Path, candidates: Vec<Candidate>, number: u64, to: &Path, as_json: bool) -> Result<Exit> {
+    let extracted = salvage::extract(path, candidates, number, to)?;
     let problem = &extracted.problem;
     if let Some(problem) = problem {
         let from = name(&extracted.source);

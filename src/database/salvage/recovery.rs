@@ -4,7 +4,6 @@
 //! place, which is replaced in one step. A result is published when it is complete and was checked, or not at all.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,9 +12,9 @@ use super::candidate::{Candidate, Judged, Role, copy};
 use super::choice::{Choice, choose, follow_readers, rank};
 use super::report::Report;
 use super::{in_place, unsaved};
-use crate::database::Database;
+use crate::database::{Database, glance};
 use crate::error::{Error, Result};
-use crate::store::Draft;
+use crate::store::{Draft, mode_of_copy};
 
 /// The candidates of a project, looked at.
 #[derive(Debug)]
@@ -67,8 +66,8 @@ impl Recovery {
         let mut all: Vec<Judged> = candidates.into_iter().map(Judged::of).collect();
         follow_readers(&mut all);
         unsaved::compare(&mut all);
-        all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         rank(&mut all);
+        all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let choice = choose(&all);
         Recovery { project: project.to_path_buf(), all, choice }
     }
@@ -170,17 +169,12 @@ impl Recovery {
         let draft = Draft::begin(folder)
             .map_err(|e| Error::Refused(format!("cannot write into {}: {e}", folder.display())))?;
         let report = taken.write(draft.path())?;
-        let mode = mode_of(&taken.path);
+        let mode = mode_of_copy(&self.project, &taken.path);
         let path = draft.publish((1..10_000).map(name), mode).map_err(|e| {
             Error::Refused(format!("cannot give the result a name in {}: {e}", folder.display()))
         })?;
         Ok((path, report))
     }
-}
-
-/// The permissions of a new file: those of the one it is made from, and writable for its owner.
-pub fn mode_of(path: &Path) -> u32 {
-    std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o666 | 0o600)
 }
 
 /// A snapshot that was written to a file.
@@ -194,7 +188,7 @@ pub struct Extracted {
 
 /// Writes snapshot `number` to `output`, byte for byte. Of equal numbers the first counts that is valid, in the order of
 /// preference; where none is, the first that has any bytes.
-pub fn extract(candidates: Vec<Candidate>, number: u64, output: &Path) -> Result<Extracted> {
+pub fn extract(project: &Path, candidates: Vec<Candidate>, number: u64, output: &Path) -> Result<Extracted> {
     let there: Vec<String> = candidates.iter().filter_map(|c| Some(c.snapshot?.to_string())).collect();
     let numbered = candidates.into_iter().filter(|c| c.snapshot == Some(number));
     let mut numbered: Vec<(Candidate, Option<String>)> = numbered
@@ -223,15 +217,21 @@ pub fn extract(candidates: Vec<Candidate>, number: u64, output: &Path) -> Result
     }
     let draft = Draft::begin(folder).map_err(refuse)?;
     copy(candidate.content.as_ref().map_err(Clone::clone)?, draft.path())?;
-    draft.publish([name.to_os_string()], mode_of(&candidate.path)).map_err(refuse)?;
+    draft.publish([name.to_os_string()], mode_of_copy(project, &candidate.path)).map_err(refuse)?;
     Ok(Extracted { source: candidate.path, problem })
 }
 
-/// Why a candidate is not valid.
+/// Why a candidate is not valid as a snapshot: by the quick check, as everywhere else. What the thorough one finds beyond
+/// that is for `vaso verify`.
 fn problem(candidate: &Candidate) -> Option<String> {
     let checked = candidate.content.clone().and_then(|content| {
         let name = candidate.path.file_name().unwrap_or_default().to_string_lossy();
-        Database::open(content, &name)?.integrity_check()
+        glance(&content, &name)?;
+        match Database::open(content, &name)?.quick_check() {
+            // What SQLite cannot check within its limits is taken for what it seems.
+            Err(Error::Unsupported { .. }) => Ok(()),
+            other => other,
+        }
     });
     candidate.doubt.clone().or_else(|| checked.err().map(|why| why.to_string()))
 }
