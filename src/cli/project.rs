@@ -87,6 +87,12 @@ pub fn read(spot: &Spot, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> 
 pub fn versions(project: &dyn Container) -> Result<&dyn Versions> {
     project.versions().ok_or_else(|| {
         let path = project.source().path().display();
-        Error::Refused(format!("{path}: {} keeps no history", format::in_words(project.kind())))
+        match project.kind() {
+            kind @ ("bundle" | "container") => {
+                let kind = format::in_words(kind);
+                Error::Refused(format!("{path}: {kind} without a snapshot; there is no history yet"))
+            }
+            kind => Error::Refused(format!("{path}: {} keeps no history", format::in_words(kind))),
+        }
     })
 }

@@ -251,14 +251,15 @@ impl Package {
         let kinds = signs.kinds();
         let Some(first) = kinds.first() else {
             let why = match self.salvaged {
-                true => {
+                true => format!(
                     "the ZIP file has no directory (cut off?), and no manifest.json of a package could be \
                      salvaged; {}",
                     salvage::part_of_database(&self.source).unwrap_or("restore it from a backup")
                 ),
                 false => {
                     "this is a ZIP file, but no project: manifest.json is missing, unreadable or of another \
-                     kind; to look into any ZIP file, use unzip"
+                          kind; to look into any ZIP file, use unzip"
+                        .into()
                 }
             };
             return Err(Error::not_a_project(self.source.path(), why));
