@@ -34,6 +34,10 @@ fn found_at(scene: &Scene, path: &str) -> Vec<(String, String)> {
     found.map(|f| (word(f, "severity"), word(f, "code"))).collect()
 }
 
+fn notice(code: &str) -> Vec<(String, String)> {
+    vec![("notice".to_string(), code.to_string())]
+}
+
 fn warning(code: &str) -> Vec<(String, String)> {
     vec![("warning".to_string(), code.to_string())]
 }
@@ -45,7 +49,7 @@ fn what_keeps_the_application_from_opening_a_bundle_is_told() {
     assert_eq!(found_at(&scene, "HEAD.json"), []);
     assert_eq!(found_at(&scene, "project.meta.json"), []);
     fs::rename(&head, scene.path("head")).unwrap();
-    assert_eq!(found_at(&scene, "HEAD.json"), warning("head-missing"));
+    assert_eq!(found_at(&scene, "HEAD.json"), notice("head-missing"));
     symlink(scene.path("head"), &head).unwrap();
     assert_eq!(found_at(&scene, "HEAD.json"), warning("head-unreadable"));
     let because = scene.told("info", BUNDLE).1["chosen_because"].as_str().unwrap().to_string();
@@ -70,7 +74,7 @@ fn what_keeps_the_application_from_opening_a_bundle_is_told() {
         assert_eq!(found_at(&scene, "project.meta.json"), found, "{bytes:?}");
     }
     fs::remove_file(&meta).unwrap();
-    assert_eq!(found_at(&scene, "project.meta.json"), warning("meta-missing"));
+    assert_eq!(found_at(&scene, "project.meta.json"), notice("meta-missing"));
     fs::create_dir(&meta).unwrap();
     assert_eq!(found_at(&scene, "project.meta.json"), warning("meta-unreadable"));
 }

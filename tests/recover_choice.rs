@@ -462,6 +462,10 @@ fn an_autosave_that_is_older_by_its_time_is_told_and_not_taken() {
     let (_, told) = scene.told("verify", "v7.db");
     let left = &told["leftovers"][0];
     assert_eq!((&left["what"], &left["older"]), (&"autosave".into(), &true.into()), "{told}");
+    // Where nothing tells which of the two is newer, a person decides.
+    written(&autosave, 40);
+    assert_eq!(scene.json(1, &["v7.db"])["undecided"].as_array().unwrap().len(), 1);
+    written(&autosave, 10);
     // Damaged, it is still the newer one, whatever is taken.
     let mut bytes = fs::read(&main).unwrap();
     bytes[(leaves_of_trace(&main)[0] - 1) * 4096] = 0xee;

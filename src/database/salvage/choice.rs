@@ -4,8 +4,8 @@
 //! substitute for a newer one that lost a few rows. The rule:
 //!
 //! 1. If the project's own file (of a bundle: its current snapshot) is sound, there is nothing to recover. The exception is
-//!    unsaved work (staging, autosave) that is sound and not older, was begun from that very state, and takes no sample and
-//!    no row of a trace away. Other unsaved work is told, and can be asked for: it would take back what was saved since.
+//!    unsaved work (staging, autosave) that is sound and newer, was begun from that very state, and takes no sample and no
+//!    row of a trace away; or that only adds to it. Other unsaved work is told, and can be asked for: it would take back what was saved since.
 //! 2. If it is damaged, a sound file that is not older and holds at least as much as can be salvaged comes first: no
 //!    salvage can vouch for the values on a damaged page. Of unsaved work the same is asked as above.
 //! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about.
@@ -78,8 +78,10 @@ pub fn choose(all: &[Judged]) -> Choice {
     }
     if let Some(main) = current.map(|at| &all[at]).filter(|main| main.sound) {
         let goes_on = |j: &&Judged| {
-            let unsaved = j.unsaved.as_ref();
-            j.sound && is_not_older(j, main) && unsaved.is_some_and(|unsaved| unsaved.goes_on_from(main))
+            let goes_on = j.unsaved.as_ref().is_some_and(|unsaved| unsaved.goes_on_from(main));
+            // Of what is neither older nor newer nobody can tell which of the two somebody has corrected.
+            let is_newer = || main.is_older_than(j) || is_not_older(j, main) && only_adds(j);
+            j.sound && goes_on && is_newer()
         };
         return match newest(all.iter().filter(goes_on)) {
             Some(j) => Choice::Take(place(all, j), "unsaved work that the project has not"),
@@ -126,8 +128,11 @@ pub fn choose(all: &[Judged]) -> Choice {
 /// Whether nothing says that it is older than `main`. The time of a session's file is no reason against one in which
 /// something was added to `main`, and nothing else: it was never saved.
 fn is_not_older(j: &Judged, main: &Judged) -> bool {
-    let only_adds = || j.unsaved.as_ref().is_some_and(|unsaved| unsaved.only_adds());
-    j.is_as_new_as(main) || j.role == Role::Staging && j.says_it_is_as_new_as(main) && only_adds()
+    j.is_as_new_as(main) || j.role == Role::Staging && j.says_it_is_as_new_as(main) && only_adds(j)
+}
+
+fn only_adds(j: &Judged) -> bool {
+    j.unsaved.as_ref().is_some_and(|unsaved| unsaved.only_adds())
 }
 
 fn place(all: &[Judged], one: &Judged) -> usize {

@@ -118,19 +118,21 @@ impl Candidates {
         let has_head = heads.iter().any(|(name, _)| name == "HEAD.json");
         if !has_head && !by_number.is_empty() {
             let (what, head) = no_head(files);
-            findings.add(Finding::new(
-                Severity::Warning,
-                if head.is_some() { "head-unreadable" } else { "head-missing" },
-                "HEAD.json",
-                format!("{what}; the newest valid snapshot is shown"),
-                match head {
-                    None => {
-                        "the application does not open the project so; `vaso recover --use 1 --in-place` writes it \
-                         anew, with the same work in a new snapshot"
-                    }
-                    Some(_) => "the application does not open the project so; put an ordinary file in its place",
-                },
-            ));
+            let (severity, code, remedy) = match head {
+                None => (
+                    Severity::Notice,
+                    "head-missing",
+                    "nothing is lost, but the application does not open the project so: `vaso recover --use 1 \
+                     --in-place` writes it anew, with the same work in a new snapshot",
+                ),
+                Some(_) => (
+                    Severity::Warning,
+                    "head-unreadable",
+                    "the application does not open the project so; put an ordinary file in its place",
+                ),
+            };
+            let what = format!("{what}; the newest valid snapshot is shown");
+            findings.add(Finding::new(severity, code, "HEAD.json", what, remedy));
             heads.extend(head.map(|head| ("HEAD.json".to_string(), Err(head))));
         }
         heads.sort_by_key(|(name, _)| (name != "HEAD.json", name.clone()));

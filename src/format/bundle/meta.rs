@@ -54,7 +54,7 @@ pub fn tell(files: &Files, findings: &Findings) {
         },
     };
     findings.add(Finding::new(
-        Severity::Warning,
+        if code == "meta-missing" { Severity::Notice } else { Severity::Warning },
         code,
         NAME,
         format!("{what}; all that is stored is shown"),
