@@ -36,6 +36,8 @@ pub struct OpenOptions {
     pub pin: Option<Pin>,
     /// What outlives one state of a project.
     pub shelf: Arc<bundle::Shelf>,
+    /// Where findings go, if the project was opened before and what was found is not to be told again.
+    pub findings: Option<Arc<Findings>>,
 }
 
 /// One state of a project with a history.
@@ -49,7 +51,15 @@ pub enum Pin {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { check: false, salvage: true, raw: false, cache: None, pin: None, shelf: Arc::default() }
+        OpenOptions {
+            check: false,
+            salvage: true,
+            raw: false,
+            cache: None,
+            pin: None,
+            shelf: Arc::default(),
+            findings: None,
+        }
     }
 }
 

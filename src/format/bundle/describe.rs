@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bundle, is_single};
+use super::{Bundle, is_single, meta};
 use crate::database::Counted;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
@@ -14,7 +14,7 @@ pub fn describe(bundle: &Bundle) -> Description {
         source: bundle.source().path().display().to_string(),
         kind: bundle.kind(),
         version: None,
-        id: identifier(bundle),
+        id: meta::identifier(&bundle.stock.files),
         title: None,
         current: bundle.current().map(|current| current.name),
         chosen_because: bundle.current().map(|current| current.because),
@@ -46,14 +46,6 @@ fn unreadable(bundle: &Bundle, why: &Error) {
         let remedy = "`vaso recover` shows what can be recovered";
         Finding::new(Severity::Error, "database-unreadable", "", why.to_string(), remedy)
     }));
-}
-
-/// The project's identifier, which stands beside its snapshots.
-fn identifier(bundle: &Bundle) -> Option<String> {
-    let file = bundle.stock.files.find(b"project.meta.json")?;
-    let bytes = bundle.stock.files.read(file, 1 << 20).ok()?;
-    let meta: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    Some(meta.get("project_uuid")?.as_str()?.to_string())
 }
 
 fn database(bundle: &Bundle, description: &mut Description) -> Result<()> {

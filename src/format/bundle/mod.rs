@@ -24,6 +24,7 @@ mod choose;
 mod describe;
 mod files;
 mod history;
+mod meta;
 mod prune;
 mod shelf;
 mod stock;
@@ -73,7 +74,7 @@ pub struct Bundle {
 
 /// Opens a folder.
 pub fn open_folder(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
-    let findings = Arc::new(Findings::default());
+    let findings = options.findings.clone().unwrap_or_default();
     let files = Files::of_folder(source.location(), options.raw, &findings)?;
     let named = source.path().extension().is_some_and(|ext| ext == "vasopack");
     let signs = |file: &File| file.path == b"HEAD.json" || file.path.starts_with(b"snapshots/");
