@@ -65,8 +65,23 @@ impl Finding {
     /// The finding that an error is about one entry; `None` for an error that is not about damage.
     pub fn of_damage(error: &Error) -> Option<Finding> {
         let Error::Damaged { code, entry, what } = error else { return None };
-        let remedy = "restore this entry from a backup; everything else in the project is readable";
-        Some(Finding::new(Severity::Error, code, entry, what, remedy))
+        Some(Finding::new(Severity::Error, code, entry, what, remedy(code)))
+    }
+}
+
+/// What to do where the system does not read.
+const UNREADABLE: &str = "make it readable (permissions, disk, download)";
+
+/// What to do about damage, as far as its code says.
+fn remedy(code: &str) -> &'static str {
+    match code {
+        "database-damaged" | "rows-differ" | "rows-out-of-order" | "page-missing" | "truncated" => {
+            "`vaso recover` saves what is left; everything else in the project is readable"
+        }
+        "piece-missing" | "asset-missing" | "asset-missing-piece" | "asset-size" => {
+            "take the file from an older snapshot, or from where it came"
+        }
+        _ => "restore this entry from a backup; everything else in the project is readable",
     }
 }
 
@@ -109,6 +124,25 @@ impl Findings {
                 log::warn!(target: LOG, "more findings follow; `vaso verify` lists them all");
             }
             None => {}
+        }
+    }
+
+    /// Keeps why somebody was refused at `path`, unless whoever has found it has told already. What the system says of
+    /// the disk is told too; that a source has changed is no fault of it.
+    pub fn refused(&self, path: &str, why: &Error) {
+        let (code, entry, what, remedy) = match why {
+            Error::Damaged { code, entry, what } => (*code, entry.as_str(), what.clone(), remedy(code)),
+            Error::Io { .. } => ("unreadable", "", why.to_string(), UNREADABLE),
+            _ => return,
+        };
+        let told = |known: &Finding| known.path == path || known.path == entry && known.code == code;
+        let is_told = {
+            let inner = self.inner.lock();
+            inner.list.keys().take_while(|known| known.severity == Severity::Error).any(told)
+        };
+        if !is_told {
+            let what = if entry.is_empty() || entry == path { what } else { format!("{entry}: {what}") };
+            self.add(Finding::new(Severity::Error, code, path, what, remedy));
         }
     }
 

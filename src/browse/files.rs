@@ -8,7 +8,7 @@ use super::csv::Csv;
 use super::form::Form;
 use super::npy::Npy;
 use super::rendered::{Identity, Rendered, Shared};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::packed::Decoding;
 use crate::tree::{Cache, Table};
@@ -56,6 +56,10 @@ impl Files {
         if let Some(rendered) = &*slot {
             return Ok(rendered.clone());
         }
+        // Nobody renders in vain what is damaged. What took too long may do better the next time.
+        if let Some((why @ Error::Damaged { .. }, _)) = self.shared.in_part(path) {
+            return Err(why);
+        }
         let table = table()?;
         let form: Box<dyn Form> = match how {
             As::Csv => Box::new(Csv::new(table.columns())),
@@ -81,6 +85,11 @@ impl Files {
     /// The size of the file at `path`, if it is known.
     pub fn known_size(&self, path: &str) -> Option<u64> {
         self.shared.size(path)
+    }
+
+    /// How much of the file at `path` can be rendered, if that is not all of it.
+    pub fn size_in_part(&self, path: &str) -> u64 {
+        self.shared.in_part(path).map_or(0, |(_, size)| size)
     }
 
     /// What the packed streams of the project share.

@@ -26,6 +26,11 @@ pub trait Branch: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// How much of a file can be had whose late size is an error.
+    fn size_in_part(&self, _node: NodeId) -> u64 {
+        0
+    }
+
     /// What the bytes of a file are taken from: in two states of a project they are the very same where this is equal.
     /// A number alone does not say that, for a damaged file has the number of the healthy one. `None` if nothing is known.
     fn origin(&self, _node: NodeId) -> Option<[u8; 32]> {

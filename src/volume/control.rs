@@ -36,6 +36,11 @@ fn own_name(revision: &Revision) -> String {
     free_twin(NAME, |name| revision.container.tree().child(Tree::ROOT, name).is_some())
 }
 
+/// The path of the folder of earlier states.
+pub fn path_of_history(revision: &Revision) -> String {
+    format!("{}/history", own_name(revision))
+}
+
 /// A node of the folder, or the folder itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
