@@ -133,6 +133,7 @@ pub struct Volume {
 impl Volume {
     /// A volume that shows `container`.
     pub fn new(container: Arc<dyn Container>, options: Options) -> Volume {
+        refresh::tell_choice(container.as_ref(), None);
         let first = Part::top(Revision::new(0, container));
         Volume {
             options,

@@ -16,8 +16,8 @@ pub fn describe(bundle: &Bundle) -> Description {
         version: None,
         id: identifier(bundle),
         title: None,
-        current: bundle.current().map(|current| current.name),
-        chosen_because: bundle.current().map(|current| current.because),
+        current: None,
+        chosen_because: None,
         counts: BTreeMap::new(),
         datasets: Vec::new(),
         around: bundle.around().clone(),
@@ -34,6 +34,10 @@ pub fn describe(bundle: &Bundle) -> Description {
             (Ok(snapshot), true) => bundle.tell_invalid(snapshot, &why),
             _ => unreadable(bundle, &why),
         }
+    }
+    // Now that it was looked at.
+    if let Some(current) = bundle.current() {
+        (description.current, description.chosen_because) = (Some(current.name), Some(current.because));
     }
     super::around::tell(bundle);
     description.findings = bundle.findings().list();

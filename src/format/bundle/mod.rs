@@ -130,9 +130,6 @@ impl Bundle {
                 (tree(&stock, kind, chosen.as_ref().map(|(snapshot, _)| snapshot), view)?, history)
             }
         };
-        if let Some((_, current)) = &chosen {
-            log::info!("{}: {} is current: {}", source.path().display(), current.name, current.because);
-        }
         let confirmed = AtomicBool::new(stock.options.raw || chosen.is_none() || is_single(kind));
         let around = OnceLock::new();
         Ok(Arc::new(Bundle {
@@ -163,7 +160,8 @@ impl Bundle {
         };
         if let Some(file) = single {
             let snapshot = Snapshot { number: None, file: file.clone(), copy: false };
-            let current = Current { name: snapshot.name(), because: "it is the only database".into() };
+            let because = "it is the only database".to_string();
+            let current = Current { name: snapshot.name(), because, expected: true };
             return Ok(Some((snapshot, current)));
         }
         let chosen = match stock.options.pin {
@@ -347,7 +345,17 @@ impl Container for Bundle {
     }
 
     fn current(&self) -> Option<Current> {
-        self.chosen.as_ref().map(|(_, current)| current.clone())
+        let (_, mut current) = self.chosen.clone()?;
+        if !self.confirmed.load(Ordering::Acquire) && self.is_checked() == Some(false) {
+            current.because = current.because.replacen("it is", "it seems to be", 1);
+            current.because += "; it is not checked through yet";
+        }
+        Some(current)
+    }
+
+    fn is_checked(&self) -> Option<bool> {
+        let (snapshot, _) = self.chosen.as_ref()?;
+        Some(self.stock.known_verdict(snapshot).is_some_and(|verdict| verdict.is_ok()))
     }
 
     fn awaits(&self, node: NodeId) -> bool {

@@ -75,12 +75,14 @@ impl Stock {
         self.files.identity(file)
     }
 
+    /// What is known of a snapshot from an earlier check.
+    pub fn known_verdict(&self, snapshot: &Snapshot) -> Option<Result<()>> {
+        self.options.shelf.verdict(&self.identity(&snapshot.file), self.cache())
+    }
+
     /// Whether a snapshot looks like one, from a few of its pages and what is known of it.
     pub fn glance(&self, snapshot: &Snapshot) -> Result<()> {
-        if let Some(verdict) = self.options.shelf.verdict(&self.identity(&snapshot.file), self.cache()) {
-            return verdict;
-        }
-        self.looks_valid(snapshot)
+        self.known_verdict(snapshot).unwrap_or_else(|| self.looks_valid(snapshot))
     }
 
     /// The same from its pages alone, whatever is known of it.
@@ -92,7 +94,7 @@ impl Stock {
     /// its limits is taken for what it seems, and that is told.
     pub fn check(&self, snapshot: &Snapshot) -> Result<()> {
         let identity = self.identity(&snapshot.file);
-        if let Some(verdict) = self.options.shelf.verdict(&identity, self.cache()) {
+        if let Some(verdict) = self.known_verdict(snapshot) {
             return verdict;
         }
         let content = self.content(&snapshot.file)?;
