@@ -4,6 +4,7 @@
 //! `vaso info` and `vaso verify`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -69,6 +70,9 @@ impl Finding {
     }
 }
 
+/// What to do about an embedded file that is damaged.
+pub const ELSEWHERE: &str = "take the file from an older snapshot, or from where it came";
+
 /// What to do where the system does not read.
 const UNREADABLE: &str = "make it readable (permissions, disk, download)";
 
@@ -78,9 +82,7 @@ fn remedy(code: &str) -> &'static str {
         "database-damaged" | "rows-differ" | "rows-out-of-order" | "page-missing" | "truncated" => {
             "`vaso recover` saves what is left; everything else in the project is readable"
         }
-        "piece-missing" | "asset-missing" | "asset-missing-piece" | "asset-size" => {
-            "take the file from an older snapshot, or from where it came"
-        }
+        "piece-missing" | "asset-missing" | "asset-missing-piece" | "asset-size" => ELSEWHERE,
         _ => "restore this entry from a backup; everything else in the project is readable",
     }
 }
@@ -90,6 +92,8 @@ fn remedy(code: &str) -> &'static str {
 #[derive(Debug, Default)]
 pub struct Findings {
     inner: Mutex<Inner>,
+    /// Where all of it goes instead, in other words.
+    to: Option<(Arc<Findings>, fn(Finding) -> Finding)>,
 }
 
 #[derive(Debug, Default)]
@@ -103,8 +107,17 @@ impl Findings {
     /// How many are kept.
     pub const LIMIT: usize = 10_000;
 
+    /// For somebody who knows less of what is found than others do: what is told here goes to `findings`, as `retell`
+    /// has it.
+    pub fn retold(findings: Arc<Findings>, retell: fn(Finding) -> Finding) -> Findings {
+        Findings { inner: Mutex::default(), to: Some((findings, retell)) }
+    }
+
     /// Keeps a finding, and logs it if it is new. Nobody who looks for findings waits for the log.
     pub fn add(&self, finding: Finding) {
+        if let Some((to, retell)) = &self.to {
+            return to.add(retell(finding));
+        }
         let mut inner = self.inner.lock();
         if inner.list.contains_key(&finding) {
             return;
@@ -135,7 +148,8 @@ impl Findings {
             Error::Io { .. } => ("unreadable", "", why.to_string(), UNREADABLE),
             _ => return,
         };
-        let told = |known: &Finding| known.path == path || known.path == entry && known.code == code;
+        // An entry with a directory is a path, if not of this mount; else it is the name of a whole database.
+        let told = |known: &Finding| known.path == path || known.path == entry && entry.contains('/');
         let is_told = {
             let inner = self.inner.lock();
             inner.list.keys().take_while(|known| known.severity == Severity::Error).any(told)

@@ -68,7 +68,9 @@ impl Shared {
     /// For the project of this identity, which no other content has.
     pub fn new(identity: Identity, cache: Option<Arc<CacheFolder>>, findings: Arc<Findings>) -> Shared {
         let sizes = Sizes::load(cache.clone(), key(&identity.here, b"sizes", b""));
-        let decoding = Decoding::new(findings.clone(), cache.clone());
+        // Streams are those of embedded files.
+        let of_assets = Findings::retold(findings.clone(), super::asset::retell);
+        let decoding = Decoding::new(Arc::new(of_assets), cache.clone());
         let (pieces, in_part) = (Cache::new(KEPT), Cache::new(MOST_IN_PART));
         Shared { identity, cache, decoding, sizes, pieces, in_part, findings }
     }
