@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::csv::Csv;
+use super::external::Around;
 use super::form::Form;
 use super::npy::Npy;
 use super::rendered::{Identity, Rendered, Shared};
@@ -33,6 +34,8 @@ type Slot = Arc<Mutex<Option<Arc<Rendered>>>>;
 #[derive(Debug)]
 pub struct Files {
     shared: Arc<Shared>,
+    /// Where files lie that are not embedded; none where nothing may lie beside the project.
+    around: Option<Around>,
     open: Cache<String, Slot>,
     /// Held while a slot is looked for.
     making: Mutex<()>,
@@ -41,7 +44,18 @@ pub struct Files {
 impl Files {
     /// Of one project; nothing is rendered yet.
     pub fn new(shared: Shared) -> Files {
-        Files { shared: Arc::new(shared), open: Cache::new(OPEN), making: Mutex::new(()) }
+        let (shared, open, making) = (Arc::new(shared), Cache::new(OPEN), Mutex::new(()));
+        Files { shared, around: None, open, making }
+    }
+
+    /// The same, of a project that refers to files beside it.
+    pub fn with_around(self, around: Option<Around>) -> Files {
+        Files { around, ..self }
+    }
+
+    /// Where files lie that are not embedded.
+    pub fn around(&self) -> Option<&Around> {
+        self.around.as_ref()
     }
 
     /// The file at `path`. If it is not open, `table` gives what it is made of.

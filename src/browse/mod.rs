@@ -5,7 +5,7 @@
 //!   package    views of a package          shelf      a tree while it is made        names      safe, and apart
 //!   rendered   a table as bytes            form       how: csv, npy                  marks, sizes   what is kept of it
 //!   files      those that are open         frame, lines, parquet   tables in JSON, in lines, in Parquet
-//!   asset      embedded files              beside     files that a package refers to
+//!   asset      embedded files              beside     files that a project refers to      external   those of a database
 //!   json       words passed on as they are       units     names with units
 //! ```
 //!
@@ -22,6 +22,7 @@
 mod asset;
 mod beside;
 mod csv;
+mod external;
 mod files;
 mod form;
 mod frame;
@@ -47,6 +48,7 @@ mod sizes;
 mod testing;
 mod units;
 
+pub use external::{Around, examine as examine_external};
 pub use npy::head_of as npy_head;
 pub use package::package_view;
 pub use project::database_view;

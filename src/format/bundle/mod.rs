@@ -108,7 +108,8 @@ impl Bundle {
     ) -> Result<Arc<dyn Container>> {
         let newest = files.list.iter().map(|file| file.time).max().unwrap_or_default();
         let mut candidates = Candidates::find(&files, &findings)?;
-        let mut stock = Stock { files, whole, options, findings, newest };
+        let location = source.location().clone();
+        let mut stock = Stock { files, whole, location, options, findings, newest };
         let chosen = Bundle::choose(kind, &stock, &candidates)?;
         candidates.settle(&|snapshot| stock.glance(snapshot))?;
         if let (Some(_), Some((snapshot, _))) = (stock.options.pin, &chosen) {

@@ -9,7 +9,7 @@ use crate::database::{self, Database};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::OpenOptions;
-use crate::store::CacheFolder;
+use crate::store::{CacheFolder, Location};
 use crate::tree::{Branch, Content, Time};
 
 /// The bytes 18 and 19 of a database say by which kind of journal it is written.
@@ -26,6 +26,8 @@ pub struct Stock {
     pub files: Files,
     /// A database with what lies beside it applied, for the project that is one file.
     pub whole: Option<Content>,
+    /// Where the project lies.
+    pub location: Arc<Location>,
     /// How the project was opened.
     pub options: OpenOptions,
     /// What was found.
@@ -140,7 +142,9 @@ impl Stock {
             root,
         };
         let database = self.database(snapshot)?;
-        let view = browse::database_view(database, what, self.options.cache.clone(), self.findings.clone())?;
+        let around = browse::Around { location: self.location.clone(), newest: self.newest };
+        let (cache, findings) = (self.options.cache.clone(), self.findings.clone());
+        let view = browse::database_view(database, what, Some(around), cache, findings)?;
         self.options.shelf.keep(here, root, view.clone());
         Ok(view)
     }
