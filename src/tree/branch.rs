@@ -47,6 +47,11 @@ pub trait Branch: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// A child under another name than the one that is listed, for formats that take several.
+    fn other_name(&self, _folder: NodeId, _name: &[u8]) -> Option<NodeId> {
+        None
+    }
+
     /// Extended attributes as name and value, in the order of names. Asks for nothing that may fail.
     fn attributes(&self, _node: NodeId) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -80,7 +85,8 @@ impl Spot {
 
     /// The child of a name.
     pub fn child(&self, name: &[u8]) -> Result<Option<Spot>> {
-        self.branch.tree().child(self.node, name).map(|node| self.at(node)).transpose()
+        let listed = self.branch.tree().child(self.node, name);
+        listed.or_else(|| self.branch.other_name(self.node, name)).map(|node| self.at(node)).transpose()
     }
 
     /// The nodes of the children in the order of names; doors are not opened.

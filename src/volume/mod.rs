@@ -279,10 +279,13 @@ impl Volume {
         if tree.node(dir).kind != Kind::Directory {
             return Err(part.not_a_directory(dir));
         }
-        let child = tree
-            .child(dir, name)
+        let Some(child) = tree.child(dir, name) else {
             // Programs ask for what is not there all the time; nobody gets to see the message.
-            .ok_or(Error::NotFound(String::new()))?;
+            let child = part.branch.other_name(dir, name).ok_or(Error::NotFound(String::new()))?;
+            // What such a name stands for may be another thing the next time.
+            let attr = self.attr_as_listed(&part, child, self.remember(&part, child));
+            return Ok(Some(Attr { lasting: false, ..attr }));
+        };
         if !patient && part.is_slow(child) {
             return Ok(None);
         }
