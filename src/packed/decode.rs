@@ -158,7 +158,7 @@ impl Inflate {
     pub fn resume(method: Method, mut input: Input, packed: u64, from: &Checkpoint) -> io::Result<Inflate> {
         let mut byte = [0];
         io::Read::read_exact(&mut input, &mut byte)?;
-        let inflater = Inflater::resume(from.mark.bits, byte[0], &from.window)?;
+        let inflater = Inflater::resume(from.mark.bits, byte[0], &from.window);
         let envelope = if method == Method::Zlib { Envelope::Trailer } else { Envelope::None };
         Ok(Inflate { input, inflater, envelope, done: false, out: from.mark.out, packed, index: None })
     }
@@ -240,7 +240,9 @@ impl Decoder for Inflate {
     }
 
     fn rest(&mut self) -> Vec<Vec<u8>> {
-        self.input.rest()
+        let mut room = self.input.rest();
+        room.push(self.inflater.rest());
+        room
     }
 
     fn trailer(&self) -> Option<u32> {

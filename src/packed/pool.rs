@@ -28,9 +28,9 @@ use crate::tree::Cache;
 pub const PIECE: u64 = 128 * 1024;
 /// Decoded bytes that are kept for all streams together.
 const PIECES: usize = 16 << 20;
-/// Idle cursors that are kept for all streams together, of 50 KiB each: files that are read side by side have one each.
+/// Idle cursors that are kept for all streams together, of 60 KiB each: files that are read side by side have one each.
 const IDLE: usize = 128;
-/// Those that were used last keep their room for packed bytes, up to 600 KiB each.
+/// Those that were used last keep their room, up to 700 KiB each.
 const READY: usize = 8;
 /// A place that another cursor will pass this soon is worth waiting for.
 pub const NEAR: u64 = 12 * PIECE;

@@ -145,12 +145,9 @@ impl Stream {
         loop {
             let at = cursor.position;
             let wanted = PIECE.min(self.packed.size - at) as usize;
-            // Decoded into directly; what is only passed by, or was read, is used again.
+            // What is only passed by, or was read, is used again.
             let mut piece = self.shared.spare(wanted);
             let bytes = Arc::get_mut(&mut piece).expect("nobody else has it");
-            // Another core has read what was here before. Taken back all at once, this memory costs less than byte by
-            // byte in between: first passes, side by side, are shorter by one to five hundredths.
-            bytes.fill(0);
             let (made, failure) = fill(cursor.decoder.as_mut(), bytes);
             cursor.position += made as u64;
             let short = made < wanted;

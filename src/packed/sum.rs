@@ -1,6 +1,6 @@
 //! Checksums of parts, of which the checksum of the whole is put together.
 
-use super::inflate::{adler32, adler32_combine};
+use zlib_rs::adler32::{adler32, adler32_combine};
 
 /// What the whole of a stream is checked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

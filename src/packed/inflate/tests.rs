@@ -1,0 +1,197 @@
+use super::*;
+use std::io::Write;
+
+fn deflate(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn decoding_begins_again_at_every_mark() {
+    let data: Vec<u8> =
+        (0..900_000u32).flat_map(|i| format!("{},", i.wrapping_mul(i) % 9973).into_bytes()).collect();
+    let packed = deflate(&data);
+    let mut whole = Inflater::new();
+    let (mut out, mut input) = (0, 0);
+    let mut buf = vec![0; 30_000];
+    let mut marks = Vec::new();
+    loop {
+        let step = whole.step(&packed[input..], &mut buf, true).unwrap();
+        assert_eq!(buf[..step.made], data[out..out + step.made]);
+        (out, input) = (out + step.made, input + step.used);
+        if step.ended {
+            break;
+        }
+        if let Some(bits) = step.between_blocks {
+            marks.push((Mark { out: out as u64, input: input as u64, bits }, whole.window()));
+        }
+    }
+    assert_eq!((out, input), (data.len(), packed.len()));
+    assert!(marks.len() > 10 && marks.iter().any(|(m, _)| m.bits > 0));
+    for (mark, window) in marks {
+        let start = mark.input as usize;
+        let mut again = Inflater::resume(mark.bits, packed[start.max(1) - 1], &window);
+        let step = again.step(&packed[start..], &mut buf, false).unwrap();
+        let at = mark.out as usize;
+        assert!(step.made == buf.len().min(data.len() - at));
+        assert!(buf[..step.made] == data[at..at + step.made], "from {mark:?}");
+    }
+}
+
+/// What becomes of a stream.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Whole { bytes: Vec<u8>, used: usize },
+    CutOff(Vec<u8>),
+    Invalid,
+}
+
+fn by_zlib(packed: &[u8]) -> Outcome {
+    let mut decoder = flate2::Decompress::new(false);
+    let (mut bytes, mut buf) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        let (used, made) = (decoder.total_in() as usize, decoder.total_out());
+        let status = decoder.decompress(&packed[used..], &mut buf, flate2::FlushDecompress::None);
+        bytes.extend_from_slice(&buf[..(decoder.total_out() - made) as usize]);
+        match status {
+            Ok(flate2::Status::StreamEnd) => {
+                return Outcome::Whole { bytes, used: decoder.total_in() as usize };
+            }
+            Ok(_) if (used, made) == (decoder.total_in() as usize, decoder.total_out()) => {
+                return Outcome::CutOff(bytes);
+            }
+            Ok(_) => {}
+            Err(_) => return Outcome::Invalid,
+        }
+    }
+}
+
+/// Input and output in pieces of any size, now and then up to the end of a block.
+fn by_steps(packed: &[u8], mut below: impl FnMut(usize) -> usize) -> Outcome {
+    let (mut inflater, mut bytes, mut used) = (Inflater::new(), Vec::new(), 0);
+    let mut buf = vec![0; 100_000];
+    let small = below(3) == 0;
+    let mut ahead = 0;
+    loop {
+        let (most_in, most_out) = if small { (20, 40) } else { (70_000, 100_000) };
+        // What was not used is offered again, and more.
+        ahead = (ahead + below(most_in)).min(packed.len() - used);
+        let room = 1 + below(most_out);
+        if below(10) == 0 {
+            inflater.rest();
+        }
+        let Ok(step) = inflater.step(&packed[used..used + ahead], &mut buf[..room], below(2) == 0) else {
+            return Outcome::Invalid;
+        };
+        bytes.extend_from_slice(&buf[..step.made]);
+        (used, ahead) = (used + step.used, ahead - step.used);
+        if step.ended {
+            return Outcome::Whole { bytes, used };
+        }
+        assert!(step.between_blocks.is_none_or(|bits| bits < 8));
+        if step.made == 0 && step.used == 0 && used + ahead == packed.len() && step.between_blocks.is_none() {
+            return Outcome::CutOff(bytes);
+        }
+    }
+}
+
+#[test]
+fn it_says_what_another_decoder_says() {
+    let mut state = 1u64;
+    let mut below = move |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n.max(1)
+    };
+    let (mut whole, mut cut, mut invalid) = (0, 0, 0);
+    for round in 0..1500 {
+        let len = [10, 300, 5000, 200_000][round % 4];
+        let (kind, period) = (below(5), 1 + below(40));
+        let mut data: Vec<u8> = Vec::with_capacity(len);
+        while data.len() < len {
+            match kind {
+                0 => data.push(below(256) as u8),
+                1 => data.extend(format!("{}.{},", below(3), below(9999)).bytes()),
+                2 => data.push((data.len() % period) as u8),
+                3 => data.push(if below(100) == 0 { below(256) as u8 } else { 7 }),
+                _ if data.len() < 50 || below(3) == 0 => data.push(below(64) as u8),
+                _ => {
+                    let from = data.len() - 1 - below(data.len().min(WINDOW) - 1);
+                    (0..3 + below(300)).for_each(|i| data.push(data[from + i]));
+                }
+            }
+        }
+        let level = flate2::Compression::new([0, 1, 6, 9][below(4)]);
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
+        for part in data.chunks(1 + below(len)) {
+            encoder.write_all(part).unwrap();
+            if below(3) == 0 {
+                encoder.flush().unwrap();
+            }
+        }
+        let mut packed = encoder.finish().unwrap();
+        match round % 3 {
+            0 => {}
+            1 => packed.truncate(below(packed.len())),
+            _ => (0..1 + below(3)).for_each(|_| {
+                let at = below(packed.len());
+                packed[at] ^= 1 << below(8);
+            }),
+        }
+        let expected = by_zlib(&packed);
+        match &expected {
+            Outcome::Whole { bytes, .. } => assert!(round % 3 != 0 || *bytes == data),
+            _ => assert!(round % 3 != 0),
+        }
+        match expected {
+            Outcome::Whole { .. } => whole += 1,
+            Outcome::CutOff(_) => cut += 1,
+            Outcome::Invalid => invalid += 1,
+        }
+        let found = by_steps(&packed, &mut below);
+        assert!(found == expected, "round {round}");
+    }
+    assert!(whole > 500 && cut > 250 && invalid > 100, "{whole} {cut} {invalid}");
+}
+
+#[test]
+fn what_no_encoder_writes_is_refused() {
+    let bits = |fields: &[(u64, u32)]| {
+        let (mut bytes, mut word, mut count) = (Vec::new(), 0u128, 0);
+        for (value, len) in fields {
+            word |= u128::from(*value) << count;
+            count += len;
+            while count >= 8 {
+                bytes.push(word as u8);
+                (word, count) = (word >> 8, count - 8);
+            }
+        }
+        bytes.push(word as u8);
+        bytes.extend([0; 40]);
+        bytes
+    };
+    let cases = [
+        ("no kind", bits(&[(1, 1), (3, 2)])),
+        ("two lengths", bits(&[(1, 1), (0, 2), (0, 5), (5, 16), (5, 16)])),
+        ("more words", bits(&[(1, 1), (2, 2), (30, 5), (0, 5), (0, 4)])),
+        ("more words", bits(&[(1, 1), (2, 2), (0, 5), (31, 5), (0, 4)])),
+        ("a word that is none", bits(&[(1, 1), (2, 2), (0, 5), (0, 5), (0, 4)])),
+        // In the fixed code, 287 is 11000111, and distance 30 is 11110; both come from the first bit on.
+        ("a length that is none", bits(&[(1, 1), (1, 2), (0b1110_0011, 8)])),
+        ("a distance that is none", bits(&[(1, 1), (1, 2), (0x0c, 8), (0b100_0000, 7), (0b01111, 5)])),
+        ("before the start", bits(&[(1, 1), (1, 2), (0b100_0000, 7), (0, 5)])),
+    ];
+    for (what, packed) in cases {
+        assert_eq!(by_zlib(&packed), Outcome::Invalid, "{what}");
+        for len in [packed.len(), 20] {
+            let error = Inflater::new().step(&packed[..len], &mut [0; 100], false).unwrap_err().to_string();
+            assert!(error.contains(what), "{what}: {error}");
+        }
+    }
+}
+
+#[test]
+fn garbage_is_an_error() {
+    let mut buf = [0; 100];
+    assert!(Inflater::new().step(&[0xff; 50], &mut buf, false).is_err());
+}
