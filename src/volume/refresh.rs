@@ -269,9 +269,10 @@ impl Volume {
 pub(super) fn tell_choice(container: &dyn Container, before: Option<&Current>) {
     let Some(current) = container.current() else { return };
     let same = before.is_none_or(|before| before.name == current.name);
-    let level = if same && current.expected { log::Level::Info } else { log::Level::Warn };
-    let path = container.source().path().display();
-    log::log!(level, "{path}: {} is current: {}", current.name, current.because);
+    if !same || !current.expected {
+        let path = container.source().path().display();
+        log::warn!("{path}: {} is current: {}", current.name, current.because);
+    }
 }
 
 impl Refresh {

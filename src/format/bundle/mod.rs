@@ -131,6 +131,9 @@ impl Bundle {
                 (tree(&stock, kind, chosen.as_ref().map(|(snapshot, _)| snapshot), view)?, history)
             }
         };
+        if let Some((_, current)) = &chosen {
+            log::info!("{}: {} is current: {}", source.path().display(), current.name, current.because);
+        }
         let confirmed = AtomicBool::new(stock.options.raw || chosen.is_none() || is_single(kind));
         let around = OnceLock::new();
         Ok(Arc::new(Bundle {
