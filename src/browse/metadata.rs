@@ -52,7 +52,7 @@ pub fn of_sample(sample: &Sample, assets: &[Named], results: &[(Outcome, Vec<Str
 }
 
 fn of_asset(document: &mut Document, asset: &Named) {
-    let Named { path, reference, info } = asset;
+    let Named { path, reference, info, .. } = asset;
     document.begin('{');
     document.key("file").maybe(path.as_deref());
     document.key("role").text(&reference.role);

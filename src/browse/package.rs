@@ -473,6 +473,10 @@ impl Branch for Folder {
         }
     }
 
+    fn size_in_part(&self, node: NodeId) -> u64 {
+        self.files.size_in_part(&self.shelved.path(node))
+    }
+
     fn known_size(&self, node: NodeId) -> Option<u64> {
         self.files.known_size(&self.shelved.path(node))
     }

@@ -38,7 +38,8 @@ fn confirmed(path: &Path, mut options: OpenOptions) -> Result<Arc<dyn Container>
     }
 }
 
-/// Opens the project at `source`, and finds what a person has typed in it: `..` goes up, and never above the root.
+/// Opens the project at `source`, and finds what a person has typed in it: `..` goes up, and never above the root, or
+/// above the folder of earlier states.
 /// What is current is looked at through and through if that, or all of a directory (`deep`), is wanted.
 pub fn find(source: &Path, path: &Path, deep: bool) -> Result<(Arc<dyn Container>, Spot)> {
     let parts =
@@ -49,8 +50,14 @@ pub fn find(source: &Path, path: &Path, deep: bool) -> Result<(Arc<dyn Container
         let findings = Some(project.shared_findings());
         project = confirmed(source, OpenOptions { findings, ..OpenOptions::default() })?;
     }
-    let mut at = Spot::top(project.clone());
-    for part in parts() {
+    // As in a mount, earlier states stand in the control folder, where the project has nothing of that name.
+    let mut rest = parts();
+    let is_history = rest.by_ref().take(2).eq([&b".vaso"[..], b"history"]) && first.is_none();
+    let (mut at, rest) = match project.history().filter(|_| is_history) {
+        Some(history) => (Spot::top(history), rest.collect::<Vec<_>>()),
+        None => (Spot::top(project.clone()), parts().collect()),
+    };
+    for part in rest {
         at = match part {
             b".." => at.parent(),
             name => at.child(name)?.ok_or_else(|| Error::NotFound(path.display().to_string()))?,

@@ -102,6 +102,12 @@ pub trait Container: Branch {
         None
     }
 
+    /// Whether the current state was looked at through and through, now or before, and is right; `None` for formats
+    /// without a history.
+    fn is_checked(&self) -> Option<bool> {
+        None
+    }
+
     /// Whether `confirm` is to be asked before a node is looked at. Only nodes that are derived may have to wait.
     fn awaits(&self, _node: NodeId) -> bool {
         false
@@ -153,6 +159,8 @@ pub struct Current {
     pub name: String,
     /// Why that one.
     pub because: String,
+    /// Whether it is what anybody would expect: what the project itself says, or what was asked for.
+    pub expected: bool,
 }
 
 /// What a closer look at the current state has brought.

@@ -222,13 +222,21 @@ impl Candidates {
                             "look for the snapshot on the other machine",
                         ));
                     }
-                    return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because })));
+                    let expected = !snapshot.copy && passed.0.is_empty() && self.is_of_head(snapshot);
+                    let current = Current { name: snapshot.name(), because, expected };
+                    return Ok(Some((snapshot.clone(), current)));
                 }
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
                 Err(why) => passed.over(snapshot, &why, findings),
             }
         }
         Ok(None)
+    }
+
+    /// Whether HEAD.json itself, and no copy of it, names a snapshot.
+    fn is_of_head(&self, snapshot: &Snapshot) -> bool {
+        let says = |head: &Head| head.current == snapshot.number;
+        self.heads.iter().any(|(name, head)| name == "HEAD.json" && head.as_ref().is_ok_and(says))
     }
 
     fn because(&self, chosen: &Snapshot, passed: &Passed) -> String {
@@ -268,7 +276,9 @@ impl Candidates {
             match judge(snapshot) {
                 Ok(()) => {
                     let because = because.to_string() + &passed.words();
-                    return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because })));
+                    let expected = passed.0.is_empty();
+                    let current = Current { name: snapshot.name(), because, expected };
+                    return Ok(Some((snapshot.clone(), current)));
                 }
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
                 Err(why) => passed.over(snapshot, &why, findings),

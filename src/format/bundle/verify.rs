@@ -11,9 +11,10 @@ use std::time::Duration;
 use super::choose::Snapshot;
 use super::stock::unfinished;
 use super::{Bundle, assets, files};
+use crate::browse;
 use crate::database::{self, Database};
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Severity};
+use crate::finding::{ELSEWHERE, Finding, Severity};
 use crate::format::Container;
 use crate::tree::{Coded, Content};
 
@@ -105,10 +106,17 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
     let fault = &mut |(code, what)| {
         let (severity, remedy) = match code {
             "asset-stray-pieces" => (Severity::Notice, "no reason to act: nothing refers to them"),
-            _ => (Severity::Error, "take the file from an older snapshot, or from where it came"),
+            _ => (Severity::Error, ELSEWHERE),
         };
         find(severity, code, what, remedy);
     };
+    let path = files::shown(&snapshot.file.path);
+    match browse::examine_external(&database, bundle.source().location(), true, &path) {
+        Ok(amiss) => amiss.into_iter().for_each(|finding| bundle.findings().add(finding)),
+        Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+        // The table of assets is read once more below, and told of there.
+        Err(_) => {}
+    }
     match assets::verify(&database, fault) {
         Err(Error::Damaged { what, .. } | Error::Unsupported { what, .. }) => {
             let remedy = "`vaso recover` saves what is left";
