@@ -90,13 +90,16 @@ fn remedy(code: &str) -> &'static str {
     }
 }
 
+/// How a finding reads elsewhere.
+type Retell = fn(Finding) -> Finding;
+
 /// The findings of one project so far. A repeated one is neither kept nor logged again, and after
 /// [`Findings::LIMIT`] they are only counted: a hostile package must not fill the memory with complaints.
 #[derive(Debug, Default)]
 pub struct Findings {
     inner: Mutex<Inner>,
     /// Where all of it goes instead, in other words.
-    to: Option<(Arc<Findings>, fn(Finding) -> Finding)>,
+    to: Option<(Arc<Findings>, Retell)>,
 }
 
 #[derive(Debug, Default)]

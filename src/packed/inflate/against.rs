@@ -1,7 +1,8 @@
 //! Holds the decoder against another one: whatever a stream is, both have to say the same of it.
 
-use super::{Inflater, Mark};
 use std::sync::Arc;
+
+use super::{Inflater, Mark};
 
 /// What becomes of a stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,8 +55,11 @@ fn by_zlib(packed: &[u8]) -> Outcome {
     }
 }
 
+/// Places between two blocks, and what was decoded before each.
+type Marks = Vec<(Mark, Arc<[u8]>)>;
+
 /// Input and output in pieces of any size, now and then up to the end of a block, where it is noted.
-fn by_steps(packed: &[u8], below: &mut impl FnMut(usize) -> usize) -> (Outcome, Vec<(Mark, Arc<[u8]>)>) {
+fn by_steps(packed: &[u8], below: &mut impl FnMut(usize) -> usize) -> (Outcome, Marks) {
     let (mut inflater, mut bytes, mut used) = (Inflater::new(), Vec::new(), 0);
     let (mut buf, mut marks) = (vec![0; 100_000], Vec::new());
     let (most_in, most_out) = if below(3) == 0 { (20, 40) } else { (70_000, 100_000) };
