@@ -28,6 +28,8 @@ use parking_lot::Mutex;
 
 use super::record_file::{Alone, RecordFile, head};
 
+mod usual;
+
 /// So many folders above are held open, for the case that some of them are deleted, too.
 const HELD: usize = 8;
 /// What a file takes at the least.
@@ -76,11 +78,10 @@ impl CacheFolder {
         Ok(CacheFolder { room: Arc::new(Room { way, names, bound, added, told: AtomicBool::new(false) }) })
     }
 
-    /// The folder for the user's caches, as the desktop's conventions have it.
+    /// The usual folder of whoever runs this, unless there is no place for one: `$XDG_CACHE_HOME/vaso`, or
+    /// `~/.cache/vaso`; without a home, `$CACHE_DIRECTORY`, and for root `/var/cache/vaso`.
     pub fn usual() -> Option<PathBuf> {
-        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-        Some(base.join("vaso"))
+        usual::usual(|name| std::env::var_os(name), nix::unistd::geteuid().is_root())
     }
 
     /// Whether it was told before that something is wrong with the folder; from now on it was.
@@ -145,13 +146,16 @@ impl CacheFolder {
 const AS_FOLDER: OFlag =
     OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
 
-/// What others can write, others can forge.
+/// What others can write, others can forge; and to their folders, they can do so at any time.
 fn check(folder: &OwnedFd) -> io::Result<()> {
     let stat = fstat(folder)?;
-    if stat.st_uid == nix::unistd::geteuid().as_raw() && stat.st_mode & 0o022 == 0 {
+    let what = if stat.st_uid != nix::unistd::geteuid().as_raw() {
+        format!("the folder belongs to somebody else (user {})", stat.st_uid)
+    } else if stat.st_mode & 0o022 != 0 {
+        "others may write into the folder; take it from them (chmod go-w)".to_string()
+    } else {
         return Ok(());
-    }
-    let what = "others may write into the folder; take it from them (chmod go-w), or name another";
+    };
     Err(io::Error::new(ErrorKind::PermissionDenied, what))
 }
 
