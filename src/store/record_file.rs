@@ -120,9 +120,10 @@ impl RecordFile {
         Ok((crc32fast::hash(&bytes).to_le_bytes()[..] == sum[..]).then_some(bytes))
     }
 
-    /// Whether it was deleted, or thrown away: what is added to it now, nobody else finds.
+    /// Whether it was deleted, moved, or thrown away: what is added to it now, nobody else finds.
     pub fn is_gone(&self) -> bool {
-        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0 || meta.len() < HEAD)
+        let gone = self.file.metadata().is_ok_and(|meta| meta.nlink() == 0 || meta.len() < HEAD);
+        gone || self.room.has_lost(&self.file)
     }
 
     /// Says now and then that it is used, to those who look for what is not.

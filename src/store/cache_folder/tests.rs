@@ -313,3 +313,58 @@ fn a_folder_that_is_deleted_is_made_anew() {
     let all: Vec<_> = (0..5).map(|n| other.read(n).unwrap().unwrap()[0]).collect();
     assert_eq!((other.count().unwrap(), all), (5, vec![0, 1, 2, 3, 4]));
 }
+
+#[test]
+fn a_folder_that_is_moved_away_is_made_anew_where_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let (path, trash) = (home.path().join("a/b/vaso"), home.path().join("trash"));
+    fs::create_dir(&trash).unwrap();
+    let cache = CacheFolder::open(&path, 1 << 20).unwrap();
+    let all = |path: &Path| {
+        let cache = CacheFolder::open(path, 1 << 20).unwrap();
+        let file = cache.existing_records([1; 32], SIZE).unwrap().unwrap();
+        (0..file.count().unwrap()).map(|n| file.read(n).unwrap().unwrap()[0]).collect::<Vec<u8>>()
+    };
+    let (mut file, mut other) = (None, None);
+    let moves = ["a/b/vaso", "a/b", "a", "a/b and what is in it"];
+    for (n, moved) in moves.into_iter().enumerate() {
+        let to = trash.join(n.to_string());
+        cache.append(&mut file, [1; 32], record(n as u8)).unwrap();
+        cache.append(&mut other, [2; 32], record(n as u8)).unwrap();
+        match moved {
+            // The parent moved, and the folder in it deleted.
+            "a/b and what is in it" => {
+                fs::rename(home.path().join("a/b"), &to).unwrap();
+                fs::remove_dir_all(to.join("vaso")).unwrap();
+            }
+            moved => fs::rename(home.path().join(moved), &to).unwrap(),
+        }
+        let before = taken_below(&trash);
+        assert!([&file, &other].iter().all(|file| file.as_ref().is_some_and(RecordFile::is_gone)));
+        // The second is of no use either when the first has made the folder.
+        cache.append(&mut file, [1; 32], record(100 + n as u8)).unwrap();
+        assert!(other.as_ref().is_some_and(RecordFile::is_gone));
+        cache.append(&mut other, [2; 32], record(100 + n as u8)).unwrap();
+        cache.make_room().unwrap();
+        assert_eq!(taken_below(&trash), before, "{moved}");
+        assert_eq!(all(&path).len(), 2 * n + 2, "{moved}");
+    }
+    assert_eq!(all(&path), [0, 100, 1, 101, 2, 102, 3, 103]);
+    // Put aside, and put back.
+    fs::rename(&path, trash.join("aside")).unwrap();
+    assert!(cache.existing_records([1; 32], SIZE).unwrap().is_none());
+    fs::rename(trash.join("aside"), &path).unwrap();
+    assert!(!file.as_ref().unwrap().is_gone() && all(&path).len() == 8);
+}
+
+/// Files and bytes in a folder and those in it.
+fn taken_below(folder: &Path) -> (u64, u64) {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.fold((0, 0), |(files, bytes), entry| match entry.metadata().unwrap() {
+        meta if meta.is_dir() => {
+            let (more, inside) = taken_below(&entry.path());
+            (files + 1 + more, bytes + inside)
+        }
+        meta => (files + 1, bytes + meta.len()),
+    })
+}
