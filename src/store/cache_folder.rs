@@ -130,7 +130,7 @@ impl CacheFolder {
     /// Adds a record to the file for `key`, which is opened where that was not done yet, and begun anew with all that
     /// it holds where it was deleted.
     pub fn append(&self, file: &mut Option<RecordFile>, key: [u8; 32], record: Vec<u8>) -> io::Result<()> {
-        if file.as_ref().is_none_or(RecordFile::is_gone) {
+        if file.as_ref().is_none_or(RecordFile::is_gone_now) {
             let new = self.records(key, record.len())?;
             let old = file.take().filter(|_| new.count().is_ok_and(|count| count == 0));
             for index in 0..old.as_ref().map_or(Ok(0), RecordFile::count)? {

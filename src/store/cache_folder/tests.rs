@@ -340,10 +340,10 @@ fn a_folder_that_is_moved_away_is_made_anew_where_it_was() {
             moved => fs::rename(home.path().join(moved), &to).unwrap(),
         }
         let before = taken_below(&trash);
-        assert!([&file, &other].iter().all(|file| file.as_ref().is_some_and(RecordFile::is_gone)));
+        assert!([&file, &other].iter().all(|file| file.as_ref().is_some_and(RecordFile::is_gone_now)));
         // The second is of no use either when the first has made the folder.
         cache.append(&mut file, [1; 32], record(100 + n as u8)).unwrap();
-        assert!(other.as_ref().is_some_and(RecordFile::is_gone));
+        assert!(other.as_ref().is_some_and(RecordFile::is_gone_now));
         cache.append(&mut other, [2; 32], record(100 + n as u8)).unwrap();
         cache.make_room().unwrap();
         assert_eq!(taken_below(&trash), before, "{moved}");
@@ -354,7 +354,7 @@ fn a_folder_that_is_moved_away_is_made_anew_where_it_was() {
     fs::rename(&path, trash.join("aside")).unwrap();
     assert!(cache.existing_records([1; 32], SIZE).unwrap().is_none());
     fs::rename(trash.join("aside"), &path).unwrap();
-    assert!(!file.as_ref().unwrap().is_gone() && all(&path).len() == 8);
+    assert!(!file.as_ref().unwrap().is_gone_now() && all(&path).len() == 8);
 }
 
 /// Files and bytes in a folder and those in it.
