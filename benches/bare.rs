@@ -1,8 +1,9 @@
 //! A file system that only passes bytes: what any daemon can reach without the kernel's passthrough.
 //!
-//! `scripts/bench` measures vaso against it. It asks the kernel for the same as `src/mount/` does, and answers
-//! from flat tables; a read is one `pread` of another file. An index says where the bytes of each file are, a
-//! line each: `DATAFILE<tab>OFFSET<tab>SIZE<tab>MTIME<tab>PATH`. Directories follow from the paths.
+//! `scripts/bench` measures vaso against it, and has the kernel read as far ahead of both. It asks the kernel for the
+//! same as `src/mount/` does, and answers from flat tables; a read is one `pread` of another file. An index says where
+//! the bytes of each file are, a line each: `DATAFILE<tab>OFFSET<tab>SIZE<tab>MTIME<tab>PATH`. Directories follow from the
+//! paths.
 //!
 //! `bare [--noxattr] [--threads N] INDEX DIR` stays in the foreground until DIR is unmounted.
 

@@ -4,6 +4,7 @@
 //! `vaso info` and `vaso verify`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -65,8 +66,27 @@ impl Finding {
     /// The finding that an error is about one entry; `None` for an error that is not about damage.
     pub fn of_damage(error: &Error) -> Option<Finding> {
         let Error::Damaged { code, entry, what } = error else { return None };
-        let remedy = "restore this entry from a backup; everything else in the project is readable";
-        Some(Finding::new(Severity::Error, code, entry, what, remedy))
+        Some(Finding::new(Severity::Error, code, entry, what, remedy(code)))
+    }
+}
+
+/// What to do about an embedded file that is damaged.
+pub const ELSEWHERE: &str = "take the file from an older snapshot, or from where it came";
+
+/// What to do where the system does not read.
+const UNREADABLE: &str = "make it readable (permissions, disk, download)";
+
+/// What to do about damage, as far as its code says.
+fn remedy(code: &str) -> &'static str {
+    match code {
+        "database-damaged" | "rows-differ" | "rows-out-of-order" | "page-missing" | "truncated" => {
+            "`vaso recover` saves what is left; everything else in the project is readable"
+        }
+        "piece-missing" | "asset-missing" | "asset-missing-piece" | "asset-size" => ELSEWHERE,
+        "index-contradicts" => {
+            "mount again: it is decoded from its front then; restore nothing, unless this comes back"
+        }
+        _ => "restore this entry from a backup; everything else in the project is readable",
     }
 }
 
@@ -75,6 +95,8 @@ impl Finding {
 #[derive(Debug, Default)]
 pub struct Findings {
     inner: Mutex<Inner>,
+    /// Where all of it goes instead, in other words.
+    to: Option<(Arc<Findings>, fn(Finding) -> Finding)>,
 }
 
 #[derive(Debug, Default)]
@@ -88,8 +110,17 @@ impl Findings {
     /// How many are kept.
     pub const LIMIT: usize = 10_000;
 
+    /// For somebody who knows less of what is found than others do: what is told here goes to `findings`, as `retell`
+    /// has it.
+    pub fn retold(findings: Arc<Findings>, retell: fn(Finding) -> Finding) -> Findings {
+        Findings { inner: Mutex::default(), to: Some((findings, retell)) }
+    }
+
     /// Keeps a finding, and logs it if it is new. Nobody who looks for findings waits for the log.
     pub fn add(&self, finding: Finding) {
+        if let Some((to, retell)) = &self.to {
+            return to.add(retell(finding));
+        }
         let mut inner = self.inner.lock();
         if inner.list.contains_key(&finding) {
             return;
@@ -109,6 +140,26 @@ impl Findings {
                 log::warn!(target: LOG, "more findings follow; `vaso verify` lists them all");
             }
             None => {}
+        }
+    }
+
+    /// Keeps why somebody was refused at `path`, unless whoever has found it has told already. What the system says of
+    /// the disk is told too; that a source has changed is no fault of it.
+    pub fn refused(&self, path: &str, why: &Error) {
+        let (code, entry, what, remedy) = match why {
+            Error::Damaged { code, entry, what } => (*code, entry.as_str(), what.clone(), remedy(code)),
+            Error::Io { .. } => ("unreadable", "", why.to_string(), UNREADABLE),
+            _ => return,
+        };
+        // An entry with a directory is a path, if not of this mount; else it is the name of a whole database.
+        let told = |known: &Finding| known.path == path || known.path == entry && entry.contains('/');
+        let is_told = {
+            let inner = self.inner.lock();
+            inner.list.keys().take_while(|known| known.severity == Severity::Error).any(told)
+        };
+        if !is_told {
+            let what = if entry.is_empty() || entry == path { what } else { format!("{entry}: {what}") };
+            self.add(Finding::new(Severity::Error, code, path, what, remedy));
         }
     }
 

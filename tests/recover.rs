@@ -86,6 +86,15 @@ fn a_bundle_falls_back_as_the_application_does_and_tells_what_is_missing() {
     let found = scene.json(0, &["corrupt_current.vasopack"]);
     assert!(found["source"].as_str().unwrap().ends_with("000002.sqlite"));
     assert_eq!(found["elsewhere"][0]["holds"][0], "1 more events");
+    // What is known to be missing is no success.
+    assert_eq!(found["complete"], false, "{found}");
+    assert!(found["newer"][0].as_str().unwrap().ends_with("000003.sqlite"), "{found}");
+    let said = String::from_utf8(scene.recover(&["corrupt_current.vasopack"]).stdout).unwrap();
+    assert!(said.contains("Recovered in part") && !said.contains("succeeded"), "{said}");
+    assert!(
+        !said.contains("holds as much") && said.contains("000003.sqlite is newer, and damaged"),
+        "{said}"
+    );
     assert_eq!(scene.count("corrupt_current.recovered.vaso", TRACE), 300);
 }
 
@@ -117,6 +126,14 @@ fn in_place_the_result_is_the_next_snapshot_above_all_others() {
     assert!(!scene.path("corrupt_current.vasopack.lock").exists());
     let again = scene.json(0, &["corrupt_current.vasopack", "--in-place"]);
     assert_eq!(again["sound"], true);
+    // The two sentences agree.
+    for args in [&["corrupt_current.vasopack"][..], &["corrupt_current.vasopack", "--list"]] {
+        let said = String::from_utf8(scene.recover(args).stdout).unwrap();
+        assert!(said.contains("1 more events") && !said.contains("nothing to recover"), "{said}");
+    }
+    let said = scene.recover(&["corrupt_current.vasopack", "--in-place", "--use", "1"]).stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.ends_with("You can now try opening: corrupt_current.vasopack\n"), "{said}");
 }
 
 #[test]

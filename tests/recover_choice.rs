@@ -354,3 +354,136 @@ fn a_shared_project_is_recovered_as_a_database_is() {
     assert_eq!(found["complete"], false);
     assert!(scene.count("cut.recovered.vaso", TRACE) > 0);
 }
+
+/// Gives a file the time of its last change: hours after a day began.
+fn written(path: &Path, hour: u64) {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_795_132_800 + hour * 3600);
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// A bundle whose session was begun from snapshot 2, at two o'clock, and whose snapshot 3 is what `sql` makes of that.
+fn begun_from_two(scene: &Scene, sql: &str, hour: u64) -> PathBuf {
+    let staged = staged(scene, "update event set label = 'mine' where id = (select min(id) from event)");
+    let snapshots = scene.path(&format!("{BUNDLE}/snapshots"));
+    let three = snapshots.join("000003.sqlite");
+    fs::copy(snapshots.join("000002.sqlite"), &three).unwrap();
+    let db = Connection::open(&three).unwrap();
+    db.execute_batch(sql).unwrap();
+    db.close().unwrap();
+    fs::write(scene.path(&format!("{BUNDLE}/HEAD.json")), "{\"current\": \"000003.sqlite\"}").unwrap();
+    written(&snapshots.join("000001.sqlite"), 0);
+    written(&snapshots.join("000002.sqlite"), 1);
+    written(&staged, hour);
+    written(&three, 9);
+    three
+}
+
+/// What is nobody's doing, and what somebody has done in many places.
+const RECALIBRATED: &str = "update trace set inner_diam = inner_diam * 1.07;
+    update event set label = 'corrected ' || label;
+    update dataset set notes = 'calibrated on Monday'";
+
+#[test]
+fn unsaved_work_of_an_older_state_takes_nothing_back_that_was_saved_since() {
+    let notes = "update dataset set notes = 'read twice' where id = 1";
+    // The same event, and nothing else: what the session was begun from cannot be told.
+    let label = "update event set label = 'theirs' where id = (select min(id) from event)";
+    for sql in [RECALIBRATED, NEW_SAMPLE, notes, label] {
+        // Before and after the snapshot was made: the session may have gone on.
+        for hour in [2, 10] {
+            let scene = Scene::new();
+            let three = begun_from_two(&scene, sql, hour);
+            let bytes = fs::read(&three).unwrap();
+            let before = scene.all().len();
+            for place in [&[BUNDLE, "--in-place"][..], &[BUNDLE]] {
+                let told = scene.json(1, place);
+                assert_eq!(
+                    (&told["sound"], &told["recovered"]),
+                    (&true.into(), &false.into()),
+                    "{sql}: {told}"
+                );
+                assert_eq!(told["undecided"].as_array().unwrap().len(), 1, "{sql}: {told}");
+            }
+            let said = text(&scene, 1, &[BUNDLE, "--in-place"]);
+            assert!(said.contains("holds unsaved work") && said.contains("take it with --use"), "{said}");
+            assert!(said.contains("begun") && said.contains("000002.sqlite"), "{said}");
+            assert!(!said.contains('✓') && !said.contains("succeeded"), "{said}");
+            assert_eq!(scene.json(0, &[BUNDLE, "--list"])["chosen"], Value::Null, "{sql}");
+            assert!(fs::read(&three).unwrap() == bytes && scene.all().len() == before, "{sql}");
+        }
+    }
+}
+
+#[test]
+fn unsaved_work_of_an_older_state_is_no_substitute_for_a_damaged_newer_one() {
+    let scene = Scene::new();
+    let three = begun_from_two(&scene, RECALIBRATED, 10);
+    zero(&three, leaves_of_trace(&three)[0]);
+    let found = scene.json(0, &[BUNDLE]);
+    assert!(!found["because"].as_str().unwrap().contains("not older"), "{found}");
+    assert_eq!(found["complete"], false, "{found}");
+    let said = text(&scene, 0, &[BUNDLE]);
+    assert!(said.contains("Recovered in part") && said.contains("000003.sqlite"), "{said}");
+}
+
+#[test]
+fn unsaved_work_that_goes_on_from_the_current_state_is_taken() {
+    let scene = Scene::new();
+    let three = begun_from_two(&scene, RECALIBRATED, 10);
+    let session = scene.path(&format!("{BUNDLE}/.staging/s.sqlite"));
+    fs::copy(&three, &session).unwrap();
+    let db = Connection::open(&session).unwrap();
+    db.execute_batch("update event set label = 'mine' where id = (select min(id) from event)").unwrap();
+    db.close().unwrap();
+    written(&session, 10);
+    let found = scene.json(0, &[BUNDLE, "--in-place"]);
+    assert!(found["source"].as_str().unwrap().ends_with(".staging/s.sqlite"), "{found}");
+}
+
+#[test]
+fn an_autosave_that_is_older_by_its_time_is_told_and_not_taken() {
+    let scene = Scene::new();
+    let (main, autosave) = (scene.path("v7.db"), scene.path("v7.db.autosave"));
+    fs::copy(&main, &autosave).unwrap();
+    let db = Connection::open(&main).unwrap();
+    db.execute_batch(
+        "delete from event where id = (select max(id) from event);
+         update event set label = 'corrected' where id = (select min(id) from event);
+         insert into event(dataset_id, t_seconds, label) values(1, 1.5, 'washout');
+         update dataset set notes = 'seen again' where id = 1",
+    )
+    .unwrap();
+    db.close().unwrap();
+    written(&main, 40);
+    written(&autosave, 10);
+    let said = text(&scene, 0, &["v7.db"]);
+    assert!(said.contains("The project itself is sound, and nothing was written"), "{said}");
+    assert!(said.contains("v7.db.autosave") && said.contains("other work, and older"), "{said}");
+    let (_, told) = scene.told("verify", "v7.db");
+    let left = &told["leftovers"][0];
+    assert_eq!((&left["what"], &left["older"]), (&"autosave".into(), &true.into()), "{told}");
+    // Where nothing tells which of the two is newer, a person decides.
+    written(&autosave, 40);
+    assert_eq!(scene.json(1, &["v7.db"])["undecided"].as_array().unwrap().len(), 1);
+    written(&autosave, 10);
+    // Damaged, it is still the newer one, whatever is taken.
+    let mut bytes = fs::read(&main).unwrap();
+    bytes[(leaves_of_trace(&main)[0] - 1) * 4096] = 0xee;
+    fs::write(&main, bytes).unwrap();
+    written(&main, 40);
+    let found = scene.json(0, &["v7.db"]);
+    assert!(!found["because"].as_str().unwrap().contains("not older"), "{found}");
+    assert_eq!(found["complete"], false, "{found}");
+    // The list tells when each was written, as `date -u -d @N +%FT%TZ` has it.
+    let list = scene.json(0, &["v7.db", "--list"]);
+    let times: Vec<&str> =
+        list["candidates"].as_array().unwrap().iter().map(|c| c["written_utc"].as_str().unwrap()).collect();
+    assert_eq!(times.iter().filter(|time| **time == "2026-11-20T10:00:00Z").count(), 1, "{times:?}");
+    let said = text(&scene, 0, &["v7.db", "--list"]);
+    assert!(said.contains("File written: 2026-11-20T10:00:00Z"), "{said}");
+    // One that is newer is unsaved work.
+    fs::copy(scene.path("wal_leftover.vaso"), &main).unwrap();
+    written(&main, 10);
+    written(&autosave, 40);
+    assert_eq!(scene.told("verify", "v7.db").1["leftovers"][0]["older"], false);
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::files::Files;
 use crate::database::{AssetInfo, Database};
 use crate::error::{Error, Result};
-use crate::finding::Finding;
+use crate::finding::{ELSEWHERE, Finding, Severity};
 use crate::packed;
 use crate::tree::{Coded, Content, Then};
 
@@ -32,6 +32,10 @@ pub fn open(database: &Arc<Database>, files: &Files, id: i64, path: &str) -> Res
     let missing = || Error::damaged("asset-missing", path, "the database has no bytes of it");
     let asset = database.asset(id)?.ok_or_else(missing)?;
     let stored = asset.stored.ok_or_else(missing)?;
+    if stored.size() == 0 && asset.info.size_bytes != Some(0) {
+        return Err(Error::damaged(PIECE, path, "none of its pieces is there"));
+    }
+    let stored = Content::Coded(Arc::new(Pieces { stored, path: path.to_string() }));
     match (asset.info.compressed, asset.info.size_bytes) {
         (true, Some(size)) => {
             let mut key = blake3::Hasher::new();
@@ -49,6 +53,60 @@ pub fn open(database: &Arc<Database>, files: &Files, id: i64, path: &str) -> Res
             Ok(Content::Coded(Arc::new(OtherSize { stored, size, why })))
         }
         (false, _) => Ok(stored),
+    }
+}
+
+/// The code of what is wrong where a piece is missing, here and in what `vaso verify` says.
+const PIECE: &str = "asset-missing-piece";
+
+/// What somebody who knows of a stream alone finds about it, as it is for an embedded file: a stream that is cut off
+/// has lost its last pieces, and the file may be had from elsewhere.
+pub fn retell(finding: Finding) -> Finding {
+    const CUT_OFF: [&str; 3] = ["failed to fill whole buffer", "no final block", "checksum is cut off"];
+    if finding.severity != Severity::Error {
+        return finding;
+    }
+    let is_cut_off =
+        finding.code == "stream-damaged" && CUT_OFF.iter().any(|end| finding.message.ends_with(end));
+    let (code, message) = match is_cut_off {
+        true => (PIECE, "its pieces end early: one or more are missing at its end".to_string()),
+        false => (finding.code, finding.message),
+    };
+    Finding { code, message, remedy: ELSEWHERE.to_string(), ..finding }
+}
+
+/// The stored pieces of an asset, which is called by its path.
+#[derive(Debug)]
+struct Pieces {
+    stored: Content,
+    path: String,
+}
+
+impl Coded for Pieces {
+    fn check(&self) -> Result<()> {
+        self.stored.check()
+    }
+
+    fn size(&self) -> u64 {
+        self.stored.size()
+    }
+
+    fn is_ready(&self, offset: u64, len: usize) -> bool {
+        self.stored.is_ready(offset, len)
+    }
+
+    fn when_ready(&self, offset: u64, len: usize, then: Then) -> Option<Then> {
+        self.stored.when_ready(offset, len, then)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        match self.stored.read_at(offset, buf) {
+            Ok(_) => Ok(()),
+            Err(Error::Damaged { code: "piece-missing", what, .. }) => {
+                Err(Error::damaged(PIECE, &self.path, what))
+            }
+            Err(other) => Err(other),
+        }
     }
 }
 

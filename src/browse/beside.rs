@@ -1,10 +1,10 @@
-//! Files that a package refers to, and that lie beside it.
+//! Files that a project refers to, and that lie beside it.
 //!
-//! Whoever has made a package may have written any path into it. Only regular files in the package's own folder, or
+//! Whoever has made a project may have written any path into it. Only regular files in the project's own folder, or
 //! below it, are looked at, and never through a link or in what is mounted there; one is taken that has the size and, as
-//! soon as somebody reads it, the SHA-256 that the reference gives. Nothing is remembered in the package.
+//! soon as somebody reads it, the SHA-256 that the reference gives. Nothing is remembered in the project.
 //!
-//! Limits. What comes or changes later is seen when the package is opened anew. For the digest all of a file is read
+//! Limits. What comes or changes later is seen when the project is opened anew. For the digest all of a file is read
 //! before its first byte is given out, once.
 
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub struct Found {
     verdict: Mutex<Option<bool>>,
 }
 
-/// Looks for a file below the folder of a package.
+/// Looks for a file below the folder of a project.
 pub fn find(folder: &Folder, wanted: &Wanted) -> Option<Found> {
     let paths = wanted.paths.iter().flat_map(|path| below(path));
     paths.into_iter().find_map(|path| {
@@ -97,7 +97,7 @@ impl Found {
             None => digest(content)?.eq_ignore_ascii_case(&self.sha256),
         };
         *verdict = Some(is_right);
-        let what = "the file beside the package is another one than it refers to: it has another SHA-256";
+        let what = "the file beside the project is another one than it refers to: it has another SHA-256";
         let name = || self.location.path().display().to_string();
         is_right.then_some(()).ok_or_else(|| Error::damaged("reference-differs", name(), what))
     }

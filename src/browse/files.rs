@@ -5,10 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::csv::Csv;
+use super::external::Around;
 use super::form::Form;
 use super::npy::Npy;
 use super::rendered::{Identity, Rendered, Shared};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::packed::Decoding;
 use crate::tree::{Cache, Table};
@@ -33,6 +34,8 @@ type Slot = Arc<Mutex<Option<Arc<Rendered>>>>;
 #[derive(Debug)]
 pub struct Files {
     shared: Arc<Shared>,
+    /// Where files lie that are not embedded; none where nothing may lie beside the project.
+    around: Option<Around>,
     open: Cache<String, Slot>,
     /// Held while a slot is looked for.
     making: Mutex<()>,
@@ -41,7 +44,18 @@ pub struct Files {
 impl Files {
     /// Of one project; nothing is rendered yet.
     pub fn new(shared: Shared) -> Files {
-        Files { shared: Arc::new(shared), open: Cache::new(OPEN), making: Mutex::new(()) }
+        let (shared, open, making) = (Arc::new(shared), Cache::new(OPEN), Mutex::new(()));
+        Files { shared, around: None, open, making }
+    }
+
+    /// The same, of a project that refers to files beside it.
+    pub fn with_around(self, around: Option<Around>) -> Files {
+        Files { around, ..self }
+    }
+
+    /// Where files lie that are not embedded.
+    pub fn around(&self) -> Option<&Around> {
+        self.around.as_ref()
     }
 
     /// The file at `path`. If it is not open, `table` gives what it is made of.
@@ -55,6 +69,10 @@ impl Files {
         let mut slot = slot.lock();
         if let Some(rendered) = &*slot {
             return Ok(rendered.clone());
+        }
+        // Nobody renders in vain what is damaged. What took too long may do better the next time.
+        if let Some((why @ Error::Damaged { .. }, _)) = self.shared.in_part(path) {
+            return Err(why);
         }
         let table = table()?;
         let form: Box<dyn Form> = match how {
@@ -81,6 +99,11 @@ impl Files {
     /// The size of the file at `path`, if it is known.
     pub fn known_size(&self, path: &str) -> Option<u64> {
         self.shared.size(path)
+    }
+
+    /// How much of the file at `path` can be rendered, if that is not all of it.
+    pub fn size_in_part(&self, path: &str) -> u64 {
+        self.shared.in_part(path).map_or(0, |(_, size)| size)
     }
 
     /// What the packed streams of the project share.

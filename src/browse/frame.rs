@@ -8,12 +8,11 @@
 //! stand there; `null` and `NaN` are nothing; `true` and `false` are `True` and `False`, as pandas writes them; a list
 //! in a cell is its JSON.
 //!
-//! Limits: what has a row with more or fewer cells than there are columns is no table.
+//! Limits: what has no columns, or a row with more or fewer cells than there are columns, is no table.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::json::{self, Tokens};
+use crate::database::json::{self, Tokens};
 use crate::error::{Error, Result};
 use crate::tree::{Cell, Cells, Column, Content, Place, Table};
 
@@ -35,13 +34,17 @@ impl Frame {
     /// The table in `payload`, if it is one.
     pub fn of(payload: &[u8], path: &str) -> Option<Frame> {
         let text = std::str::from_utf8(payload).ok()?;
-        let outer: HashMap<String, &str> = json::entries(text)?.into_iter().collect();
+        let outer = json::fields(text)?;
         if json::said(outer.get("__type__")?).as_deref() != Some("dataframe") {
             return None;
         }
-        let inner: HashMap<String, &str> = json::entries(outer.get("value")?)?.into_iter().collect();
+        let inner = json::fields(outer.get("value")?)?;
         let (index, columns, data) = (inner.get("index")?, inner.get("columns")?, inner.get("data")?);
         let mut names: Vec<String> = json::items(columns)?.map(name).collect();
+        // Of a table without columns there is nothing to read.
+        if names.is_empty() {
+            return None;
+        }
         let mut rows = 0;
         for row in json::items(data)? {
             if json::items(row)?.count() != names.len() {
@@ -220,8 +223,8 @@ mod tests {
         let payload =
             r#"{"__type__":"dataframe","value":{"index":[0,1],"columns":["a"],"data":[[1],[2.0]]}}"#;
         assert_eq!(csv(payload, 1).unwrap(), "a\n1\n2.0\n");
-        let empty = r#"{"__type__":"dataframe","value":{"index":[],"columns":[],"data":[]}}"#;
-        assert_eq!(csv(empty, 1).unwrap(), "\n");
+        let empty = r#"{"__type__":"dataframe","value":{"index":[],"columns":["a"],"data":[]}}"#;
+        assert_eq!(csv(empty, 1).unwrap(), "a\n");
     }
 
     #[test]
@@ -233,6 +236,10 @@ mod tests {
             r#"{"__type__":"series","value":{"index":[],"columns":[],"data":[]}}"#,
             r#"{"__type__":"dataframe","value":{"index":[],"columns":[]}}"#,
             r#"{"__type__":"dataframe","value":{"index":[0],"columns":[],"data":[]}}"#,
+            // Without columns there is nothing that a reader of tables takes.
+            r#"{"__type__":"dataframe","value":{"index":[],"columns":[],"data":[]}}"#,
+            r#"{"__type__":"dataframe","value":{"index":[0,1],"columns":[],"data":[[],[]]}}"#,
+            r#"{"__type__":"dataframe","value":{"index":["a","b"],"columns":[],"data":[[],[]]}}"#,
             r#"{"__type__":"dataframe","value":{"index":[],"columns":[],"data":{}}}"#,
             r#"{"__type__":"dataframe","value":{"index":[],"columns":[],"data":[]}"#,
         ] {

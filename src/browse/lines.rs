@@ -7,10 +7,8 @@
 //! Other keys are not shown; the stored file has them. A line that is no event is passed over, with a finding: a save
 //! that was interrupted leaves the last one torn. Lines of more than [`MAX_LINE`] bytes are passed over as well.
 
-use std::collections::HashMap;
-
 use super::frame::{cell, unquoted};
-use super::json;
+use crate::database::json;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::tree::{Cell, Cells, Column, Content, Place, Table};
@@ -54,12 +52,11 @@ impl Lines {
             return Ok(false);
         }
         let text = std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE);
-        let Some(entries) = text.and_then(json::entries) else {
+        let Some(entries) = text.and_then(json::fields) else {
             let (what, remedy) = ("a line of it is no event, and is not shown", "restore it from a backup");
             self.findings.add(Finding::new(Severity::Warning, "event-torn", &self.path, what, remedy));
             return Ok(false);
         };
-        let entries: HashMap<String, &str> = entries.into_iter().collect();
         let is_ours =
             entries.get("dataset_id").and_then(|id| json::said(id)).as_deref() == Some(&self.dataset);
         if !is_ours {

@@ -1,7 +1,7 @@
 //! What a project says about itself, as documents for people: the columns of its rows, word for word where they are
 //! JSON already, in the order in which they are stored.
 
-use super::json::Document;
+use super::document::Document;
 use super::sample::Named;
 use crate::database::{Outcome, Sample};
 
@@ -52,7 +52,7 @@ pub fn of_sample(sample: &Sample, assets: &[Named], results: &[(Outcome, Vec<Str
 }
 
 fn of_asset(document: &mut Document, asset: &Named) {
-    let Named { path, reference, info } = asset;
+    let Named { path, reference, info, .. } = asset;
     document.begin('{');
     document.key("file").maybe(path.as_deref());
     document.key("role").text(&reference.role);

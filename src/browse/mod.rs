@@ -5,8 +5,8 @@
 //!   package    views of a package          shelf      a tree while it is made        names      safe, and apart
 //!   rendered   a table as bytes            form       how: csv, npy                  marks, sizes   what is kept of it
 //!   files      those that are open         frame, lines, parquet   tables in JSON, in lines, in Parquet
-//!   asset      embedded files              beside     files that a package refers to
-//!   json       words passed on as they are       units     names with units
+//!   asset      embedded files              beside     files that a project refers to      external   those of a database
+//!   document   JSON that is written        units      names with units
 //! ```
 //!
 //! Nothing is rendered before somebody asks for the size or the bytes of that very file, and the folder of a sample is
@@ -22,10 +22,11 @@
 mod asset;
 mod beside;
 mod csv;
+mod document;
+mod external;
 mod files;
 mod form;
 mod frame;
-mod json;
 mod lines;
 mod marks;
 mod metadata;
@@ -47,6 +48,7 @@ mod sizes;
 mod testing;
 mod units;
 
+pub use external::{Around, examine as examine_external};
 pub use npy::head_of as npy_head;
 pub use package::package_view;
 pub use project::database_view;

@@ -24,14 +24,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use super::beside::{self, Found, Wanted};
+use super::document::Document;
 use super::files::{As, Files};
-use super::json::{self, Document};
 use super::lines::Lines;
 use super::names::{Names, last_component};
 use super::rendered::Shared;
 use super::shelf::{Shelf, Shelved, below};
 use super::units::Units;
 use super::{NEWER, TAG, TAG_NAME};
+use crate::database::json;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::{CacheFolder, Folder as Around, Location};
@@ -137,10 +138,7 @@ fn folders(tree: &Tree) -> Vec<String> {
 
 /// A text in a document.
 fn text(document: &str, key: &str) -> Option<String> {
-    json::entries(document)?
-        .into_iter()
-        .find(|(name, _)| name == key)
-        .and_then(|(_, value)| json::said(value))
+    json::entries(document)?.iter().find(|entry| entry.name == key).and_then(|entry| json::said(entry.value))
 }
 
 fn of_project(shelf: &Shelf<What>, stored: &Stored) -> Result<Vec<u8>> {
@@ -284,8 +282,7 @@ impl Assets<'_> {
         let (mut assets, mut shown) = (Vec::new(), blake3::Hasher::new());
         shown.update(&self.own.1);
         for reference in json::items(references).into_iter().flatten() {
-            let entries = json::entries(reference).unwrap_or_default().into_iter().collect();
-            let reference_to = Reference(entries);
+            let reference_to = Reference(json::fields(reference).unwrap_or_default());
             let path = match reference_to.digest() {
                 Some(digest) => self.add_blob(shelf, &reference_to, &digest)?,
                 None => self.add_beside(shelf, &reference_to, &mut shown)?,
@@ -474,6 +471,10 @@ impl Branch for Folder {
             Some(size) => Ok(size),
             None => Ok(self.open(node)?.size()),
         }
+    }
+
+    fn size_in_part(&self, node: NodeId) -> u64 {
+        self.files.size_in_part(&self.shelved.path(node))
     }
 
     fn known_size(&self, node: NodeId) -> Option<u64> {

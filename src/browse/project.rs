@@ -20,19 +20,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::asset;
+use super::beside::Found;
+use super::external::Around;
 use super::files::Files;
-use super::json;
 use super::metadata::{self, Experiment};
 use super::names::Names;
 use super::rendered::Shared;
-use super::sample::{Folder, Spot, named};
+use super::sample::{Folder, Spot, add_assets, named};
 use super::shelf::{Shelf, Shelved};
 use super::{NEWER, TAG, TAG_NAME};
+use crate::database::json::{self, Entry};
 use crate::database::{Database, Sample};
 use crate::error::Result;
 use crate::finding::Findings;
 use crate::store::CacheFolder;
-use crate::tree::{Branch, Cache, Content, Leaf, NodeId, Time, Tree};
+use crate::tree::{Branch, Cache, Content, NodeId, Time, Tree};
 
 /// Where views stand, as findings and errors name it.
 const TOP: &str = "browse";
@@ -57,17 +59,19 @@ struct View {
 enum What {
     Bytes(Arc<[u8]>),
     Asset(i64),
+    Beside(Arc<Found>),
 }
 
-/// The views of `database`, which are a function of it and of `what`.
+/// The views of `database`, which are a function of it, of `what`, and of what lies around it.
 pub fn database_view(
     database: Arc<Database>,
     what: super::What,
+    around: Option<Around>,
     cache: Option<Arc<CacheFolder>>,
     findings: Arc<Findings>,
 ) -> Result<Arc<dyn Branch>> {
     let super::What { identity, time, newest, root } = what;
-    let files = Arc::new(Files::new(Shared::new(identity, cache, findings)));
+    let files = Arc::new(Files::new(Shared::new(identity, cache, findings)).with_around(around));
     let mut shelf = Shelf::new(files.clone(), TOP.into(), time, root);
     let (of_project, mut samples): (Vec<Sample>, Vec<Sample>) =
         database.samples(files.findings())?.into_iter().partition(|sample| sample.of_project);
@@ -85,7 +89,7 @@ pub fn database_view(
     shelf.file("experiments.json", size, what)?;
     let (size, what) = document(metadata::of_project(database.user_version(), &meta));
     shelf.file("project.json", size, what)?;
-    add_attachments(&mut shelf, &database, &of_project)?;
+    add_attachments(&mut shelf, &database, &files, &of_project)?;
     for (id, _) in shelf.part("orphans", database.orphans())?.unwrap_or_default() {
         let name = format!("dataset-{id}");
         shelf.door(&format!("orphans/{name}"), samples.len() as u32)?;
@@ -103,19 +107,19 @@ fn experiments(meta: &std::collections::BTreeMap<String, String>, samples: &[Sam
     let about = json::entries(text("experiments_meta")).unwrap_or_default();
     let order: Vec<String> =
         json::items(text("experiment_order")).into_iter().flatten().filter_map(json::said).collect();
-    let names = about.iter().map(|(name, _)| name.as_str());
+    let names = about.iter().map(|entry| entry.name.as_str());
     let known: HashSet<&str> = names.chain(samples.iter().map(|sample| sample.experiment.as_str())).collect();
     let mut experiments: Vec<Experiment> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let listed = order.into_iter().filter(|name| known.contains(name.as_str()));
     let all = listed.chain(samples.iter().map(|sample| sample.experiment.clone()));
-    for name in all.chain(about.iter().map(|(name, _)| name.clone())) {
+    for name in all.chain(about.iter().map(|entry| entry.name.clone())) {
         places.entry(name.clone()).or_insert_with(|| {
             experiments.push(Experiment { name, ..Experiment::default() });
             experiments.len() - 1
         });
     }
-    for (name, meta) in about {
+    for Entry { name, value: meta, .. } in about {
         experiments[places[&name]].meta = Some(meta.to_string());
     }
     for (place, sample) in samples.iter().enumerate() {
@@ -137,17 +141,21 @@ fn name_all(experiments: &mut [Experiment], samples: &[Sample]) {
 }
 
 /// The files of the project as a whole.
-fn add_attachments(shelf: &mut Shelf<What>, database: &Arc<Database>, of_project: &[Sample]) -> Result<()> {
+fn add_attachments(
+    shelf: &mut Shelf<What>,
+    database: &Arc<Database>,
+    files: &Files,
+    of_project: &[Sample],
+) -> Result<()> {
     let mut names = Names::default();
+    let at = format!("{TOP}/attachments");
     for sample in of_project {
-        for asset in
-            shelf.part("attachments", named(database, sample, "attachments", &mut names))?.unwrap_or_default()
-        {
-            if let Some(path) = &asset.path {
-                let size = asset.info.size_bytes.unwrap_or(Leaf::LATE);
-                shelf.file(path, size, What::Asset(asset.info.id))?;
-            }
-        }
+        let assets = named(database, files, sample, ("attachments", &at), &mut names);
+        let assets = shelf.part("attachments", assets)?.unwrap_or_default();
+        add_assets(shelf, &assets, |info, found| match found {
+            Some(found) => What::Beside(found),
+            None => What::Asset(info.id),
+        })?;
     }
     Ok(())
 }
@@ -161,6 +169,7 @@ impl Branch for View {
         match self.shelved.what(node)? {
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
             What::Asset(id) => asset::open(&self.database, &self.files, *id, &self.shelved.path(node)),
+            What::Beside(found) => found.open(),
         }
     }
 

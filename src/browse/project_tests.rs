@@ -85,7 +85,7 @@ fn view(content: &Content, root: u64, cache: Option<Arc<CacheFolder>>) -> (Arc<d
         newest: NEWEST,
         root,
     };
-    (database_view(database, what, cache, findings.clone()).unwrap(), findings)
+    (database_view(database, what, None, cache, findings.clone()).unwrap(), findings)
 }
 
 /// All that is in a view: path, number, time, and the bytes or why there are none.

@@ -32,6 +32,8 @@ use crate::tree::{Cache, Cell, Coded, Place, Table};
 
 /// Rendered bytes that one project keeps.
 const KEPT: usize = 16 << 20;
+/// Files that cannot be rendered that are kept in mind.
+const MOST_IN_PART: usize = 4096;
 /// Rows of a first stretch, when nothing is known of how long they are.
 const FIRST_ROWS: u64 = 1024;
 /// The most bytes that the texts of one row have together.
@@ -57,6 +59,8 @@ pub struct Shared {
     decoding: Arc<Decoding>,
     sizes: Sizes,
     pieces: Cache<([u8; 16], u64), Arc<Vec<u8>>>,
+    /// Files that cannot be rendered to their ends: why, and how much of them can be.
+    in_part: Cache<[u8; 16], (Error, u64)>,
     findings: Arc<Findings>,
 }
 
@@ -64,8 +68,11 @@ impl Shared {
     /// For the project of this identity, which no other content has.
     pub fn new(identity: Identity, cache: Option<Arc<CacheFolder>>, findings: Arc<Findings>) -> Shared {
         let sizes = Sizes::load(cache.clone(), key(&identity.here, b"sizes", b""));
-        let decoding = Decoding::new(findings.clone(), cache.clone());
-        Shared { identity, cache, decoding, sizes, pieces: Cache::new(KEPT), findings }
+        // Streams are those of embedded files.
+        let of_assets = Findings::retold(findings.clone(), super::asset::retell);
+        let decoding = Decoding::new(Arc::new(of_assets), cache.clone());
+        let (pieces, in_part) = (Cache::new(KEPT), Cache::new(MOST_IN_PART));
+        Shared { identity, cache, decoding, sizes, pieces, in_part, findings }
     }
 
     /// What the packed streams of the project share.
@@ -76,6 +83,11 @@ impl Shared {
     /// The size of the file at `path`, if it is known.
     pub fn size(&self, path: &str) -> Option<u64> {
         self.sizes.get(&hash(path)).map(|extent| extent.size)
+    }
+
+    /// Why the file at `path` cannot be rendered to its end, and how much of it can be, if that was found out.
+    pub fn in_part(&self, path: &str) -> Option<(Error, u64)> {
+        self.in_part.get(&hash(path))
     }
 
     /// What tells this project from all others.
@@ -193,7 +205,7 @@ impl Rendered {
             Rendered { path, hash, key, table, form, head, size, rows, state, changed, told, shared };
         let extent = match extent {
             Some(extent) => extent,
-            None => rendered.survey()?,
+            None => rendered.survey().inspect_err(|why| rendered.give_up(why))?,
         };
         rendered.size = extent.size;
         rendered.shared.sizes.add(hash, extent);
@@ -208,6 +220,14 @@ impl Rendered {
             if self.is_last(last.offset) {
                 return Ok(Extent { size: last.offset + piece.len() as u64, rows: last.row + rows });
             }
+        }
+    }
+
+    /// Keeps why it is not to be had, and how much of it is. What the disk is to blame for may be over the next time.
+    fn give_up(&self, why: &Error) {
+        if let Error::Damaged { .. } | Error::Unsupported { .. } = why {
+            let end = self.state.lock().marks.last().map_or(0, |mark| mark.offset);
+            self.shared.in_part.insert(self.hash, (why.clone(), end), 1);
         }
     }
 

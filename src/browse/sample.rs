@@ -5,7 +5,7 @@
 //!   metadata.json                                          what is said about the sample, its assets and results
 //!   results/<kind>.json                                    as it is stored, to the byte
 //!   results/<kind>.csv                                     the same, where it is a table
-//!   assets/<original name>                                 embedded files
+//!   assets/<original name>                                 embedded files, and those beside the project
 //!   thumbnail.png
 //! ```
 //!
@@ -16,11 +16,12 @@
 
 use std::sync::Arc;
 
-use super::asset;
+use super::beside::Found;
 use super::files::{As, Files};
 use super::frame::Frame;
 use super::names::{Names, last_component};
-use super::shelf::{Shelf, Shelved, below};
+use super::shelf::{Origin, Shelf, Shelved, below};
+use super::{asset, external};
 use crate::database::{AssetInfo, Database, Outcome, Reference, Sample};
 use crate::error::{Error, Result};
 use crate::tree::{Branch, Content, Leaf, NodeId, Table, Time, Tree};
@@ -38,6 +39,7 @@ enum What {
     /// A result that is a table.
     Frame(Outcome),
     Asset(AssetInfo),
+    Beside(Arc<Found>, AssetInfo),
 }
 
 /// The folder of a sample.
@@ -63,8 +65,10 @@ pub struct Spot {
 /// An asset with the name that it is shown under.
 #[derive(Debug)]
 pub struct Named {
-    /// The path in the folder; `None` for a file that is not embedded.
+    /// The path in the folder; `None` for a file that is neither embedded nor beside the project.
     pub path: Option<String>,
+    /// The file, where it is not embedded and lies beside the project.
+    pub found: Option<Arc<Found>>,
     /// As what it is used.
     pub reference: Reference,
     /// What is said of it.
@@ -92,18 +96,15 @@ impl Folder {
         }
         let results = shelf.part("results", database.results(id))?.unwrap_or_default();
         let shown = add_results(&mut shelf, database, &results)?;
-        let assets = shelf
-            .part("assets", named(database, sample, "assets", &mut Names::default()))?
-            .unwrap_or_default();
-        for asset in &assets {
-            if let Some(path) = &asset.path {
-                shelf.file(
-                    path,
-                    asset.info.size_bytes.unwrap_or(Leaf::LATE),
-                    What::Asset(asset.info.clone()),
-                )?;
-            }
-        }
+        let at = format!("{}/assets", shelf.top());
+        let assets = named(database, files, sample, ("assets", &at), &mut Names::default());
+        let assets = shelf.part("assets", assets)?.unwrap_or_default();
+        let all = add_assets(&mut shelf, &assets, |info, found| match found {
+            Some(found) => What::Beside(found, info),
+            None => What::Asset(info),
+        })?;
+        // The document names the files that are there.
+        shelf.made_of(all);
         let metadata: Arc<[u8]> = super::metadata::of_sample(sample, &assets, &shown).into();
         shelf.file("metadata.json", metadata.len() as u64, What::Bytes(metadata))?;
         let (database, files) = (database.clone(), files.clone());
@@ -160,21 +161,57 @@ fn add_results(
     Ok(shown)
 }
 
-/// The assets that a dataset uses, each with a name of its own among those of `folder`.
+/// The assets that a dataset uses, each with a name of its own among those of a folder, which findings call `at`.
 pub fn named(
     database: &Arc<Database>,
+    files: &Files,
     sample: &Sample,
-    folder: &str,
+    (folder, at): (&str, &str),
     names: &mut Names,
 ) -> Result<Vec<Named>> {
     let mut all = Vec::new();
     for reference in database.references(sample.id)? {
         let Some(asset) = database.asset(reference.asset)? else { continue };
         let name = asset_name(sample, &reference, &asset.info);
-        let path = asset.stored.is_some().then(|| below(folder, names, &name));
-        all.push(Named { path, reference, info: asset.info });
+        let is_embedded = asset.stored.is_some();
+        let found = match files.around() {
+            Some(around) if !is_embedded => around.find(&asset.info).map(Arc::new),
+            _ => None,
+        };
+        if !is_embedded && found.is_none() {
+            files.findings().add(external::not_found(&asset.info, at.to_string()));
+        }
+        let path = (is_embedded || found.is_some()).then(|| below(folder, names, &name));
+        all.push(Named { path, found, reference, info: asset.info });
     }
     Ok(all)
+}
+
+/// Puts assets onto a shelf. Gives what the shelf is made of if all of them count: its time, and what tells it from any
+/// other.
+pub fn add_assets<W>(
+    shelf: &mut Shelf<W>,
+    assets: &[Named],
+    what: impl Fn(AssetInfo, Option<Arc<Found>>) -> W,
+) -> Result<Origin> {
+    let own = shelf.origin();
+    let mut all = blake3::Hasher::new();
+    all.update(&own.1);
+    let mut has_beside = false;
+    for Named { path, found, info, .. } in assets {
+        let Some(path) = path else { continue };
+        let mut size = info.size_bytes.unwrap_or(Leaf::LATE);
+        if let Some(found) = found {
+            let stamp = format!("{:?}", found.stamp);
+            all.update(stamp.as_bytes());
+            let shown = *blake3::hash(&[&own.1[..], stamp.as_bytes()].concat()).as_bytes();
+            shelf.made_of((shelf.time_beside(found), shown));
+            (size, has_beside) = (found.stamp.size, true);
+        }
+        shelf.file(path, size, what(info.clone(), found.clone()))?;
+        shelf.made_of(own);
+    }
+    Ok(if has_beside { (own.0, *all.finalize().as_bytes()) } else { own })
 }
 
 /// What an asset was called: as it says itself, as the sample lists it, or after its role.
@@ -189,7 +226,11 @@ fn asset_name(sample: &Sample, reference: &Reference, info: &AssetInfo) -> Strin
     };
     let is_name = |name: &String| !last_component(name).is_empty();
     let original = info.original_name.clone().filter(is_name);
-    let name = original.or_else(|| of_attachment().filter(is_name)).or_else(|| of_snapshot().filter(is_name));
+    let of_place = || info.external.clone();
+    let name = original
+        .or_else(|| of_attachment().filter(is_name))
+        .or_else(|| of_snapshot().filter(is_name))
+        .or_else(|| of_place().filter(is_name));
     match name {
         Some(name) => last_component(&name).to_string(),
         None => format!("{}{}", reference.role, asset::suffix(info)),
@@ -216,6 +257,7 @@ impl Branch for Folder {
             }
             What::Payload(outcome) => Ok(Content::Bytes(self.payload(outcome, &path)?.into())),
             What::Asset(info) => asset::open(&self.database, &self.files, info.id, &path),
+            What::Beside(found, _) => found.open(),
         }
     }
 
@@ -226,14 +268,19 @@ impl Branch for Folder {
         }
     }
 
+    fn size_in_part(&self, node: NodeId) -> u64 {
+        self.files.size_in_part(&self.shelved.path(node))
+    }
+
     fn known_size(&self, node: NodeId) -> Option<u64> {
         self.files.known_size(&self.shelved.path(node))
     }
 
     fn attributes(&self, node: NodeId) -> Vec<(&'static str, String)> {
         match self.shelved.what(node) {
-            Ok(What::Asset(AssetInfo { sha256: Some(digest), .. })) => {
-                vec![("user.vaso.sha256", digest.clone())]
+            Ok(What::Asset(info) | What::Beside(_, info)) => {
+                let digest = info.sha256.iter();
+                digest.map(|digest| ("user.vaso.sha256", digest.clone())).collect()
             }
             _ => Vec::new(),
         }

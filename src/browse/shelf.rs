@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use super::beside::Found;
 use super::files::Files;
 use super::names::Names;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::tree::{Builder, Kind, Leaf, NodeId, SafePath, Time, Tree};
+
+/// What files are made of: the time of it, and what tells it from any other.
+pub type Origin = (Time, [u8; 32]);
 
 /// A tree that is growing. All of it has one time, that of what it is derived from.
 #[derive(Debug)]
@@ -40,8 +44,23 @@ impl<W> Shelf<W> {
         Shelf { builder, files, top, time, shown, whats: Vec::new() }
     }
 
+    /// The path of the top from the top of the project.
+    pub fn top(&self) -> &str {
+        &self.top
+    }
+
+    /// What files are made of here.
+    pub fn origin(&self) -> Origin {
+        (self.time, self.shown)
+    }
+
+    /// The time of a file from beside the project.
+    pub fn time_beside(&self, found: &Found) -> Time {
+        self.files.around().map_or(self.time, |around| around.time(found))
+    }
+
     /// From here on files are made of something less than the whole project, and change with that alone.
-    pub fn made_of(&mut self, (time, shown): (Time, [u8; 32])) {
+    pub fn made_of(&mut self, (time, shown): Origin) {
         (self.time, self.shown) = (time, shown);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::json;
+use crate::database::json;
 use crate::error::Result;
 use crate::tree::{Cell, Column, Content, Place, Table};
 
@@ -18,11 +18,11 @@ impl Units {
     /// The units in the document of a dataset.
     pub fn of(document: &str) -> Units {
         let entries = json::entries(document).unwrap_or_default();
-        let channels = entries.iter().find(|(name, _)| name == "channels").map_or("[]", |(_, list)| list);
+        let channels =
+            entries.iter().find(|entry| entry.name == "channels").map_or("[]", |entry| entry.value);
         let mut units = BTreeMap::new();
         for channel in json::items(channels).into_iter().flatten() {
-            let fields: BTreeMap<String, &str> =
-                json::entries(channel).unwrap_or_default().into_iter().collect();
+            let fields = json::fields(channel).unwrap_or_default();
             let said = |name: &str| fields.get(name).and_then(|text| json::said(text));
             if let (Some(key), Some(unit)) = (said("key"), said("unit")) {
                 let name = with_unit(&key, &unit);

@@ -26,7 +26,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Exit> {
     let project = project::open(&args.source)?;
-    let Extract { name, content, crc32, time, problem } =
+    let Extract { name, content, crc32, time, mode, problem } =
         project::versions(project.as_ref())?.extract(args.number)?;
     let cannot = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AlreadyExists => {
@@ -52,7 +52,7 @@ pub fn run(args: Args) -> Result<Exit> {
         let what = "its bytes do not have the checksum that is recorded for them; nothing is written, and `vaso recover` sees what is left";
         return Err(Error::damaged("crc-mismatch", name, what));
     }
-    target.finish(0o644, time).map_err(cannot)?;
+    target.finish(mode, time).map_err(cannot)?;
     let Some(problem) = problem else { return Ok(Exit::Done) };
     output::complain(&format!(
         "{name} is not valid ({problem}); {} has its bytes as they are, and `vaso recover` sees what is left in them",

@@ -12,7 +12,8 @@ use crate::format::{Description, vsf};
 
 /// Tell what a project is and what it holds.
 ///
-/// Exit code 1 where that cannot be told: a database that is damaged, a snapshot that cannot be read.
+/// Exit code 1 where that cannot be told: a database that is damaged, a snapshot that
+/// cannot be read, a bundle without a valid one.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project
@@ -44,8 +45,14 @@ pub fn run(args: Args) -> Result<Exit> {
 }
 
 /// Findings after which what is told may not be what the project holds.
-const AMISS: [&str; 4] =
-    ["snapshot-unreadable", "database-damaged", "database-unreadable", "database-partly-unreadable"];
+const AMISS: [&str; 6] = [
+    "snapshot-unreadable",
+    "no-snapshot",
+    "no-valid-snapshot",
+    "database-damaged",
+    "database-unreadable",
+    "database-partly-unreadable",
+];
 
 fn print(out: &mut dyn Write, told: &Told) -> std::io::Result<()> {
     let d = &told.description;

@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::format::history::State;
 
 /// List the snapshots of a project: when, how large, valid or not, and what changed.
+///
+/// The time is that of the file (in UTC): a copy that was made without times has those of the copying.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project

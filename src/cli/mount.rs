@@ -25,7 +25,8 @@ Options for -o (several with commas):
   default_permissions have the kernel check permission bits
   check               check stored entries against their checksum when they are opened, not only in `verify`
   raw                 show what is stored alone, without the derived folder `browse`
-  snapshot=N, at=TIME show one state of a bundle, as at=2026-03-01T12:00Z, and stay with it
+  snapshot=N, at=TIME show one state of a bundle, as at=2026-03-01T12:00Z, and stay with it; of times those of the
+                      snapshots' files count, and at=2026-03-01 is 00:00 (UTC) of that day
   nopassthrough       have the daemon read snapshots too, which as root the kernel does by itself
   cache=FOLDER        as --cache; nocache: as --no-cache
   noxattr             give no extended attributes; makes `ls -l` several times faster

@@ -23,17 +23,23 @@ fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<dyn Container>> {
 /// Opens the project at `path` for a look inside its current state, which is looked at through and through first:
 /// where it is not what it seemed, another one is current.
 pub fn open_confirmed(path: &Path) -> Result<Arc<dyn Container>> {
+    confirmed(path, OpenOptions::default())
+}
+
+fn confirmed(path: &Path, mut options: OpenOptions) -> Result<Arc<dyn Container>> {
     // Verdicts are shared by all openings of this call, so that each goes one snapshot further.
-    let options = OpenOptions::default();
     loop {
         let project = open_with(path, options.clone())?;
         if project.current().is_none() || project.confirm()? == Confirmed::Right {
             return Ok(project);
         }
+        // What was found stays found, and is told once.
+        options.findings = Some(project.shared_findings());
     }
 }
 
-/// Opens the project at `source`, and finds what a person has typed in it: `..` goes up, and never above the root.
+/// Opens the project at `source`, and finds what a person has typed in it: `..` goes up, and never above the root, or
+/// above the folder of earlier states.
 /// What is current is looked at through and through if that, or all of a directory (`deep`), is wanted.
 pub fn find(source: &Path, path: &Path, deep: bool) -> Result<(Arc<dyn Container>, Spot)> {
     let parts =
@@ -41,10 +47,17 @@ pub fn find(source: &Path, path: &Path, deep: bool) -> Result<(Arc<dyn Container
     let mut project = open(source)?;
     let first = parts().next().and_then(|name| project.tree().child(Tree::ROOT, name));
     if first.map_or(deep, |id| project.awaits(id)) {
-        project = open_confirmed(source)?;
+        let findings = Some(project.shared_findings());
+        project = confirmed(source, OpenOptions { findings, ..OpenOptions::default() })?;
     }
-    let mut at = Spot::top(project.clone());
-    for part in parts() {
+    // As in a mount, earlier states stand in the control folder, where the project has nothing of that name.
+    let mut rest = parts();
+    let is_history = rest.by_ref().take(2).eq([&b".vaso"[..], b"history"]) && first.is_none();
+    let (mut at, rest) = match project.history().filter(|_| is_history) {
+        Some(history) => (Spot::top(history), rest.collect::<Vec<_>>()),
+        None => (Spot::top(project.clone()), parts().collect()),
+    };
+    for part in rest {
         at = match part {
             b".." => at.parent(),
             name => at.child(name)?.ok_or_else(|| Error::NotFound(path.display().to_string()))?,
@@ -81,6 +94,12 @@ pub fn read(spot: &Spot, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> 
 pub fn versions(project: &dyn Container) -> Result<&dyn Versions> {
     project.versions().ok_or_else(|| {
         let path = project.source().path().display();
-        Error::Refused(format!("{path}: {} keeps no history", format::in_words(project.kind())))
+        match project.kind() {
+            kind @ ("bundle" | "container") => {
+                let kind = format::in_words(kind);
+                Error::Refused(format!("{path}: {kind} without a snapshot; there is no history yet"))
+            }
+            kind => Error::Refused(format!("{path}: {} keeps no history", format::in_words(kind))),
+        }
     })
 }

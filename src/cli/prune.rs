@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::{output, project};
 use crate::error::Result;
 
-/// Remove old snapshots from a bundle.
+/// Remove old snapshots from a bundle; those in a container stay.
 ///
 /// The newest that are valid stay, as many as --keep says. So do the current one, the newest of each of the last 30
 /// days, any that a program has open or a HEAD names, and all that are damaged or copies of sync tools.

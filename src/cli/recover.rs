@@ -56,7 +56,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return Err(Error::Usage(format!("--in-place is for bundles; {} is none", path.display())));
     }
     if let (Some(number), Some(to)) = (args.extract, &args.output) {
-        return extract(candidates, number, to, args.json);
+        return extract(path, candidates, number, to, args.json);
     }
     let mut recovery = Recovery::look(path, candidates);
     let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
@@ -80,13 +80,13 @@ pub fn run(args: Args) -> Result<Exit> {
     let outcome = recovery.take(place, because, args.in_place)?;
     match args.json {
         true => output::json(&with(json!({ "recovered": true }), &outcome))?,
-        false => words::report(&outcome, &recovery.all[place])?,
+        false => words::report(&outcome, &recovery.all[place], args.in_place.then_some(path.as_path()))?,
     }
     Ok(Exit::Done)
 }
 
-fn extract(candidates: Vec<Candidate>, number: u64, to: &Path, as_json: bool) -> Result<Exit> {
-    let extracted = salvage::extract(candidates, number, to)?;
+fn extract(path: &Path, candidates: Vec<Candidate>, number: u64, to: &Path, as_json: bool) -> Result<Exit> {
+    let extracted = salvage::extract(path, candidates, number, to)?;
     let problem = &extracted.problem;
     if let Some(problem) = problem {
         let from = name(&extracted.source);

@@ -73,6 +73,14 @@ impl Database {
         self.some_assets("", None)
     }
 
+    /// The assets that are not embedded. Layouts that know of none are not asked.
+    pub fn external_assets(&self) -> Result<Vec<AssetInfo>> {
+        if self.layout.with("asset", &["id", "storage"]).is_none() {
+            return Ok(Vec::new());
+        }
+        Ok(self.assets()?.into_iter().filter(|info| info.external.is_some()).collect())
+    }
+
     /// What is said of one asset.
     pub fn asset_info(&self, id: i64) -> Result<Option<AssetInfo>> {
         Ok(self.some_assets(" WHERE id = ?1", Some(id))?.pop())

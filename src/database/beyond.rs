@@ -49,9 +49,15 @@ impl Beyond {
         *self == Beyond::default()
     }
 
-    /// The more, the further apart the two are.
-    pub fn distance(&self) -> usize {
-        self.added.len() + self.edited.len() + self.removed.len() + self.meta.len()
+    /// The more, the further apart the two are: samples that one of them has alone, and then each thing that differs. The
+    /// state from which a database was begun is nearer than one that was saved since.
+    pub fn distance(&self) -> (usize, u64) {
+        let edits = |change: &SampleChange| {
+            let SampleChange { fields, trace_differs, events, .. } = change;
+            fields.len() as u64 + u64::from(*trace_differs) + events.added + events.edited + events.removed
+        };
+        let differs = self.edited.iter().map(edits).fold(self.meta.len() as u64, u64::saturating_add);
+        (self.added.len() + self.removed.len(), differs)
     }
 
     /// In words.

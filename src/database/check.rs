@@ -8,6 +8,11 @@
 //! index whose condition may call something, are checked quickly only. Of tables with columns that are computed SQLite
 //! checks nothing, since it would compute them: what they store is read, and nothing else is known of them. Where there
 //! is such a table, the list of free pages is not looked at either.
+//!
+//! Limit: in a schema that is computed in part, or that has more than [`TABLES`] entries, SQLite is asked about the tables
+//! one by one, and about those only that the layout knows. [`Database::unchecked`] tells the others.
+
+use std::collections::BTreeSet;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -35,9 +40,9 @@ impl Database {
                 return self.checked(link, "integrity_check(1)", CODE, THOROUGH);
             }
             self.checked_quickly(link)?;
-            for table in &self.layout.names {
-                if is_plain(c, table)? {
-                    self.checked(link, &format!("integrity_check({})", quoted(table)), CODE, THOROUGH)?;
+            for table in self.one_by_one(c)? {
+                if is_plain(c, &table)? {
+                    self.checked(link, &format!("integrity_check({})", quoted(&table)), CODE, THOROUGH)?;
                 }
             }
             Ok(())
@@ -57,17 +62,55 @@ impl Database {
         })
     }
 
+    /// The tables at which no check looks: the first of them in the order of the schema, and how many they are.
+    pub fn unchecked(&self) -> Result<(Vec<String>, usize)> {
+        self.with(|link| {
+            let c = &link.connection;
+            let (mut names, mut all) = (Vec::new(), 0);
+            if none_is_computed(c)? {
+                return Ok((names, all));
+            }
+            let looked_at: BTreeSet<String> = self.one_by_one(c)?.into_iter().collect();
+            let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' COLLATE NOCASE AND rootpage > 0";
+            let mut statement = c.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let name = value::text(row.get_ref(0)?);
+                if !looked_at.contains(&name) {
+                    all += 1;
+                    names.extend((all <= NAMED).then_some(name));
+                }
+            }
+            Ok((names, all))
+        })
+    }
+
+    /// The tables about which SQLite is asked where it may not look at all of them at once.
+    fn one_by_one(&self, connection: &Connection) -> rusqlite::Result<Vec<String>> {
+        let mut tables = self.layout.names.clone();
+        let mut statement = connection.prepare(SQLITES_OWN)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name = value::text(row.get_ref(0)?);
+            // What is computed in one of these was put there by nobody but a stranger, and is not to be read.
+            if !has_computed_columns(connection, &name)? {
+                tables.push(name);
+            }
+        }
+        Ok(tables)
+    }
+
     fn checked_quickly(&self, link: &Link) -> Step<()> {
         const CODE: &str = "quick-check-failed";
         let c = &link.connection;
-        if all_tables(c, &|table| Ok(!has_computed_columns(c, table)?))? {
+        if none_is_computed(c)? {
             return self.checked(link, "quick_check(1)", CODE, 1);
         }
-        for table in &self.layout.names {
-            if has_computed_columns(c, table)? {
-                self.read_through(link, table)?;
+        for table in self.one_by_one(c)? {
+            if has_computed_columns(c, &table)? {
+                self.read_through(link, &table)?;
             } else {
-                self.checked(link, &format!("quick_check({})", quoted(table)), CODE, 1)?;
+                self.checked(link, &format!("quick_check({})", quoted(&table)), CODE, 1)?;
             }
         }
         Ok(())
@@ -107,6 +150,13 @@ impl Database {
 /// More tables are not asked about one by one.
 const TABLES: usize = 1000;
 
+/// Names of tables that are told at most.
+const NAMED: usize = 10;
+
+/// The tables that SQLite makes for itself.
+const SQLITES_OWN: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0
+    AND name IN ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4') LIMIT 3";
+
 /// Whether `is` holds for every table that SQLite knows, those that it keeps for itself, and those that are called so,
 /// among them. What goes by another name than SQLite can be asked for is none for which it holds.
 fn all_tables(
@@ -123,6 +173,11 @@ fn all_tables(
         }
     }
     Ok(true)
+}
+
+/// Whether SQLite may be asked to look at all tables at once, and only quickly.
+fn none_is_computed(connection: &Connection) -> rusqlite::Result<bool> {
+    all_tables(connection, &|table| Ok(!has_computed_columns(connection, table)?))
 }
 
 /// What SQLite can be asked for in order to check all of a database thoroughly and compute nothing.
@@ -316,6 +371,32 @@ mod tests {
             database.quick_check().unwrap();
             database.integrity_check().unwrap();
         }
+    }
+
+    #[test]
+    fn tables_that_no_check_looks_at_are_told() {
+        let unchecked = |sql: &str| {
+            let database = Database::open(made(&format!("{PROJECT}{sql}")), "x").unwrap();
+            database.integrity_check().unwrap();
+            database.unchecked().unwrap()
+        };
+        let none = (Vec::new(), 0);
+        let counted = "create table counted(id integer primary key autoincrement, key text); analyze;";
+        let computed = "create table odd(key, v as (key));";
+        let slow = "create index slow on event(replace(hex(zeroblob(9000000)), '0', 'abc'));";
+        for sql in ["", counted, computed, slow, &format!("{counted}{computed}"), &format!("{counted}{slow}")]
+        {
+            assert_eq!(unchecked(sql), none, "{sql}");
+        }
+        // A project has nine tables, of which seven come before these by their names.
+        let many = |n: usize| (0..n).map(|i| format!("create table t{i:04}(a);")).collect::<String>();
+        assert_eq!(unchecked(&many(991)), none);
+        let (names, all) = unchecked(&many(992));
+        assert_eq!((names, all), (vec!["trace".to_string()], 1));
+        let (names, all) = unchecked(&many(1004));
+        let last = |n: usize| format!("t{n:04}");
+        let first: Vec<String> = ["trace", "thumbnail"].map(String::from).into_iter().collect();
+        assert_eq!((names, all), ([first, (993..1001).map(last).collect()].concat(), 13));
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub fn changed_tables(before: &Arc<Database>, after: &Arc<Database>) -> Result<B
     let count = |counts: &BTreeMap<String, u64>, table: &str| counts.get(table).copied().unwrap_or(0);
     let mut changed = BTreeMap::new();
     for table in first.keys().chain(second.keys()) {
-        let counts = Counts { before: count(&first, table), after: count(&second, table) };
+        let counts = Counts { before: count(first, table), after: count(second, table) };
         if !changed.contains_key(table)
             && (counts.before != counts.after || rows_differ(before, after, table)?)
         {

@@ -28,15 +28,19 @@ impl Database {
         })
     }
 
-    /// The rows of all tables, by name.
-    pub fn row_counts(&self) -> Result<BTreeMap<String, u64>> {
+    /// The rows of all tables, by name. They are counted once.
+    pub fn row_counts(&self) -> Result<&BTreeMap<String, u64>> {
+        if let Some(counts) = self.counts.get() {
+            return Ok(counts);
+        }
         let mut counts = BTreeMap::new();
         for table in &self.layout.names {
             if let Some(rows) = self.row_count(table)? {
                 counts.insert(table.clone(), rows);
             }
         }
-        Ok(counts)
+        // Another thread may have been faster, with the same.
+        Ok(self.counts.get_or_init(|| counts))
     }
 
     /// The rows that a dataset has in a table.

@@ -13,7 +13,7 @@
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
 //!   count     how many rows, and whose              compare   what changed between two databases
 //!   digest    what the rows of a table amount to    check     whether SQLite finds it sound
-//!   beyond    what one holds that another has not
+//!   beyond    what one holds that another has not    json  its words, and what they say
 //!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
 //!
@@ -30,7 +30,7 @@ mod digest;
 mod file;
 mod glance;
 mod journal;
-mod json;
+pub mod json;
 mod layout;
 mod link;
 mod logs;
@@ -61,7 +61,6 @@ pub use compare::{
 };
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
-pub use json::lenient_json;
 pub use logs::{Joint, joint, with_logs};
 pub use part::{Counted, Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample};
@@ -89,6 +88,7 @@ pub struct Database {
     pieces: OnceLock<asset::Listed>,
     outcomes: part::ByDataset<Outcome>,
     references: part::ByDataset<Reference>,
+    counts: OnceLock<BTreeMap<String, u64>>,
     names: OnceLock<digest::Names>,
     sums: Mutex<BTreeMap<(String, Vec<String>), digest::Sum>>,
 }
@@ -136,6 +136,7 @@ impl Database {
             pieces,
             outcomes: Default::default(),
             references: Default::default(),
+            counts: OnceLock::new(),
             names: OnceLock::new(),
             sums: Mutex::default(),
         }))

@@ -144,12 +144,16 @@ impl Database {
     /// How many embedded files each dataset has, and how large they are: one pass over each table.
     pub fn file_counts(&self) -> Result<BTreeMap<i64, Counted>> {
         let Some((columns, table, _)) = self.of_references() else { return Ok(BTreeMap::new()) };
+        let infos = self.assets()?;
+        let external: BTreeSet<i64> =
+            infos.iter().filter(|info| info.external.is_some()).map(|info| info.id).collect();
         let sizes: BTreeMap<i64, u64> =
-            self.assets()?.into_iter().map(|info| (info.id, info.size_bytes.unwrap_or(0))).collect();
+            infos.into_iter().map(|info| (info.id, info.size_bytes.unwrap_or(0))).collect();
         let mut counts: BTreeMap<i64, Counted> = BTreeMap::new();
         self.each_of(&format!("SELECT {columns} FROM {}", quoted(table)), None, |row| {
             if let (Some(dataset), Some((reference, _))) =
                 (value::some_integer(row.get_ref(0)?), reference(row)?)
+                && !external.contains(&reference.asset)
             {
                 let counted = counts.entry(dataset).or_default();
                 counted.files += 1;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
-use super::{Database, glance};
+use super::{Database, changed_tables, glance};
 use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::tree::{Cell, Coded, Content, Place, Table};
@@ -119,6 +119,18 @@ fn a_glance_costs_a_few_pages() {
     let seen = glance(&content, "x").unwrap();
     assert_eq!((seen.page_size, seen.pages * 4096, seen.beyond), (4096, content.size(), 0));
     assert!(bytes.load(Ordering::Relaxed) < 20_000, "{bytes:?}");
+}
+
+#[test]
+fn what_is_compared_with_two_others_is_counted_and_summed_up_once() {
+    let [one, (two, bytes), three] = [(); 3].map(|()| counted(large(), false));
+    let [one, two, three] = [one.0, two, three.0].map(|content| Database::open(content, "x").unwrap());
+    assert!(changed_tables(&one, &two).unwrap().is_empty());
+    let read = bytes.swap(0, Ordering::Relaxed);
+    assert!(read > 8_000_000, "{read}");
+    assert!(changed_tables(&two, &three).unwrap().is_empty());
+    let read = bytes.load(Ordering::Relaxed);
+    assert!(read < 100_000, "{read}");
 }
 
 #[test]

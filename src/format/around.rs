@@ -55,7 +55,7 @@ pub struct Leftover {
     pub compared_with: Option<String>,
     /// What it holds that none of those has that it was compared with.
     pub unsaved: Option<Beyond>,
-    /// Whether it says that it is older than what it was compared with.
+    /// Whether it is older than what it was compared with.
     pub older: bool,
     /// Why nobody can tell.
     pub problem: Option<String>,

@@ -63,6 +63,8 @@ pub struct Extract {
     pub crc32: Option<u32>,
     /// When it was written.
     pub time: std::time::SystemTime,
+    /// The permissions of a copy of it.
+    pub mode: u32,
     /// What is wrong with it, if it is not valid.
     pub problem: Option<String>,
 }

@@ -36,6 +36,8 @@ pub struct OpenOptions {
     pub pin: Option<Pin>,
     /// What outlives one state of a project.
     pub shelf: Arc<bundle::Shelf>,
+    /// Where findings go, if the project was opened before and what was found is not to be told again.
+    pub findings: Option<Arc<Findings>>,
 }
 
 /// One state of a project with a history.
@@ -49,7 +51,15 @@ pub enum Pin {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { check: false, salvage: true, raw: false, cache: None, pin: None, shelf: Arc::default() }
+        OpenOptions {
+            check: false,
+            salvage: true,
+            raw: false,
+            cache: None,
+            pin: None,
+            shelf: Arc::default(),
+            findings: None,
+        }
     }
 }
 
@@ -89,6 +99,12 @@ pub trait Container: Branch {
 
     /// What is current and why, for formats with a history.
     fn current(&self) -> Option<Current> {
+        None
+    }
+
+    /// Whether the current state was looked at through and through, now or before, and is right; `None` for formats
+    /// without a history.
+    fn is_checked(&self) -> Option<bool> {
         None
     }
 
@@ -143,6 +159,8 @@ pub struct Current {
     pub name: String,
     /// Why that one.
     pub because: String,
+    /// Whether it is what anybody would expect: what the project itself says, or what was asked for.
+    pub expected: bool,
 }
 
 /// What a closer look at the current state has brought.

@@ -43,8 +43,27 @@ pub struct Adapter {
     backings: Arc<Backings>,
     /// Whether the kernel may read whole files by itself.
     passthrough: bool,
-    listings: RwLock<HashMap<u64, Arc<Listing>>>,
-    next_listing: AtomicU64,
+    listings: Arc<Listings>,
+}
+
+/// The directories that are open.
+#[derive(Default)]
+struct Listings {
+    open: RwLock<HashMap<u64, Arc<Listing>>>,
+    last: AtomicU64,
+}
+
+impl Listings {
+    fn reply(&self, outcome: Result<Listing>, reply: ReplyOpen) {
+        match outcome {
+            Ok(listing) => {
+                let fh = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+                self.open.write().insert(fh, Arc::new(listing));
+                reply.opened(FileHandle(fh), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+            }
+            Err(e) => reply.error(errno::of(&e)),
+        }
+    }
 }
 
 impl Adapter {
@@ -63,8 +82,7 @@ impl Adapter {
             patience,
             backings: Arc::default(),
             passthrough,
-            listings: RwLock::default(),
-            next_listing: AtomicU64::new(1),
+            listings: Arc::default(),
         }
     }
 
@@ -78,7 +96,7 @@ impl Adapter {
     }
 
     fn listing(&self, fh: FileHandle) -> Option<Arc<Listing>> {
-        self.listings.read().get(&fh.0).cloned()
+        self.listings.open.read().get(&fh.0).cloned()
     }
 }
 
@@ -356,14 +374,11 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.volume.opendir(ino.0) {
-            Ok(listing) => {
-                let fh = self.next_listing.fetch_add(1, Ordering::Relaxed);
-                self.listings.write().insert(fh, Arc::new(listing));
-                reply.opened(FileHandle(fh), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
-            }
-            Err(e) => reply.error(errno::of(&e)),
+        if let Some(outcome) = self.volume.opendir_at_once(ino.0) {
+            return self.listings.reply(outcome, reply);
         }
+        let (volume, listings) = (self.volume.clone(), self.listings.clone());
+        self.patience.run(move || listings.reply(volume.opendir(ino.0), reply));
     }
 
     fn readdir(&self, _: &Request, _: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -391,7 +406,7 @@ impl Filesystem for Adapter {
     }
 
     fn releasedir(&self, _: &Request, ino: INodeNo, fh: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        if let Some(listing) = self.listings.write().remove(&fh.0) {
+        if let Some(listing) = self.listings.open.write().remove(&fh.0) {
             self.volume.closedir(ino.0, &listing);
         }
         reply.ok();

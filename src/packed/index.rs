@@ -19,9 +19,9 @@ use super::inflate::{Mark, WINDOW};
 use crate::store::{CacheFolder, RecordFile};
 
 /// Decoded bytes from one mark to the first block behind. Measured on a recording of 1 GiB, of which a mount on one
-/// core gives random places: 384 KiB, 7 % of the decoded size as index, 1,030 a second; 256 KiB, 9 %, 1,060; 192 KiB,
-/// 13 %, 1,310. The first pass does not show which of them it is, since another core writes.
-pub const SPACING: u64 = 192 * 1024;
+/// core gives random places: 384 KiB, 7 % of the decoded size as index, 1,150 a second; 256 KiB, 9 %, 1,230; 192 KiB,
+/// 12 %, 1,470. The first pass does not show which of them it is, since another core writes.
+pub const SPACING: u64 = 256 * 1024;
 /// Out, input, bits, length of the window; the window follows.
 const HEAD: usize = 20;
 /// Bytes of a record.

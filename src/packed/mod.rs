@@ -30,7 +30,7 @@ pub use self::decode::{Decoder, Method, decoder};
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::index::{RECORD, record};
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::inflate::{Inflater, Mark};
+pub(crate) use self::inflate::{Inflater, Mark, against};
 pub use self::input::Input;
 pub use self::pool::Decoding;
 pub use self::sum::Check;

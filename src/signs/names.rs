@@ -10,11 +10,13 @@ const SUFFIX: &str = ".sqlite";
 /// The number in the name of a snapshot: digits of any count, and the suffix in lower case.
 pub fn number(name: &[u8]) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX.as_bytes())?;
-    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (number < MOST).then_some(number)
+    // As many zeros as a name has room for may stand before it.
+    let more =
+        |number: u64, digit: &u8| Some(number * 10 + u64::from(digit - b'0')).filter(|number| *number < MOST);
+    digits.iter().try_fold(0, more)
 }
 
 /// The name that the application gives the snapshot of a number.
@@ -94,7 +96,10 @@ mod tests {
             ("1234567.sqlite", Some(1_234_567)),
             ("0000000000000042.sqlite", Some(42)),
             ("999999999999.sqlite", Some(999_999_999_999)),
+            ("00000000000000000009.sqlite", Some(9)),
+            ("00000000000000000000999999999999.sqlite", Some(999_999_999_999)),
             ("1000000000000.sqlite", None),
+            ("00000000000001000000000000.sqlite", None),
             ("99999999999999999999999.sqlite", None),
             ("000042.SQLITE", None),
             ("+42.sqlite", None),

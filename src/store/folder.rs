@@ -65,14 +65,14 @@ impl Folder {
         &self.path
     }
 
-    /// A folder in this one.
+    /// A folder in this one, or what is mounted there: of a project's own folders any may lie on another disk.
     pub fn sub(&self, name: &[u8]) -> Result<Folder> {
         let name = OsStr::from_bytes(name);
         Folder::open_at(&self.fd, name, self.path.join(name))
     }
 
     /// A folder in this one, on the same file system: whoever answers for a mount in it, which may be ourselves, is not
-    /// asked.
+    /// asked. For paths that a stranger wrote.
     pub fn sub_unmounted(&self, name: &[u8]) -> Result<Folder> {
         let path = self.path.join(OsStr::from_bytes(name));
         let how = OpenHow::new()

@@ -8,6 +8,7 @@
 mod cache_folder;
 mod folder;
 mod location;
+mod private;
 mod publish;
 mod quiet;
 mod record_file;
@@ -18,6 +19,7 @@ mod target;
 pub use cache_folder::CacheFolder;
 pub use folder::{Folder, Item, ItemKind, look_for_users};
 pub use location::{Location, SESSION};
+pub use private::mode_of_copy;
 pub use publish::{Draft, replace};
 pub use record_file::RecordFile;
 pub use source::Source;

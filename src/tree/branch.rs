@@ -26,6 +26,11 @@ pub trait Branch: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// How much of a file can be had whose late size is an error.
+    fn size_in_part(&self, _node: NodeId) -> u64 {
+        0
+    }
+
     /// What the bytes of a file are taken from: in two states of a project they are the very same where this is equal.
     /// A number alone does not say that, for a damaged file has the number of the healthy one. `None` if nothing is known.
     fn origin(&self, _node: NodeId) -> Option<[u8; 32]> {
@@ -39,6 +44,11 @@ pub trait Branch: Send + Sync + std::fmt::Debug {
 
     /// What stands behind a door that somebody has gone through before.
     fn open_door(&self, _node: NodeId) -> Option<Arc<dyn Branch>> {
+        None
+    }
+
+    /// A child under another name than the one that is listed, for formats that take several.
+    fn other_name(&self, _folder: NodeId, _name: &[u8]) -> Option<NodeId> {
         None
     }
 
@@ -75,7 +85,8 @@ impl Spot {
 
     /// The child of a name.
     pub fn child(&self, name: &[u8]) -> Result<Option<Spot>> {
-        self.branch.tree().child(self.node, name).map(|node| self.at(node)).transpose()
+        let listed = self.branch.tree().child(self.node, name);
+        listed.or_else(|| self.branch.other_name(self.node, name)).map(|node| self.at(node)).transpose()
     }
 
     /// The nodes of the children in the order of names; doors are not opened.

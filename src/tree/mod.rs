@@ -88,9 +88,13 @@ impl Node {
         door.then(|| self.first - DERIVED)
     }
 
-    /// The link count: a directory is named by its parent, by itself, and by every subdirectory.
+    /// The link count: a directory is named by its parent, by itself, and by every subdirectory. Of a door nobody has
+    /// to know what is behind it: it has one, which says that subdirectories are not counted.
     pub fn links(&self) -> u32 {
-        if self.kind == Kind::Directory { 2 + self.size as u32 } else { 1 }
+        match (self.kind, self.door()) {
+            (Kind::Directory, None) => 2 + self.size as u32,
+            _ => 1,
+        }
     }
 
     /// The time of the data it comes from.

@@ -36,6 +36,11 @@ fn own_name(revision: &Revision) -> String {
     free_twin(NAME, |name| revision.container.tree().child(Tree::ROOT, name).is_some())
 }
 
+/// The path of the folder of earlier states.
+pub fn path_of_history(revision: &Revision) -> String {
+    format!("{}/history", own_name(revision))
+}
+
 /// A node of the folder, or the folder itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
@@ -182,11 +187,13 @@ fn status(revision: &Revision) -> Vec<u8> {
         .iter()
         .map(|lock| json!({ "path": lock.path, "live": lock.live, "pid": lock.pid, "host": lock.host }))
         .collect();
+    let current = container.current();
     let status = json!({
         "source": container.source().path().to_string_lossy(),
         "kind": container.kind(),
-        "current": container.current().map(|current| current.name),
-        "chosen_because": container.current().map(|current| current.because),
+        "current": current.as_ref().map(|current| &current.name),
+        "chosen_because": current.as_ref().map(|current| &current.because),
+        "checked": container.is_checked(),
         "mode": "ro",
         "revision": revision.epoch,
         "base": null,

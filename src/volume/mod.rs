@@ -133,6 +133,7 @@ pub struct Volume {
 impl Volume {
     /// A volume that shows `container`.
     pub fn new(container: Arc<dyn Container>, options: Options) -> Volume {
+        refresh::tell_choice(container.as_ref(), None);
         let first = Part::top(Revision::new(0, container));
         Volume {
             options,
@@ -170,9 +171,15 @@ impl Volume {
         Ok((part, node))
     }
 
-    /// What a node shows: itself, or what stands behind it. What the format chose without a look inside is looked
-    /// at first; where that was the wrong choice, the same path of the next revision is shown.
-    fn enter(&self, mut part: Arc<Part>, mut node: NodeId) -> Result<(Arc<Part>, NodeId)> {
+    /// What a node shows: itself, or what stands behind it.
+    fn enter(&self, part: Arc<Part>, node: NodeId) -> Result<(Arc<Part>, NodeId)> {
+        let (part, node) = self.settled(part, node)?;
+        part.enter(node)
+    }
+
+    /// A node of the revision that is shown. What the format chose without a look inside is looked at first; where
+    /// that was the wrong choice, it is the same path of the next revision.
+    fn settled(&self, mut part: Arc<Part>, mut node: NodeId) -> Result<(Arc<Part>, NodeId)> {
         while part.awaits(node) {
             if part.revision.container.confirm()? == Confirmed::Wrong {
                 let path = part.tree().path(node);
@@ -180,19 +187,29 @@ impl Volume {
                 node = part.tree().find(&path).ok_or(Error::NotFound(String::new()))?;
             }
         }
-        part.enter(node)
+        Ok((part, node))
     }
 
-    /// What `stat` says of a node, whose door is opened and whose size is found out for it.
+    /// What `stat` says of a node, whose size is found out for it. A door is looked at from outside, so that a listing
+    /// of fifty snapshots opens none.
     fn attr(&self, part: &Arc<Part>, id: NodeId, ino: u64) -> Result<Attr> {
         let node = part.tree().node(id);
         if node.door().is_some() {
-            let (part, id) = self.enter(part.clone(), id)?;
+            let (part, id) = self.settled(part.clone(), id)?;
             return Ok(self.attr_as_listed(&part, id, ino));
         }
         let mut attr = self.attr_as_listed(part, id, ino);
         if node.is_late() {
-            attr.size = part.branch.late_size(id)?;
+            attr.size = match part.told(id, part.branch.late_size(id)) {
+                Ok(size) => size,
+                // It is there, and whoever opens it is told why it cannot be read. It is never empty: what seems to
+                // be empty is not opened, and would be taken for healthy.
+                Err(Error::Damaged { .. } | Error::Unsupported { .. }) => {
+                    attr.lasting = false;
+                    part.branch.size_in_part(id).max(1)
+                }
+                Err(other) => return Err(other),
+            };
             attr.blocks = attr.size.div_ceil(BLOCK);
         }
         Ok(attr)
@@ -202,7 +219,7 @@ impl Volume {
     fn attr_as_listed(&self, part: &Part, id: NodeId, ino: u64) -> Attr {
         let node = part.tree().node(id);
         let late = if node.is_late() { part.branch.known_size(id) } else { None };
-        let open = (node.door().is_none() && !node.is_late()) || late.is_some();
+        let known = !part.awaits(id) && !node.is_late() || late.is_some();
         let revision = &part.revision;
         let size = if node.kind == Kind::Directory { DIRECTORY_SIZE } else { late.unwrap_or(node.size()) };
         Attr {
@@ -215,7 +232,7 @@ impl Volume {
             links: node.links(),
             uid: self.options.uid,
             gid: self.options.gid,
-            lasting: open && !revision.replaced.load(Ordering::Acquire),
+            lasting: known && !revision.replaced.load(Ordering::Acquire),
         }
     }
 
@@ -253,7 +270,7 @@ impl Volume {
         }
         let (mut part, mut dir) = self.resolve(parent)?;
         if part.tree().node(dir).door().is_some() {
-            if !patient && part.is_slow(dir) {
+            if !patient && part.is_shut(dir) {
                 return Ok(None);
             }
             (part, dir) = self.enter(part, dir)?;
@@ -262,17 +279,20 @@ impl Volume {
         if tree.node(dir).kind != Kind::Directory {
             return Err(part.not_a_directory(dir));
         }
-        let child = tree
-            .child(dir, name)
+        let Some(child) = tree.child(dir, name) else {
             // Programs ask for what is not there all the time; nobody gets to see the message.
-            .ok_or(Error::NotFound(String::new()))?;
+            let child = part.branch.other_name(dir, name).ok_or(Error::NotFound(String::new()))?;
+            // What such a name stands for may be another thing the next time.
+            let attr = self.attr_as_listed(&part, child, self.remember(&part, child));
+            return Ok(Some(Attr { lasting: false, ..attr }));
+        };
         if !patient && part.is_slow(child) {
             return Ok(None);
         }
         if part.awaits(child) {
-            // Which of two revisions it is of, shows here; its own door is opened for its attributes.
+            // Which of two revisions it is of, shows here.
             let path = tree.path(child);
-            self.enter(part.clone(), child)?;
+            self.settled(part.clone(), child)?;
             let now = if part.revision.replaced.load(Ordering::Acquire) { self.top() } else { part };
             let child = now.tree().find(&path).ok_or(Error::NotFound(String::new()))?;
             let ino = self.remember(&now, child);
@@ -377,7 +397,7 @@ impl Volume {
         if let Some(content) = self.contents.get(&key) {
             return Ok(content);
         }
-        let content = part.branch.open(node)?;
+        let content = part.told(node, part.branch.open(node))?;
         self.contents.insert(key, content.clone(), 1);
         Ok(content)
     }
@@ -429,7 +449,7 @@ impl Volume {
         };
         match done {
             Err(Error::SourceChanged(_)) => None,
-            done => Some(done),
+            done => Some(part.told(node, done)),
         }
     }
 
@@ -454,7 +474,7 @@ impl Volume {
         }
         let (part, node) = self.resolve(ino)?;
         part.revision.still_there()?;
-        self.content(&part, node)?.read_at(offset, buf)
+        part.told(node, self.content(&part, node)?.read_at(offset, buf))
     }
 
     /// The target of a link.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ROOT;
-use super::control::FOLDER;
+use super::control::{self, FOLDER};
 use crate::error::{Error, Result};
 use crate::format::Container;
 use crate::tree::{Branch, NodeId, Tree};
@@ -90,7 +90,7 @@ impl Part {
     /// What a node shows: itself, or the root of what stands behind it.
     pub(super) fn enter(self: &Arc<Part>, node: NodeId) -> Result<(Arc<Part>, NodeId)> {
         match self.branch.behind(node) {
-            Some(branch) => Ok((self.hang(node, branch?), Tree::ROOT)),
+            Some(branch) => Ok((self.hang(node, self.told(node, branch)?), Tree::ROOT)),
             None => Ok((self.clone(), node)),
         }
     }
@@ -100,17 +100,42 @@ impl Part {
         self.root == ROOT && self.revision.container.awaits(node)
     }
 
-    /// Whether looking at a node, as `stat` does, may take its time.
+    /// Whether looking at a node, as `stat` does, may take its time. A door is looked at from outside.
     pub(super) fn is_slow(&self, node: NodeId) -> bool {
         let it = self.tree().node(node);
-        self.awaits(node)
-            || it.door().is_some() && self.branch.open_door(node).is_none()
-            || it.is_late() && self.branch.known_size(node).is_none()
+        self.awaits(node) || it.is_late() && self.branch.known_size(node).is_none()
+    }
+
+    /// Whether looking into a directory may take its time.
+    pub(super) fn is_shut(&self, node: NodeId) -> bool {
+        let it = self.tree().node(node);
+        self.awaits(node) || it.door().is_some() && self.branch.open_door(node).is_none()
     }
 
     /// The path of a node for people.
     pub(super) fn shown(&self, node: NodeId) -> String {
         self.tree().shown(node)
+    }
+
+    /// The path of a node from the top of the mount, for people.
+    pub(super) fn path(&self, node: NodeId) -> String {
+        let above = match &self.above {
+            Some((above, door)) => above.path(*door),
+            None if self.root == ROOT => String::new(),
+            None => control::path_of_history(&self.revision),
+        };
+        let path = self.shown(node);
+        let gap = if above.is_empty() || path.is_empty() { "" } else { "/" };
+        format!("{above}{gap}{path}")
+    }
+
+    /// Has why somebody was refused at a node be looked up among the findings.
+    pub(super) fn told<T>(&self, node: NodeId, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|why| {
+            if matches!(why, Error::Damaged { .. } | Error::Io { .. }) {
+                self.revision.container.findings().refused(&self.path(node), why);
+            }
+        })
     }
 
     /// Fails for what is not a directory.

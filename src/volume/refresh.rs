@@ -18,7 +18,7 @@ use super::known::Place;
 use super::{Invalidation, Part, Revision, Volume};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
-use crate::format::{self, Container, OpenOptions};
+use crate::format::{self, Container, Current, OpenOptions};
 use crate::store::{Source, State};
 use crate::tree::{Kind, NodeId, Tree};
 
@@ -186,6 +186,7 @@ impl Volume {
         } else {
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
+        tell_choice(next.as_ref(), current.container.current().as_ref());
         let next = Part::top(Revision::new(current.epoch + 1, next));
         self.revisions.write().push(next.clone());
         current.replaced.store(true, Ordering::Release);
@@ -261,6 +262,16 @@ impl Volume {
                 return;
             }
         }
+    }
+}
+
+/// Tells the log what is current, and why: what nobody expects, and every change, to whoever listens for warnings.
+pub(super) fn tell_choice(container: &dyn Container, before: Option<&Current>) {
+    let Some(current) = container.current() else { return };
+    let same = before.is_none_or(|before| before.name == current.name);
+    if !same || !current.expected {
+        let path = container.source().path().display();
+        log::warn!("{path}: {} is current: {}", current.name, current.because);
     }
 }
 

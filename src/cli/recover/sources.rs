@@ -12,7 +12,6 @@ use super::project;
 use crate::database::salvage::{self, Candidate, Role, Stored};
 use crate::error::{Error, Result};
 use crate::format::{self, Container, OpenOptions};
-use crate::signs::Named;
 use crate::store::{Location, Source};
 use crate::tree::{Content, Kind, NodeId};
 
@@ -90,7 +89,8 @@ fn stored(path: &Path, project: &dyn Container) -> Result<Vec<Stored>> {
         databases.extend(named.map(|id| (id, at(id))));
     }
     // Opened so, an entry is read and compared with its checksum before it is given out.
-    let options = OpenOptions { check: true, ..OpenOptions::default() };
+    let findings = Some(project.shared_findings());
+    let options = OpenOptions { check: true, findings, ..OpenOptions::default() };
     let checking = format::open(Source::open(Arc::new(Location::find(path)?))?, options)?;
     let stored = databases.into_iter().map(|(id, path)| {
         let same = checking.tree().find(&tree.path(id));
@@ -123,10 +123,6 @@ fn read_through(checking: &dyn Container, id: NodeId) -> Result<()> {
 fn torn(path: &Path) -> Result<Vec<Stored>> {
     let source = Source::open(Arc::new(Location::find(path)?))?;
     let time = std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    let is_database = |name: &[u8]| {
-        let snapshot = name.strip_prefix(b"bundle/snapshots/");
-        name == SHARED.as_bytes() || snapshot.is_some_and(|name| Named::of(name).is_some())
-    };
     let stored = |(name, content): (Vec<u8>, Content)| Stored {
         path: path.join(OsStr::from_bytes(&name)),
         time,
@@ -135,7 +131,7 @@ fn torn(path: &Path) -> Result<Vec<Stored>> {
     };
     Ok(format::package::torn(&source)?
         .into_iter()
-        .filter(|(name, _)| is_database(name))
+        .filter(|(name, _)| format::package::is_database(name))
         .map(stored)
         .collect())
 }

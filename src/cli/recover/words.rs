@@ -27,10 +27,12 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
         text += &describe(judged);
     }
     text += &match (&recovery.choice, chosen) {
-        (Choice::Sound, _) if recovery.undecided().is_empty() => {
-            "\nThe project is sound: there is nothing to recover.".to_string()
-        }
-        (Choice::Sound, _) => format!("\nThe project is sound; but:\n{}", undecided(recovery)),
+        (Choice::Sound, _) => match (undecided(recovery), beyond(&others(recovery))) {
+            (open, more) if open.is_empty() && more.is_empty() => {
+                "\nThe project is sound: there is nothing to recover.".to_string()
+            }
+            (open, more) => format!("\nThe project is sound; but:\n{open}{more}"),
+        },
         (Choice::Take(_, because), Some(number)) => format!("\nTaken unasked: {number} ({because})."),
         _ => "\nNo recovery options available.".to_string(),
     };
@@ -48,7 +50,11 @@ fn undecided(recovery: &Recovery) -> String {
         text += &match unsaved {
             Some(unsaved) => {
                 let part = if unsaved.in_part { "at least, as far as it can be salvaged: " } else { "" };
-                format!("  {number} ({path}){damaged} holds unsaved work: {part}{}", unsaved.words)
+                let words = &unsaved.words;
+                format!(
+                    "  {number} ({path}){damaged} holds unsaved work: {part}{words}{}",
+                    since(recovery, judged)
+                )
             }
             None if judged.is_of_use() => format!("  {number} ({path}) is newer, and damaged"),
             None if judged.snapshot.is_some() => {
@@ -63,6 +69,38 @@ fn undecided(recovery: &Recovery) -> String {
         text += &if judged.is_of_use() { format!("--use {number}\n") } else { "\n".into() };
     }
     text
+}
+
+/// That unsaved work does not have what was saved after it was begun, or may not.
+fn since(recovery: &Recovery, judged: &Judged) -> String {
+    let (Some(main), Some(unsaved)) = (recovery.main(), &judged.unsaved) else { return String::new() };
+    let from = name(&unsaved.compared_with);
+    let saved = name(&main.path);
+    match &unsaved.as_near {
+        _ if unsaved.compared_with != main.path => {
+            format!(
+                " (compared with {from}, from which it seems to have been begun: what {saved} has since is not in it)"
+            )
+        }
+        Some(other) => {
+            let other = name(other);
+            format!(
+                " (compared with {from}; it may have been begun from {other}, without what was saved since)"
+            )
+        }
+        None if !judged.is_as_new_as(main) => {
+            format!(" (compared with {from}, and older: what was saved since is not in it)")
+        }
+        None => String::new(),
+    }
+}
+
+/// What others hold beyond the project, which is sound, and that asks for no decision.
+fn others(recovery: &Recovery) -> Vec<Elsewhere> {
+    let mut others = recovery.main().map_or_else(Vec::new, |main| recovery.beyond(main));
+    let open = recovery.undecided();
+    others.retain(|other| open.iter().all(|judged| judged.number != other.number));
+    others
 }
 
 /// What others hold beyond what is taken, or is there.
@@ -83,9 +121,10 @@ fn describe(judged: &Judged) -> String {
     let mut text =
         format!("\n{}. [{mark}] {}\n   {}\n", judged.number, judged.role.word(), judged.path.display());
     if let Some(number) = judged.snapshot {
-        text += &format!("   Snapshot {number}");
-        text += judged.modified_utc.as_ref().map(|t| format!(", changed {t}")).unwrap_or_default().as_str();
-        text += "\n";
+        text += &format!("   Snapshot {number}\n");
+    }
+    if let Some(time) = &judged.written_utc {
+        text += &format!("   File written: {time}\n");
     }
     if let Some(damage) = &judged.damage {
         text += &format!("   Damaged: {}\n", damage.replace('\n', " "));
@@ -122,8 +161,14 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
         });
         return output::json(&object).map(|()| ended);
     }
+    let more = beyond(&others(recovery));
     let mut text = match open.is_empty() {
-        true => "✓ The project is sound: there is nothing to recover, and nothing was written.\n".to_string(),
+        true if more.is_empty() => {
+            "✓ The project is sound: there is nothing to recover, and nothing was written.\n".to_string()
+        }
+        true => {
+            "The project itself is sound, and nothing was written; but others hold what it has not:\n".into()
+        }
         false => format!(
             "The project itself is sound, and nothing was written; but there is something to decide:\n{}",
             undecided(recovery)
@@ -136,10 +181,8 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
             let log = Path::new(&log).display();
             text += &format!("  Its newest changes may lie in {log}: keep the two files together\n");
         }
-        let mut others = recovery.beyond(main);
-        others.retain(|other| open.iter().all(|judged| judged.number != other.number));
-        text += &beyond(&others);
     }
+    text += &more;
     say(text.trim_end())?;
     Ok(ended)
 }
@@ -173,7 +216,9 @@ pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> 
 }
 
 /// What was written.
-pub fn report(outcome: &Outcome, taken: &Judged) -> Result<()> {
+///
+/// `project` is what is to be opened where the result lies in it.
+pub fn report(outcome: &Outcome, taken: &Judged, project: Option<&Path>) -> Result<()> {
     let head = match () {
         () if !taken.has_work() => "A copy was made; but there is no sample in it",
         () if outcome.complete => "✓ Recovery succeeded!",
@@ -198,8 +243,11 @@ pub fn report(outcome: &Outcome, taken: &Judged) -> Result<()> {
             }
         }
     }
+    for newer in &outcome.newer {
+        text += &format!("  {} is newer, and damaged: what was done since is not in it\n", newer.display());
+    }
     text += &beyond(&outcome.elsewhere);
     text += &format!("\n  Recovered files:\n    - {}\n", outcome.path.display());
-    text += &format!("\nYou can now try opening: {}", name(&outcome.path));
+    text += &format!("\nYou can now try opening: {}", name(project.unwrap_or(&outcome.path)));
     say(&text)
 }

@@ -3,6 +3,7 @@
 //! A candidate is sound if SQLite finds nothing wrong with it, thoroughly, and nobody else has a doubt about its bytes.
 //! What a damaged one holds is found by salvaging it, away from the project.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::store::{Location, Source};
-use crate::tree::Content;
+use crate::tree::{Content, Time};
 
 /// What a file is to its project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -84,7 +85,9 @@ pub struct Judged {
     pub sound: bool,
     /// What is wrong with it.
     pub damage: Option<String>,
-    /// When the project was last changed, as it says itself.
+    /// When the file was last written, with its log; of what lies in a ZIP file, when that was.
+    pub written_utc: Option<String>,
+    /// When the project was last changed, as it says itself. Not every save says it anew.
     pub modified_utc: Option<String>,
     /// What it holds, or what can be salvaged of it.
     pub holds: Option<Holds>,
@@ -163,6 +166,7 @@ impl Judged {
             snapshot,
             sound: false,
             damage: None,
+            written_utc: time.map(|time| Time::from(time).utc()),
             modified_utc: None,
             holds: None,
             salvage: None,
@@ -219,6 +223,25 @@ impl Judged {
         Ok(())
     }
 
+    /// What was found, in a line of the log.
+    pub fn verdict(&self) -> String {
+        let size = match &self.content {
+            Some(content) => format!("{} bytes", grouped(content.size())),
+            None => "no bytes".into(),
+        };
+        let (path, role) = (self.path.display(), self.role.word());
+        let verdict = match (&self.damage, self.sound) {
+            (Some(damage), _) => format!("damaged: {}", damage.replace('\n', " ")),
+            (None, true) => "sound".into(),
+            (None, false) => "nothing can be had of it".into(),
+        };
+        let pages = self.salvage.as_ref().map(|report| {
+            let pages: Vec<String> = report.pages.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            format!("; pages of {} bytes: {}; {}", report.page_size, pages.join(", "), report.words())
+        });
+        format!("candidate {} ({role}) {path}: {size}; {verdict}{}", self.number, pages.unwrap_or_default())
+    }
+
     /// Its database, as it is or as it can be salvaged.
     pub fn database(&self) -> Result<Arc<Database>> {
         let cannot = || Error::Refused(self.damage.clone().unwrap_or_default());
@@ -262,15 +285,31 @@ impl Judged {
         Ok(self.salvage.clone())
     }
 
-    /// Whether it is as new as `other`, as far as can be told.
-    pub fn is_as_new_as(&self, other: &Judged) -> bool {
-        match (self.snapshot, other.snapshot) {
-            (Some(own), Some(others)) => own >= others,
-            _ => match (&self.modified_utc, &other.modified_utc) {
-                (Some(own), Some(others)) => own >= others,
-                _ => self.time >= other.time,
-            },
+    /// How its age compares with that of `other` by each thing that tells it. Numbers of snapshots decide alone. The file's
+    /// time is lost in some copies, and what the project says is not said anew at every save: both count.
+    fn ages(&self, other: &Judged) -> [Ordering; 2] {
+        if let (Some(own), Some(others)) = (self.snapshot, other.snapshot) {
+            return [own.cmp(&others); 2];
         }
+        let said = self.modified_utc.as_ref().zip(other.modified_utc.as_ref()).map(|(a, b)| a.cmp(b));
+        let written = self.time.zip(other.time).map(|(a, b)| a.cmp(&b));
+        [said, written].map(|age| age.unwrap_or(Ordering::Equal))
+    }
+
+    /// Whether the project in it was changed no earlier than that in `other`, as both say.
+    pub fn says_it_is_as_new_as(&self, other: &Judged) -> bool {
+        self.ages(other)[0] != Ordering::Less
+    }
+
+    /// Whether nothing says that it is older than `other`.
+    pub fn is_as_new_as(&self, other: &Judged) -> bool {
+        !self.ages(other).contains(&Ordering::Less)
+    }
+
+    /// Whether it is older than `other`, and nothing says the contrary.
+    pub fn is_older_than(&self, other: &Judged) -> bool {
+        let ages = self.ages(other);
+        ages.contains(&Ordering::Less) && !ages.contains(&Ordering::Greater)
     }
 
     /// Whether it is a newer snapshot than `other`, or of a session.

@@ -4,10 +4,10 @@
 //! substitute for a newer one that lost a few rows. The rule:
 //!
 //! 1. If the project's own file (of a bundle: its current snapshot) is sound, there is nothing to recover. The exception is
-//!    unsaved work (staging, autosave) that is sound and not older, and takes no sample and no row of a trace away. Other
-//!    unsaved work is told, and can be asked for.
+//!    unsaved work (staging, autosave) that is sound and newer, was begun from that very state, and takes no sample and no
+//!    row of a trace away; or that only adds to it. Other unsaved work is told, and can be asked for: it would take back what was saved since.
 //! 2. If it is damaged, a sound file that is not older and holds at least as much as can be salvaged comes first: no
-//!    salvage can vouch for the values on a damaged page.
+//!    salvage can vouch for the values on a damaged page. Of unsaved work the same is asked as above.
 //! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about.
 //!    Where nobody can tell what is lost, it is taken unless the newest sound file has more samples, or more than one row in
 //!    a hundred more.
@@ -78,7 +78,10 @@ pub fn choose(all: &[Judged]) -> Choice {
     }
     if let Some(main) = current.map(|at| &all[at]).filter(|main| main.sound) {
         let goes_on = |j: &&Judged| {
-            j.sound && j.is_as_new_as(main) && j.unsaved.as_ref().is_some_and(|unsaved| unsaved.goes_on())
+            let goes_on = j.unsaved.as_ref().is_some_and(|unsaved| unsaved.goes_on_from(main));
+            // Of what is neither older nor newer nobody can tell which of the two somebody has corrected.
+            let is_newer = || main.is_older_than(j) || is_not_older(j, main) && only_adds(j);
+            j.sound && goes_on && is_newer()
         };
         return match newest(all.iter().filter(goes_on)) {
             Some(j) => Choice::Take(place(all, j), "unsaved work that the project has not"),
@@ -95,8 +98,9 @@ pub fn choose(all: &[Judged]) -> Choice {
         return most.map_or(Choice::Nothing, |j| Choice::Take(place(all, j), "what holds the most"));
     };
     let covers = |j: &&Judged| {
-        let goes_on = j.unsaved.as_ref().is_some_and(|u| u.compared_with == main.path && u.goes_on());
-        j.is_as_new_as(main) && (goes_on || j.holds.as_ref().is_some_and(|h| h.covers(held)))
+        let is_of_main = !j.is_of_session() || j.unsaved.as_ref().is_some_and(|u| u.is_of(main));
+        let goes_on = || j.unsaved.as_ref().is_some_and(|unsaved| unsaved.goes_on_from(main));
+        is_not_older(j, main) && is_of_main && (goes_on() || j.holds.as_ref().is_some_and(|h| h.covers(held)))
     };
     if let Some(j) = newest(sound().filter(covers)) {
         return Choice::Take(place(all, j), "sound, not older, and holds at least as much");
@@ -113,10 +117,22 @@ pub fn choose(all: &[Judged]) -> Choice {
     let stands_in = |j: &&Judged| j.holds.as_ref().is_some_and(|h| h.is_nearly(held));
     match newest(sound().filter(stands_in)) {
         Some(j) => {
-            Choice::Take(place(all, j), "the newest that is sound, and holds as much as can be salvaged")
+            let because =
+                "the newest that is sound, with as many samples as salvage gives, and nearly as many rows";
+            Choice::Take(place(all, j), because)
         }
         None => Choice::Take(place(all, main), "no other file holds as much"),
     }
+}
+
+/// Whether nothing says that it is older than `main`. The time of a session's file is no reason against one in which
+/// something was added to `main`, and nothing else: it was never saved.
+fn is_not_older(j: &Judged, main: &Judged) -> bool {
+    j.is_as_new_as(main) || j.role == Role::Staging && j.says_it_is_as_new_as(main) && only_adds(j)
+}
+
+fn only_adds(j: &Judged) -> bool {
+    j.unsaved.as_ref().is_some_and(|unsaved| unsaved.only_adds())
 }
 
 fn place(all: &[Judged], one: &Judged) -> usize {
@@ -124,5 +140,5 @@ fn place(all: &[Judged], one: &Judged) -> usize {
 }
 
 fn newest<'a>(all: impl Iterator<Item = &'a Judged>) -> Option<&'a Judged> {
-    all.reduce(|best, j| if best.is_as_new_as(j) { best } else { j })
+    all.reduce(|best, j| if best.is_older_than(j) { j } else { best })
 }

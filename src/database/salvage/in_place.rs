@@ -12,12 +12,11 @@ use serde_json::{Map, Value, json};
 
 use super::candidate::Judged;
 use super::places;
-use super::recovery::mode_of;
 use super::report::Report;
 use crate::database::json::{Entry, entries};
 use crate::error::{Error, Result};
 use crate::signs::{self, names};
-use crate::store::{Draft, Location, replace};
+use crate::store::{Draft, Location, mode_of_copy, replace};
 use crate::tree::Time;
 
 /// Publishes what `taken` holds as the next snapshot of `bundle`.
@@ -31,7 +30,7 @@ pub fn publish(bundle: &Path, taken: &Judged) -> Result<(PathBuf, Option<Report>
     held.refresh()?;
     let next = places::snapshots(bundle).first().map_or(0, |(named, _)| named.number.0) + 1;
     let names = (next..next + 1000).map(|n| names::usual(n).into());
-    let path = draft.publish(names, mode_of(&taken.path)).map_err(refuse)?;
+    let path = draft.publish(names, mode_of_copy(&taken.path, &taken.path)).map_err(refuse)?;
     if places::head_text(bundle)? != before {
         return Err(Error::SourceChanged(bundle.join("HEAD.json")));
     }

@@ -12,8 +12,8 @@ use super::layout::{Identity, Layout};
 use super::record::Part;
 use super::report::{Certainty, Gap, SampleReport, TableReport};
 use super::survey::Use;
+use crate::database::json::lenient_json;
 use crate::database::layout::quoted;
-use crate::database::lenient_json;
 use crate::error::{Error, Result};
 
 /// How many lost rows are told apart; more are only counted.

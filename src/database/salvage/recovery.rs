@@ -4,7 +4,6 @@
 //! place, which is replaced in one step. A result is published when it is complete and was checked, or not at all.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,9 +12,9 @@ use super::candidate::{Candidate, Judged, Role, copy};
 use super::choice::{Choice, choose, follow_readers, rank};
 use super::report::Report;
 use super::{in_place, unsaved};
-use crate::database::Database;
+use crate::database::{Database, glance};
 use crate::error::{Error, Result};
-use crate::store::Draft;
+use crate::store::{Draft, mode_of_copy};
 
 /// The candidates of a project, looked at.
 #[derive(Debug)]
@@ -40,8 +39,10 @@ pub struct Outcome {
     pub because: &'static str,
     /// What salvage recovered and lost; none when the source is sound.
     pub report: Option<Report>,
-    /// Whether it is known that the result has all that its source had.
+    /// Whether the result has all that its source had, and nothing is known of anything newer that it has not.
     pub complete: bool,
+    /// Damaged files that are newer than the source: what was done since is not in the result.
+    pub newer: Vec<PathBuf>,
     /// What others hold that the result does not.
     pub elsewhere: Vec<Elsewhere>,
 }
@@ -66,6 +67,7 @@ impl Recovery {
         follow_readers(&mut all);
         unsaved::compare(&mut all);
         rank(&mut all);
+        all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let choice = choose(&all);
         Recovery { project: project.to_path_buf(), all, choice }
     }
@@ -90,10 +92,35 @@ impl Recovery {
             from: taken.number,
             source: taken.path.clone(),
             because,
-            complete: report.as_ref().is_none_or(Report::is_lossless),
+            complete: report.as_ref().is_none_or(Report::is_lossless) && self.is_newest(taken),
+            newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),
         })
+    }
+
+    /// The damaged files that are newer than `taken`, so that it is known that something was done since, or may have been.
+    fn newer<'a>(&'a self, taken: &'a Judged) -> impl Iterator<Item = &'a Judged> {
+        let main_is_newer = move |main: &Judged| match &taken.unsaved {
+            Some(unsaved) if taken.is_of_session() => !unsaved.is_of(main) || !taken.is_as_new_as(main),
+            _ => !taken.is_as_new_as(main),
+        };
+        let number = taken.snapshot.or(self.main().and_then(|main| main.snapshot));
+        self.all.iter().filter(move |j| {
+            let is_newer = match (j.role, number) {
+                (Role::Current, _) => main_is_newer(j),
+                (Role::Snapshot, Some(number)) => j.snapshot > Some(number),
+                _ => false,
+            };
+            !j.sound && !std::ptr::eq(*j, taken) && is_newer
+        })
+    }
+
+    /// Whether nothing that is newer than `taken` holds anything that it has not, as far as can be told.
+    fn is_newest(&self, taken: &Judged) -> bool {
+        let is_newer =
+            |e: &Elsewhere| self.all.iter().any(|j| j.number == e.number && taken.is_older_than(j));
+        self.newer(taken).next().is_none() && !self.beyond(taken).iter().any(is_newer)
     }
 
     /// The project's own file, or its current snapshot.
@@ -108,7 +135,8 @@ impl Recovery {
             let mut holds = j.beyond(taken);
             if let Some(unsaved) = j.unsaved.as_ref().filter(|unsaved| unsaved.is_some()) {
                 let from = unsaved.compared_with.display();
-                holds.push(format!("unsaved work (compared with {from}): {}", unsaved.words));
+                let what = if j.is_older_than(taken) { "other work, and older" } else { "unsaved work" };
+                holds.push(format!("{what} (compared with {from}): {}", unsaved.words));
             }
             Elsewhere { number: j.number, path: j.path.clone(), damaged: !j.sound, holds }
         });
@@ -121,7 +149,7 @@ impl Recovery {
         let Some(main) = self.main() else { return Vec::new() };
         let is_open = |j: &&Judged| {
             let unsaved = j.unsaved.as_ref().is_some_and(super::Unsaved::is_some);
-            unsaved && (j.role == Role::Staging || j.is_as_new_as(main))
+            unsaved && (j.role == Role::Staging || !j.is_older_than(main))
                 || !j.sound
                     && j.is_newer_than(main)
                     && (j.snapshot.is_some() || !j.is_of_use() && !j.has_no_bytes())
@@ -141,17 +169,12 @@ impl Recovery {
         let draft = Draft::begin(folder)
             .map_err(|e| Error::Refused(format!("cannot write into {}: {e}", folder.display())))?;
         let report = taken.write(draft.path())?;
-        let mode = mode_of(&taken.path);
+        let mode = mode_of_copy(&self.project, &taken.path);
         let path = draft.publish((1..10_000).map(name), mode).map_err(|e| {
             Error::Refused(format!("cannot give the result a name in {}: {e}", folder.display()))
         })?;
         Ok((path, report))
     }
-}
-
-/// The permissions of a new file: those of the one it is made from, and writable for its owner.
-pub fn mode_of(path: &Path) -> u32 {
-    std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o666 | 0o600)
 }
 
 /// A snapshot that was written to a file.
@@ -165,7 +188,7 @@ pub struct Extracted {
 
 /// Writes snapshot `number` to `output`, byte for byte. Of equal numbers the first counts that is valid, in the order of
 /// preference; where none is, the first that has any bytes.
-pub fn extract(candidates: Vec<Candidate>, number: u64, output: &Path) -> Result<Extracted> {
+pub fn extract(project: &Path, candidates: Vec<Candidate>, number: u64, output: &Path) -> Result<Extracted> {
     let there: Vec<String> = candidates.iter().filter_map(|c| Some(c.snapshot?.to_string())).collect();
     let numbered = candidates.into_iter().filter(|c| c.snapshot == Some(number));
     let mut numbered: Vec<(Candidate, Option<String>)> = numbered
@@ -194,15 +217,21 @@ pub fn extract(candidates: Vec<Candidate>, number: u64, output: &Path) -> Result
     }
     let draft = Draft::begin(folder).map_err(refuse)?;
     copy(candidate.content.as_ref().map_err(Clone::clone)?, draft.path())?;
-    draft.publish([name.to_os_string()], mode_of(&candidate.path)).map_err(refuse)?;
+    draft.publish([name.to_os_string()], mode_of_copy(project, &candidate.path)).map_err(refuse)?;
     Ok(Extracted { source: candidate.path, problem })
 }
 
-/// Why a candidate is not valid.
+/// Why a candidate is not valid as a snapshot: by the quick check, as everywhere else. What the thorough one finds beyond
+/// that is for `vaso verify`.
 fn problem(candidate: &Candidate) -> Option<String> {
     let checked = candidate.content.clone().and_then(|content| {
         let name = candidate.path.file_name().unwrap_or_default().to_string_lossy();
-        Database::open(content, &name)?.integrity_check()
+        glance(&content, &name)?;
+        match Database::open(content, &name)?.quick_check() {
+            // What SQLite cannot check within its limits is taken for what it seems.
+            Err(Error::Unsupported { .. }) => Ok(()),
+            other => other,
+        }
     });
     candidate.doubt.clone().or_else(|| checked.err().map(|why| why.to_string()))
 }

@@ -3,6 +3,9 @@
 //! Each is compared with the saved states, the current one first, until one is found that has all of it; what the
 //! nearest has not is unsaved work. Counts are not enough: values, notes and deletions are work too.
 //!
+//! A database that was begun from an older state would take back what was saved since. It goes on from the state to which
+//! it is nearest; where two that differ are as near, nobody can tell from which it was begun.
+//!
 //! Limit: of a damaged database only additions are believed, since what it lacks may be lost and not removed.
 
 use std::path::PathBuf;
@@ -24,6 +27,8 @@ const LOOKED_INTO: usize = 20;
 pub struct Unsaved {
     /// The saved state that it is nearest to.
     pub compared_with: PathBuf,
+    /// Another saved state that is as near, and is not the same.
+    pub as_near: Option<PathBuf>,
     /// In words; why it cannot be told, where it cannot.
     pub words: String,
     /// What it is; none where it cannot be told.
@@ -42,11 +47,28 @@ impl Unsaved {
         }
     }
 
-    /// Whether it is the saved state with more work done, and takes no sample and no row of a trace away.
-    pub fn goes_on(&self) -> bool {
+    /// Whether it was begun from `saved`, as far as anybody can tell.
+    pub fn is_of(&self, saved: &Judged) -> bool {
+        self.compared_with == saved.path && self.as_near.is_none()
+    }
+
+    /// Whether it is `saved` with more work done, and takes no sample and no row of a trace away.
+    pub fn goes_on_from(&self, saved: &Judged) -> bool {
         let takes = |change: &SampleChange| change.trace_rows.after < change.trace_rows.before;
         let beyond = self.beyond.as_ref().filter(|beyond| !beyond.is_empty());
-        beyond.is_some_and(|beyond| beyond.removed.is_empty() && !beyond.edited.iter().any(takes))
+        let is_known = self.is_of(saved) || self.compared_with == saved.path && self.only_adds();
+        is_known && beyond.is_some_and(|beyond| beyond.removed.is_empty() && !beyond.edited.iter().any(takes))
+    }
+
+    /// Whether all that was saved is there as it was, so that it takes nothing back, whenever it was begun.
+    pub fn only_adds(&self) -> bool {
+        let adds = |change: &SampleChange| {
+            let SampleChange { fields, trace_differs, events, .. } = change;
+            fields.is_empty() && !trace_differs && events.edited == 0 && events.removed == 0
+        };
+        self.beyond.as_ref().is_some_and(|beyond| {
+            beyond.removed.is_empty() && beyond.meta.is_empty() && beyond.edited.iter().all(adds)
+        })
     }
 }
 
@@ -94,6 +116,7 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
     let first = saved.first()?;
     let cannot = |why: crate::error::Error| Unsaved {
         compared_with: first.path.clone(),
+        as_near: None,
         words: format!("what it holds that was not saved cannot be told: {why}"),
         beyond: None,
         in_part,
@@ -102,30 +125,41 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
         Ok(opened) => opened,
         Err(why) => return Some(cannot(why)),
     };
-    let mut nearest: Option<Unsaved> = None;
+    let mut found: Vec<(&Judged, Beyond)> = Vec::new();
     let mut failed = None;
     for other in saved {
         match beyond(&database, other) {
             Err(why) => failed = Some(cannot(why)),
             Ok(beyond) => {
-                let unsaved = Unsaved {
-                    compared_with: other.path.clone(),
-                    words: beyond.words(),
-                    beyond: Some(beyond),
-                    in_part,
-                };
-                let done = !unsaved.is_some();
-                let distance = |u: &Unsaved| u.beyond.as_ref().map_or(usize::MAX, Beyond::distance);
-                if done || nearest.as_ref().is_none_or(|n| distance(&unsaved) < distance(n)) {
-                    nearest = Some(unsaved);
-                }
-                if done {
+                let is_all = if in_part { !adds(&beyond) } else { beyond.is_empty() };
+                found.push((*other, beyond));
+                if is_all {
+                    found.drain(..found.len() - 1);
                     break;
                 }
             }
         }
     }
-    nearest.or(failed)
+    let Some(at) = (0..found.len()).min_by_key(|at| found[*at].1.distance()) else { return failed };
+    let (state, least) = (found[at].0, found[at].1.distance());
+    let as_near = found.iter().enumerate().find_map(|(i, (other, beyond))| {
+        let is_other = i != at && beyond.distance() == least && !holds_the_same(other, state);
+        is_other.then(|| other.path.clone())
+    });
+    let (_, beyond) = found.swap_remove(at);
+    Some(Unsaved {
+        compared_with: state.path.clone(),
+        as_near,
+        words: beyond.words(),
+        beyond: Some(beyond),
+        in_part,
+    })
+}
+
+/// Whether two saved states have the same work in them, as far as can be told.
+fn holds_the_same(one: &Judged, other: &Judged) -> bool {
+    let compared = || Beyond::of(&one.database()?, Some(&other.database()?));
+    compared().is_ok_and(|beyond| beyond.is_empty())
 }
 
 fn beyond(database: &Arc<Database>, saved: &Judged) -> Result<Beyond> {

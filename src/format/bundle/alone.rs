@@ -21,7 +21,7 @@ type Logs = Vec<(&'static str, Arc<Source>)>;
 
 /// Opens a database that is a project by itself, with what lies beside it.
 pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
-    let findings = Arc::new(Findings::default());
+    let findings = options.findings.clone().unwrap_or_default();
     let logs = logs(&source)?;
     let whole = applied(&source, &logs, &findings)?;
     assemble(source, options, logs, whole, findings)
@@ -30,7 +30,7 @@ pub fn open_legacy(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn 
 /// Opens a file that is none of ours by its first bytes, if what lies beside it makes it a database; `why` is what was
 /// said of it otherwise.
 pub fn open_headless(source: Arc<Source>, options: OpenOptions, why: String) -> Result<Arc<dyn Container>> {
-    let findings = Arc::new(Findings::default());
+    let findings = options.findings.clone().unwrap_or_default();
     let logs = logs(&source)?;
     let refused = |more: &str| Err(Error::not_a_project(source.path(), format!("{why}{more}")));
     if logs.is_empty() {

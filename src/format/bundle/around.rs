@@ -7,6 +7,7 @@
 //! Limits: one in which a program is at work may change while it is read, which is told and is no failure. Beside a
 //! project only names are taken for copies of it that no person gives to a project of his own.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Bundle, Snapshot};
@@ -157,7 +158,8 @@ fn kin(name: &[u8], full: &[u8], stem: &[u8]) -> Option<Left> {
 
 /// Compares a database that was left with what was saved.
 fn compare(bundle: &Bundle, folder: &Folder, items: &[Item], item: &Item, leftover: &mut Leftover) {
-    match open(folder, items, item).and_then(|database| nearest(bundle, &database)) {
+    let written = written(items, item);
+    match open(folder, items, item).and_then(|database| nearest(bundle, &database, written)) {
         Ok(Nearest { beyond, name, older }) => {
             leftover.compared_with = name;
             leftover.unsaved = Some(beyond);
@@ -172,20 +174,48 @@ struct Nearest {
     beyond: Beyond,
     /// The snapshot; none where there is none.
     name: Option<String>,
-    /// Whether the database says that it is older.
+    /// Whether the database is older.
     older: bool,
 }
 
-fn nearest(bundle: &Bundle, database: &Arc<Database>) -> Result<Nearest> {
+/// When an item was last written, or the log beside it, by the clock of the file system.
+fn written(items: &[Item], item: &Item) -> Time {
+    let log = [&item.name, &b"-wal"[..]].concat();
+    let log = items.iter().find(|other| other.name == log && other.kind == ItemKind::File);
+    let time = |item: &Item| Time { seconds: item.stamp.mtime.0, nanos: item.stamp.mtime.1 as u32 };
+    time(item).max(log.map(time).unwrap_or_else(|| time(item)))
+}
+
+/// Whether what was written at `written` is older than a saved state: by what both say, by the times of their files, or by
+/// both. Where these contradict each other, it is not.
+fn is_older(said: [Option<String>; 2], written: Time, saved: Time) -> bool {
+    let [own, others] = &said;
+    let said = own.as_ref().zip(others.as_ref()).map_or(Ordering::Equal, |(own, others)| own.cmp(others));
+    let ages = [said, written.cmp(&saved)];
+    ages.contains(&Ordering::Less) && !ages.contains(&Ordering::Greater)
+}
+
+/// When a saved state was written; of one in a ZIP file, when that was.
+fn saved_at(bundle: &Bundle, snapshot: &Snapshot) -> Time {
+    let of_file = || {
+        let (seconds, nanos) = bundle.source.stamp().mtime;
+        Time { seconds, nanos: nanos as u32 }
+    };
+    match bundle.kind {
+        "bundle" => snapshot.time(),
+        // The newest changes may lie in a log beside it.
+        "legacy" => bundle.stock.newest,
+        _ => of_file(),
+    }
+}
+
+fn nearest(bundle: &Bundle, database: &Arc<Database>, written: Time) -> Result<Nearest> {
     let mut nearest: Option<Nearest> = None;
     for snapshot in saved(bundle) {
         let other = bundle.stock.database(snapshot)?;
         let beyond = Beyond::of(database, Some(&other))?;
         let said = |database: &Database| Ok(database.meta()?.remove("modified_utc"));
-        let older = match (said(database)?, said(&other)?) {
-            (Some(own), Some(others)) => own < others,
-            _ => false,
-        };
+        let older = is_older([said(database)?, said(&other)?], written, saved_at(bundle, snapshot));
         if nearest.as_ref().is_none_or(|nearest| beyond.distance() < nearest.beyond.distance()) {
             nearest = Some(Nearest { beyond, name: Some(snapshot.name()), older });
         }
@@ -227,6 +257,9 @@ fn saved(bundle: &Bundle) -> Vec<&Snapshot> {
 
 /// Adds what is to be told of it to the findings of the project.
 pub fn tell(bundle: &Bundle) {
+    if !super::is_single(bundle.kind) {
+        super::meta::tell(&bundle.stock.files, &bundle.stock.findings);
+    }
     let around = bundle.around();
     let at_work = around.locks.iter().any(|lock| lock.live);
     for lock in &around.locks {
@@ -288,7 +321,16 @@ fn of_work(leftover: &Leftover, at_work: bool) -> (Severity, &'static str, Strin
         _ if at_work => ("the database of a session that is at work", "staging"),
         _ => ("the database of a session that ended without saving", "orphaned-staging"),
     };
-    let keep = "`vaso recover` saves it; the application deletes it an hour later, when it opens the project";
+    let keep = match leftover.what {
+        Left::Autosave => {
+            "`vaso recover` saves it; do that first, for the application deletes it as soon as it opens the project"
+        }
+        // The application knows of no other folder.
+        _ if leftover.path.starts_with(".staging/") => {
+            "`vaso recover` saves it; the application deletes it an hour later, when it opens the project"
+        }
+        _ => "`vaso recover` saves it; there is no haste: nothing deletes it",
+    };
     let saved = match &leftover.compared_with {
         Some(name) => format!("compared with {name}"),
         None => "and there is no valid snapshot".into(),

@@ -115,6 +115,26 @@ impl Candidates {
             }
             heads.push((shown(&file.path), head));
         }
+        let has_head = heads.iter().any(|(name, _)| name == "HEAD.json");
+        if !has_head && !by_number.is_empty() {
+            let (what, head) = no_head(files);
+            let (severity, code, remedy) = match head {
+                None => (
+                    Severity::Notice,
+                    "head-missing",
+                    "nothing is lost, but the application does not open the project so: `vaso recover --use 1 \
+                     --in-place` writes it anew, with the same work in a new snapshot",
+                ),
+                Some(_) => (
+                    Severity::Warning,
+                    "head-unreadable",
+                    "the application does not open the project so; put an ordinary file in its place",
+                ),
+            };
+            let what = format!("{what}; the newest valid snapshot is shown");
+            findings.add(Finding::new(severity, code, "HEAD.json", what, remedy));
+            heads.extend(head.map(|head| ("HEAD.json".to_string(), Err(head))));
+        }
         heads.sort_by_key(|(name, _)| (name != "HEAD.json", name.clone()));
         let candidates = Candidates { by_number, standing: BTreeMap::new(), heads };
         candidates.tell_of_dangling_heads(findings);
@@ -202,13 +222,21 @@ impl Candidates {
                             "look for the snapshot on the other machine",
                         ));
                     }
-                    return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because })));
+                    let expected = !snapshot.copy && passed.0.is_empty() && self.is_of_head(snapshot);
+                    let current = Current { name: snapshot.name(), because, expected };
+                    return Ok(Some((snapshot.clone(), current)));
                 }
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
                 Err(why) => passed.over(snapshot, &why, findings),
             }
         }
         Ok(None)
+    }
+
+    /// Whether HEAD.json itself, and no copy of it, names a snapshot.
+    fn is_of_head(&self, snapshot: &Snapshot) -> bool {
+        let says = |head: &Head| head.current == snapshot.number;
+        self.heads.iter().any(|(name, head)| name == "HEAD.json" && head.as_ref().is_ok_and(says))
     }
 
     fn because(&self, chosen: &Snapshot, passed: &Passed) -> String {
@@ -248,7 +276,9 @@ impl Candidates {
             match judge(snapshot) {
                 Ok(()) => {
                     let because = because.to_string() + &passed.words();
-                    return Ok(Some((snapshot.clone(), Current { name: snapshot.name(), because })));
+                    let expected = passed.0.is_empty();
+                    let current = Current { name: snapshot.name(), because, expected };
+                    return Ok(Some((snapshot.clone(), current)));
                 }
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
                 Err(why) => passed.over(snapshot, &why, findings),
@@ -256,6 +286,19 @@ impl Candidates {
         }
         Ok(None)
     }
+}
+
+/// What stands in the place of HEAD, in words for a finding, and as what is wrong with it; the latter only where anything
+/// stands there.
+fn no_head(files: &Files) -> (&'static str, Option<&'static str>) {
+    let is_link = files.find(b"HEAD.json").is_some_and(|file| file.kind == Kind::Link);
+    let is_folder = files.folders.iter().any(|(path, _)| path == b"HEAD.json");
+    let what = match (is_link, is_folder) {
+        (true, _) => "it is a link, and none is followed",
+        (_, true) => "it is a folder",
+        _ => return ("it is missing", None),
+    };
+    (what, Some(what))
 }
 
 /// The snapshots that were passed over on the way to the one that is shown, and why.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bundle, is_single};
+use super::{Bundle, is_single, meta};
+use crate::browse;
 use crate::database::Counted;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
@@ -14,10 +15,10 @@ pub fn describe(bundle: &Bundle) -> Description {
         source: bundle.source().path().display().to_string(),
         kind: bundle.kind(),
         version: None,
-        id: identifier(bundle),
+        id: meta::identifier(&bundle.stock.files),
         title: None,
-        current: bundle.current().map(|current| current.name),
-        chosen_because: bundle.current().map(|current| current.because),
+        current: None,
+        chosen_because: None,
         counts: BTreeMap::new(),
         datasets: Vec::new(),
         around: bundle.around().clone(),
@@ -35,6 +36,10 @@ pub fn describe(bundle: &Bundle) -> Description {
             _ => unreadable(bundle, &why),
         }
     }
+    // Now that it was looked at.
+    if let Some(current) = bundle.current() {
+        (description.current, description.chosen_because) = (Some(current.name), Some(current.because));
+    }
     super::around::tell(bundle);
     description.findings = bundle.findings().list();
     description
@@ -46,14 +51,6 @@ fn unreadable(bundle: &Bundle, why: &Error) {
         let remedy = "`vaso recover` shows what can be recovered";
         Finding::new(Severity::Error, "database-unreadable", "", why.to_string(), remedy)
     }));
-}
-
-/// The project's identifier, which stands beside its snapshots.
-fn identifier(bundle: &Bundle) -> Option<String> {
-    let file = bundle.stock.files.find(b"project.meta.json")?;
-    let bytes = bundle.stock.files.read(file, 1 << 20).ok()?;
-    let meta: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    Some(meta.get("project_uuid")?.as_str()?.to_string())
 }
 
 fn database(bundle: &Bundle, description: &mut Description) -> Result<()> {
@@ -94,6 +91,19 @@ fn database(bundle: &Bundle, description: &mut Description) -> Result<()> {
             Err(why) => part(&format!("the number of rows in `{table}`"), why),
         }
     }
+    // What is not embedded is not held by the project, whether it lies beside it or not.
+    match database.external_assets() {
+        Ok(external) if external.is_empty() => {}
+        Ok(external) => {
+            let count = external.len() as u64;
+            description.counts.insert("external_assets", count);
+            description.counts.entry("assets").and_modify(|assets| *assets = assets.saturating_sub(count));
+        }
+        Err(why) => part("what files are not embedded", why),
+    }
+    let path = super::files::shown(&snapshot.file.path);
+    let amiss = browse::examine_external(&database, bundle.source().location(), false, &path);
+    amiss.unwrap_or_default().into_iter().for_each(|finding| bundle.findings().add(finding));
     let samples = database.samples(bundle.findings())?;
     let samples: Vec<_> = samples.iter().filter(|sample| !sample.of_project).collect();
     description.counts.insert("samples", samples.len() as u64);

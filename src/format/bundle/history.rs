@@ -1,4 +1,7 @@
 //! `.vaso/history/`: every snapshot, by number and by time. Listing it opens none.
+//!
+//! A number and a time are also found as `-o snapshot=` and `-o at=` take them: `42` is `000042`, and a time is the newest
+//! snapshot that looks valid and is no newer. Such names are not listed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +10,7 @@ use super::choose::Snapshot;
 use super::stock::Stock;
 use super::{CURRENT, VIEW};
 use crate::error::{Error, Result};
-use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Tree, free_twin};
+use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, free_twin};
 
 /// The number of the folder in the control folder.
 const ROOT: u64 = 4;
@@ -51,6 +54,20 @@ fn safe(path: &str) -> Result<SafePath<'_>> {
     SafePath::check(path.as_bytes()).map_err(|e| Error::damaged("name", path, e.to_string()))
 }
 
+impl History {
+    /// The folder of the newest snapshot that looks valid and is no newer than `time`.
+    fn at(&self, time: Time) -> Option<NodeId> {
+        let older = self.snapshots.iter().enumerate().rev().filter(|(_, snapshot)| snapshot.time() <= time);
+        let (i, _) = older.into_iter().find(|(_, snapshot)| self.stock.glance(snapshot).is_ok())?;
+        let folders = self.tree.find(b"at").into_iter().flat_map(|folder| self.tree.children(folder));
+        let is_of = |folder: &NodeId| {
+            let current = self.tree.child(*folder, CURRENT.as_bytes());
+            current.and_then(|current| self.tree.node(current).entry()) == Some(i as u32)
+        };
+        folders.into_iter().find(is_of)
+    }
+}
+
 impl Branch for History {
     fn tree(&self) -> &Tree {
         &self.tree
@@ -61,6 +78,17 @@ impl Branch for History {
             Some(entry) => self.stock.content(&self.snapshots[entry as usize].file),
             None => Err(Error::IsADirectory(self.tree.shown(node))),
         }
+    }
+
+    fn other_name(&self, folder: NodeId, name: &[u8]) -> Option<NodeId> {
+        let name = std::str::from_utf8(name).ok()?;
+        if folder == Tree::ROOT && name.bytes().all(|b| b.is_ascii_digit()) {
+            return self.tree.child(Tree::ROOT, format!("{:06}", name.parse::<u64>().ok()?).as_bytes());
+        }
+        (self.tree.find(b"at") == Some(folder))
+            .then(|| Time::parse(name))
+            .flatten()
+            .and_then(|time| self.at(time))
     }
 
     fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {

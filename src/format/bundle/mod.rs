@@ -24,6 +24,7 @@ mod choose;
 mod describe;
 mod files;
 mod history;
+mod meta;
 mod prune;
 mod shelf;
 mod stock;
@@ -73,7 +74,7 @@ pub struct Bundle {
 
 /// Opens a folder.
 pub fn open_folder(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
-    let findings = Arc::new(Findings::default());
+    let findings = options.findings.clone().unwrap_or_default();
     let files = Files::of_folder(source.location(), options.raw, &findings)?;
     let named = source.path().extension().is_some_and(|ext| ext == "vasopack");
     let signs = |file: &File| file.path == b"HEAD.json" || file.path.starts_with(b"snapshots/");
@@ -108,7 +109,8 @@ impl Bundle {
     ) -> Result<Arc<dyn Container>> {
         let newest = files.list.iter().map(|file| file.time).max().unwrap_or_default();
         let mut candidates = Candidates::find(&files, &findings)?;
-        let mut stock = Stock { files, whole, options, findings, newest };
+        let location = source.location().clone();
+        let mut stock = Stock { files, whole, location, options, findings, newest };
         let chosen = Bundle::choose(kind, &stock, &candidates)?;
         candidates.settle(&|snapshot| stock.glance(snapshot))?;
         if let (Some(_), Some((snapshot, _))) = (stock.options.pin, &chosen) {
@@ -163,7 +165,8 @@ impl Bundle {
         };
         if let Some(file) = single {
             let snapshot = Snapshot { number: None, file: file.clone(), copy: false };
-            let current = Current { name: snapshot.name(), because: "it is the only database".into() };
+            let because = "it is the only database".to_string();
+            let current = Current { name: snapshot.name(), because, expected: true };
             return Ok(Some((snapshot, current)));
         }
         let chosen = match stock.options.pin {
@@ -347,7 +350,17 @@ impl Container for Bundle {
     }
 
     fn current(&self) -> Option<Current> {
-        self.chosen.as_ref().map(|(_, current)| current.clone())
+        let (_, mut current) = self.chosen.clone()?;
+        if !self.confirmed.load(Ordering::Acquire) && self.is_checked() == Some(false) {
+            current.because = current.because.replacen("it is", "it seems to be", 1);
+            current.because += "; it is not checked through yet";
+        }
+        Some(current)
+    }
+
+    fn is_checked(&self) -> Option<bool> {
+        let (snapshot, _) = self.chosen.as_ref()?;
+        Some(self.stock.known_verdict(snapshot).is_some_and(|verdict| verdict.is_ok()))
     }
 
     fn awaits(&self, node: NodeId) -> bool {

@@ -24,8 +24,7 @@ pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
         return Err(Error::Usage("--keep: at least one snapshot has to stay".into()));
     }
     if !bundle.source.is_folder() {
-        let why =
-            "snapshots inside a file are not removed by this version; a bundle's are (`vaso export`, later)";
+        let why = "snapshots inside a file are not removed: that would be to write the file anew; those of a bundle are";
         return Err(Error::Refused(format!("{}: {why}", bundle.source.path().display())));
     }
     let current = bundle.chosen()?;

@@ -9,7 +9,7 @@ use crate::database::{self, Database};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::OpenOptions;
-use crate::store::CacheFolder;
+use crate::store::{CacheFolder, Location};
 use crate::tree::{Branch, Content, Time};
 
 /// The bytes 18 and 19 of a database say by which kind of journal it is written.
@@ -26,6 +26,8 @@ pub struct Stock {
     pub files: Files,
     /// A database with what lies beside it applied, for the project that is one file.
     pub whole: Option<Content>,
+    /// Where the project lies.
+    pub location: Arc<Location>,
     /// How the project was opened.
     pub options: OpenOptions,
     /// What was found.
@@ -75,12 +77,14 @@ impl Stock {
         self.files.identity(file)
     }
 
+    /// What is known of a snapshot from an earlier check.
+    pub fn known_verdict(&self, snapshot: &Snapshot) -> Option<Result<()>> {
+        self.options.shelf.verdict(&self.identity(&snapshot.file), self.cache())
+    }
+
     /// Whether a snapshot looks like one, from a few of its pages and what is known of it.
     pub fn glance(&self, snapshot: &Snapshot) -> Result<()> {
-        if let Some(verdict) = self.options.shelf.verdict(&self.identity(&snapshot.file), self.cache()) {
-            return verdict;
-        }
-        self.looks_valid(snapshot)
+        self.known_verdict(snapshot).unwrap_or_else(|| self.looks_valid(snapshot))
     }
 
     /// The same from its pages alone, whatever is known of it.
@@ -92,7 +96,7 @@ impl Stock {
     /// its limits is taken for what it seems, and that is told.
     pub fn check(&self, snapshot: &Snapshot) -> Result<()> {
         let identity = self.identity(&snapshot.file);
-        if let Some(verdict) = self.options.shelf.verdict(&identity, self.cache()) {
+        if let Some(verdict) = self.known_verdict(snapshot) {
             return verdict;
         }
         let content = self.content(&snapshot.file)?;
@@ -138,7 +142,9 @@ impl Stock {
             root,
         };
         let database = self.database(snapshot)?;
-        let view = browse::database_view(database, what, self.options.cache.clone(), self.findings.clone())?;
+        let around = browse::Around { location: self.location.clone(), newest: self.newest };
+        let (cache, findings) = (self.options.cache.clone(), self.findings.clone());
+        let view = browse::database_view(database, what, Some(around), cache, findings)?;
         self.options.shelf.keep(here, root, view.clone());
         Ok(view)
     }

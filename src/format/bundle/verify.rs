@@ -11,9 +11,10 @@ use std::time::Duration;
 use super::choose::Snapshot;
 use super::stock::unfinished;
 use super::{Bundle, assets, files};
+use crate::browse;
 use crate::database::{self, Database};
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Severity};
+use crate::finding::{ELSEWHERE, Finding, Severity};
 use crate::format::Container;
 use crate::tree::{Coded, Content};
 
@@ -89,18 +90,8 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
     };
     match thorough {
         Ok(()) => {
-            let tables = database.checked_in_part()?;
-            if !tables.is_empty() {
-                let tables = tables.join(", ");
-                let what = format!(
-                    "the order of the rows of {tables} was not checked: the schema computes with them"
-                );
-                find(
-                    Severity::Notice,
-                    "checked-in-part",
-                    what,
-                    "no reason to act, if you know who has written it",
-                );
+            for (severity, code, what, remedy) in left_out(&database)? {
+                find(severity, code, what, remedy);
             }
         }
         Err(Error::Damaged { code, what, .. }) => find(
@@ -115,10 +106,17 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
     let fault = &mut |(code, what)| {
         let (severity, remedy) = match code {
             "asset-stray-pieces" => (Severity::Notice, "no reason to act: nothing refers to them"),
-            _ => (Severity::Error, "take the file from an older snapshot, or from where it came"),
+            _ => (Severity::Error, ELSEWHERE),
         };
         find(severity, code, what, remedy);
     };
+    let path = files::shown(&snapshot.file.path);
+    match browse::examine_external(&database, bundle.source().location(), true, &path) {
+        Ok(amiss) => amiss.into_iter().for_each(|finding| bundle.findings().add(finding)),
+        Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+        // The table of assets is read once more below, and told of there.
+        Err(_) => {}
+    }
     match assets::verify(&database, fault) {
         Err(Error::Damaged { what, .. } | Error::Unsupported { what, .. }) => {
             let remedy = "`vaso recover` saves what is left";
@@ -132,6 +130,31 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
         }
         other => other,
     }
+}
+
+/// What the thorough check has left out.
+fn left_out(database: &Database) -> Result<Vec<(Severity, &'static str, String, &'static str)>> {
+    let mut found = Vec::new();
+    let tables = database.checked_in_part()?;
+    if !tables.is_empty() {
+        let tables = tables.join(", ");
+        let what =
+            format!("the order of the rows of {tables} was not checked: the schema computes with them");
+        let remedy = "no reason to act, if you know who has written it";
+        found.push((Severity::Notice, "checked-in-part", what, remedy));
+    }
+    let (names, all) = database.unchecked()?;
+    if all > 0 {
+        let more = if all > names.len() { format!(" and {} more", all - names.len()) } else { String::new() };
+        let what = format!(
+            "{all} of its tables were not checked, since there are too many, or they go by names of SQLite's own: {}{more}",
+            names.join(", ")
+        );
+        let remedy =
+            "if you know who has written it, check a copy of it with `PRAGMA integrity_check` of SQLite";
+        found.push((Severity::Warning, "tables-not-checked", what, remedy));
+    }
+    Ok(found)
 }
 
 /// A database that counts how much of it is read.

@@ -1,5 +1,8 @@
 //! The snapshots of a bundle as its history.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use super::choose::Snapshot;
 use super::{Bundle, prune};
 use crate::database::{self, Counts, Difference, SampleName, SampleTold};
@@ -31,6 +34,12 @@ impl Bundle {
                 Err(Error::Refused(format!("{} is not valid: {}", snapshot.name(), what(&why))))
             }
         }
+    }
+
+    /// The permissions of a copy of a snapshot.
+    fn mode_of_copy(&self, snapshot: &Snapshot) -> u32 {
+        let project = self.source.path();
+        crate::store::mode_of_copy(project, &project.join(OsStr::from_bytes(&snapshot.file.path)))
     }
 
     fn is_current(&self, snapshot: &Snapshot) -> bool {
@@ -112,6 +121,7 @@ impl Versions for Bundle {
             content: self.stock.files.open(&snapshot.file)?,
             crc32: self.stock.files.crc32(&snapshot.file),
             time: snapshot.time().into(),
+            mode: self.mode_of_copy(snapshot),
             problem: verdict.err().map(|why| what(&why)),
         })
     }

@@ -35,6 +35,11 @@ pub fn index(data: &[u8]) {
     forged::index(data);
 }
 
+/// A deflate stream, held against what another decoder makes of it. The first eight bytes say in which pieces it comes.
+pub fn inflate(data: &[u8]) {
+    headers::inflate(data);
+}
+
 /// Stored names, up to the tree. One on a line, with a byte before it that says what it belongs to.
 pub fn names(data: &[u8]) {
     paths::names(data);

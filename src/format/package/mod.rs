@@ -44,7 +44,7 @@ use crate::packed::{self, Check, Decoding, Packed};
 use crate::store::Source;
 use crate::tree::{Branch, Cache, Content, Kind, NodeId, Tree};
 
-pub use self::salvage::torn;
+pub use self::salvage::{is_database, torn};
 
 /// Entries up to this size are decoded whole and checked before their first byte is given out.
 const SMALL: u64 = 256 * 1024;
@@ -100,7 +100,7 @@ impl Package {
     fn read(source: Arc<Source>, options: OpenOptions) -> Result<Package> {
         let ends = directory::find_ends(&source)?;
         for (i, directory) in ends.directories.iter().enumerate() {
-            let findings = Arc::new(Findings::default());
+            let findings = options.findings.clone().unwrap_or_default();
             let Some(loaded) = Loader::from_directory(&source, &findings, *directory, options.raw)? else {
                 continue;
             };
@@ -137,14 +137,14 @@ impl Package {
             let why = "it is cut off; unmount and mount again to see what can be salvaged";
             return Err(Error::not_a_project(source.path(), why));
         }
-        let findings = Arc::new(Findings::default());
+        let findings = options.findings.clone().unwrap_or_default();
         let limit = source.size();
         match salvage::salvage(&source, &findings, options.raw)? {
             Some(loaded) => Package::assemble(source, options, loaded, findings, limit, true),
-            None => Err(Error::not_a_project(
-                source.path(),
-                "this is neither a package (ZIP) nor a database nor a VSF file; check that it was copied whole",
-            )),
+            None => Err(Error::not_a_project(source.path(), match salvage::part_of_database(&source) {
+                Some(remedy) => format!("the ZIP file is cut off, and nothing in it is whole; {remedy}"),
+                None => "this is neither a package (ZIP) nor a database nor a VSF file; check that it was copied whole".into(),
+            })),
         }
     }
 
@@ -251,13 +251,15 @@ impl Package {
         let kinds = signs.kinds();
         let Some(first) = kinds.first() else {
             let why = match self.salvaged {
-                true => {
+                true => format!(
                     "the ZIP file has no directory (cut off?), and no manifest.json of a package could be \
-                     salvaged; restore it from a backup"
-                }
+                     salvaged; {}",
+                    salvage::part_of_database(&self.source).unwrap_or("restore it from a backup")
+                ),
                 false => {
                     "this is a ZIP file, but no project: manifest.json is missing, unreadable or of another \
-                     kind; to look into any ZIP file, use unzip"
+                          kind; to look into any ZIP file, use unzip"
+                        .into()
                 }
             };
             return Err(Error::not_a_project(self.source.path(), why));

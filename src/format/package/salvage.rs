@@ -14,6 +14,7 @@ use super::{method, names};
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
 use crate::packed::{Input, Method, decoder};
+use crate::signs::Named;
 use crate::store::Source;
 use crate::tree::Content;
 
@@ -130,6 +131,19 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<O
         "copy what is shown to a new package, and compare it with a backup",
     ));
     Ok(Some(loaded))
+}
+
+/// Whether an entry of this name is the database of a project: a snapshot of a bundle, or a shared project.
+pub fn is_database(name: &[u8]) -> bool {
+    let snapshot = name.strip_prefix(b"bundle/snapshots/");
+    name == b"project.vaso" || snapshot.is_some_and(|name| Named::of(name).is_some())
+}
+
+/// What to do about a file of which no project can be shown, if a part of a project's database is in it.
+pub fn part_of_database(source: &Arc<Source>) -> Option<&'static str> {
+    let torn = torn(source).unwrap_or_default();
+    let remedy = "but a part of a project's database is there, and `vaso recover` saves what is left of it";
+    torn.iter().any(|(name, _)| is_database(name)).then_some(remedy)
 }
 
 /// The bytes that are there of stored entries that are cut off, or whose checksum is wrong, by name: for whoever knows

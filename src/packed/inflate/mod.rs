@@ -10,6 +10,8 @@
 //!
 //! Memory: 155 KiB for each, whatever the stream says; 60 KiB for one that rests.
 
+#[cfg(any(test, fuzzing))]
+pub mod against;
 mod code;
 mod symbols;
 
@@ -292,12 +294,12 @@ impl Inflater {
 
     fn sizes(&mut self, at: &mut At<'_>, known: usize) -> Enough {
         let codes = self.codes.as_deref_mut().expect(HERE);
-        for known in known..codes.counts[2] {
+        for (known, symbol) in ORDER.iter().enumerate().take(codes.counts[2]).skip(known) {
             self.part = Part::Sizes(known);
             if !want(at, 3) {
                 return Ok(false);
             }
-            codes.lens[ORDER[known]] = next(at, 3) as u8;
+            codes.lens[*symbol] = next(at, 3) as u8;
         }
         codes.sizes.set(&codes.lens[..19], &SIZES)?;
         codes.lens = [0; 320];

@@ -110,6 +110,16 @@ pub fn local(data: &[u8]) {
     }
 }
 
+pub fn inflate(data: &[u8]) {
+    let mut input = Input(data);
+    let mut state = input.take(8).iter().fold(1u64, |state, byte| state << 8 | u64::from(*byte));
+    let mut below = move |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n.max(1)
+    };
+    crate::packed::against::both(input.0, &mut below);
+}
+
 fn local_header(bytes: &[u8], local: &Local<'_>) {
     assert!(local.name.len() <= local.name_len && local.extra.len() <= local.extra_len);
     let len = LOCAL_LEN + local.name_len + local.extra_len;

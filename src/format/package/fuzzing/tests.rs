@@ -7,13 +7,14 @@ use std::path::Path;
 
 use super::headers::deflate;
 use super::scratch::{Said, end};
-use super::{Input, directory, index, local, manifest, names, package};
+use super::{Input, directory, index, inflate, local, manifest, names, package};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 7] = [
     ("directory", directory),
     ("local", local),
+    ("inflate", inflate),
     ("index", index),
     ("names", names),
     ("manifest", manifest),

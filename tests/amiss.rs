@@ -1,0 +1,281 @@
+//! What the verbs say of projects in which something is amiss, and to whom what they write belongs.
+
+mod common;
+#[path = "common/scene.rs"]
+mod scene;
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Output;
+
+use common::{As, run, vaso};
+use rusqlite::Connection;
+use scene::{Scene, TRACE};
+use serde_json::Value;
+
+const BUNDLE: &str = "orphan_staging.vasopack";
+
+fn said(scene: &Scene, args: &[&str]) -> Output {
+    run(vaso(As::Me).args(args).current_dir(scene.path("")))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The severities and codes of what `verify` finds at a path.
+fn found_at(scene: &Scene, path: &str) -> Vec<(String, String)> {
+    let (_, told) = scene.told("verify", BUNDLE);
+    let at = |f: &&Value| f["path"] == path;
+    let word = |f: &Value, key: &str| f[key].as_str().unwrap().to_string();
+    let found = told["findings"].as_array().unwrap().iter().filter(at);
+    found.map(|f| (word(f, "severity"), word(f, "code"))).collect()
+}
+
+fn notice(code: &str) -> Vec<(String, String)> {
+    vec![("notice".to_string(), code.to_string())]
+}
+
+fn warning(code: &str) -> Vec<(String, String)> {
+    vec![("warning".to_string(), code.to_string())]
+}
+
+#[test]
+fn what_keeps_the_application_from_opening_a_bundle_is_told() {
+    let scene = Scene::new();
+    let (head, meta) = (scene.path(BUNDLE).join("HEAD.json"), scene.path(BUNDLE).join("project.meta.json"));
+    assert_eq!(found_at(&scene, "HEAD.json"), []);
+    assert_eq!(found_at(&scene, "project.meta.json"), []);
+    fs::rename(&head, scene.path("head")).unwrap();
+    assert_eq!(found_at(&scene, "HEAD.json"), notice("head-missing"));
+    symlink(scene.path("head"), &head).unwrap();
+    assert_eq!(found_at(&scene, "HEAD.json"), warning("head-unreadable"));
+    let because = scene.told("info", BUNDLE).1["chosen_because"].as_str().unwrap().to_string();
+    assert!(because.contains("it is a link") && !because.contains("missing"), "{because}");
+    fs::remove_file(&head).unwrap();
+    fs::create_dir(&head).unwrap();
+    assert_eq!(found_at(&scene, "HEAD.json"), warning("head-unreadable"));
+    let because = scene.told("info", BUNDLE).1["chosen_because"].as_str().unwrap().to_string();
+    assert!(because.contains("it is a folder"), "{because}");
+    fs::remove_dir(&head).unwrap();
+    fs::rename(scene.path("head"), &head).unwrap();
+
+    for (bytes, found) in [
+        (&br#"{"format": "vaso-v9", "project_uuid": "u"}"#[..], warning("meta-foreign")),
+        (br#"{"format": 7}"#, warning("meta-foreign")),
+        (br#"{"format": "bundle-v1"}"#, vec![]),
+        (br#"{"project_uuid": "u"}"#, vec![]),
+        (b"{\"format\": \"vas", warning("meta-unreadable")),
+        (&[0; 200], warning("meta-unreadable")),
+    ] {
+        fs::write(&meta, bytes).unwrap();
+        assert_eq!(found_at(&scene, "project.meta.json"), found, "{bytes:?}");
+    }
+    fs::remove_file(&meta).unwrap();
+    assert_eq!(found_at(&scene, "project.meta.json"), notice("meta-missing"));
+    fs::create_dir(&meta).unwrap();
+    assert_eq!(found_at(&scene, "project.meta.json"), warning("meta-unreadable"));
+}
+
+#[test]
+fn a_bundle_without_a_valid_snapshot_is_no_success_of_info_and_has_no_history_yet() {
+    let scene = Scene::new();
+    for number in 1..=2 {
+        fs::write(scene.path(&format!("{BUNDLE}/snapshots/{number:06}.sqlite")), b"garbage").unwrap();
+    }
+    assert_eq!(scene.told("info", BUNDLE).0, Some(1));
+    fs::remove_dir_all(scene.path(&format!("{BUNDLE}/snapshots"))).unwrap();
+    assert_eq!(scene.told("info", BUNDLE).0, Some(1));
+    for verb in ["log", "diff"] {
+        let output = said(&scene, &[verb, BUNDLE]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains("no history yet") && !told.contains("keeps no history"), "{told}");
+    }
+}
+
+#[test]
+fn a_name_of_many_zeros_is_a_snapshot() {
+    let scene = Scene::new();
+    let snapshots = scene.path(&format!("{BUNDLE}/snapshots"));
+    fs::copy(snapshots.join("000002.sqlite"), snapshots.join("00000000000000000009.sqlite")).unwrap();
+    let (_, told) = scene.told("info", BUNDLE);
+    assert_eq!(
+        (&told["current"], &told["counts"]["snapshots"]),
+        (&"00000000000000000009.sqlite".into(), &3.into())
+    );
+}
+
+#[test]
+fn a_finding_is_told_once_however_often_a_project_is_opened() {
+    let scene = Scene::new();
+    // Damaged inside: only the check at the second look finds it, and the project is opened anew.
+    for args in [
+        &["log", "corrupt_current.vasopack"][..],
+        &["diff", "corrupt_current.vasopack", "1", "2"],
+        &["prune", "corrupt_current.vasopack", "--keep", "50"],
+        &["cat", "corrupt_current.vasopack", "browse/project.json"],
+    ] {
+        let output = said(&scene, args);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let lines: Vec<String> = text(&output.stderr).lines().map(String::from).collect();
+        let about = lines.iter().filter(|line| line.contains("000003.sqlite")).count();
+        assert_eq!(about, 1, "{args:?}: {lines:?}");
+    }
+    let cut = cut_container(&scene, 40_960);
+    let output = said(&scene, &["recover", &cut]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = text(&output.stderr);
+    assert_eq!(told.matches("(directory-lost)").count(), 1, "{told}");
+}
+
+/// A container that is cut off so many bytes into its last snapshot, and has a whole one before that.
+fn cut_container(scene: &Scene, into: usize) -> String {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for name in ["snapshots/000001.sqlite", "snapshots/000002.sqlite"] {
+        zip.start_file(format!("bundle/{name}"), stored).unwrap();
+        zip.write_all(&fs::read(scene.path(&format!("{BUNDLE}/{name}"))).unwrap()).unwrap();
+    }
+    let bytes = zip.finish().unwrap().into_inner();
+    let second = fs::read(scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite"))).unwrap();
+    let at = bytes.windows(second.len()).position(|part| part == second).unwrap();
+    fs::write(scene.path("cut.vaso"), &bytes[..at + into]).unwrap();
+    "cut.vaso".into()
+}
+
+#[test]
+fn a_part_of_a_database_is_not_called_lost() {
+    let scene = Scene::new();
+    let path = scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite"));
+    let database = fs::read(path).unwrap();
+    for (name, before) in
+        [("bundle/snapshots/000002.sqlite", "bundle/HEAD.json"), ("project.vaso", "readme.txt")]
+    {
+        for before in [None, Some(before)] {
+            let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+            let stored =
+                zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            for (name, bytes) in
+                before.map(|name| (name, &b"{}"[..])).into_iter().chain([(name, &database[..])])
+            {
+                zip.start_file(name, stored).unwrap();
+                zip.write_all(bytes).unwrap();
+            }
+            let bytes = zip.finish().unwrap().into_inner();
+            fs::write(scene.path("torn.vaso"), &bytes[..database.len() * 3 / 4]).unwrap();
+            for verb in ["info", "verify", "ls"] {
+                let output = said(&scene, &[verb, "torn.vaso"]);
+                assert_eq!(output.status.code(), Some(2), "{output:?}");
+                let told = text(&output.stderr);
+                assert!(told.contains("`vaso recover` saves") && !told.contains("from a backup"), "{told}");
+            }
+            assert_eq!(said(&scene, &["recover", "torn.vaso"]).status.code(), Some(0));
+            fs::remove_file(scene.path("torn.recovered.vaso")).unwrap();
+        }
+    }
+    // Nothing of the kind is in this one.
+    fs::write(scene.path("torn.vaso"), b"PK\x03\x04 and no more").unwrap();
+    let told = text(&said(&scene, &["info", "torn.vaso"]).stderr);
+    assert!(!told.contains("vaso recover"), "{told}");
+}
+
+#[test]
+fn how_each_candidate_was_judged_is_logged_where_it_is_asked_for() {
+    let scene = Scene::new();
+    let quiet = text(&said(&scene, &["recover", "truncated.vaso", "--list"]).stderr);
+    assert!(!quiet.contains("candidate"), "{quiet}");
+    for args in
+        [["-v", "recover", "truncated.vaso", "--list"], ["recover", "truncated.vaso", "--list", "--verbose"]]
+    {
+        let told = text(&said(&scene, &args).stderr);
+        let line = told.lines().find(|line| line.contains("candidate 1 (current) truncated.vaso"));
+        let line = line.unwrap_or_else(|| panic!("{told}"));
+        let list = scene.json(0, &["truncated.vaso", "--list"]);
+        let report = &list["candidates"][0]["salvage"];
+        for (kind, count) in report["pages"].as_object().unwrap() {
+            assert!(line.contains(&format!("{count} {kind}")), "{kind}: {line}");
+        }
+        assert!(line.contains("damaged: ") && line.contains("rows recovered"), "{line}");
+    }
+    let told = text(&said(&scene, &["-v", "recover", BUNDLE, "--list"]).stderr);
+    assert_eq!(told.matches("; sound").count(), 3, "{told}");
+}
+
+#[test]
+fn what_an_autosave_or_a_session_has_to_fear_is_told_as_it_is() {
+    let scene = Scene::new();
+    let sql = "update event set label = 'mine' where id = (select min(id) from event)";
+    let edited = |from: &str, to: &str| {
+        fs::create_dir_all(scene.path(to).parent().unwrap()).unwrap();
+        fs::copy(scene.path(from), scene.path(to)).unwrap();
+        let db = Connection::open(scene.path(to)).unwrap();
+        db.execute_batch(&format!("PRAGMA journal_mode = DELETE; {sql}")).unwrap();
+        db.close().unwrap();
+    };
+    let two = format!("{BUNDLE}/snapshots/000002.sqlite");
+    edited("v7.db", "v7.db.autosave");
+    edited("v7.db", ".v7.db.staging/one.sqlite");
+    edited(&two, "orphan_staging.autosave.sqlite");
+    let remedies = |project: &str, code: &str| -> Vec<String> {
+        let (_, told) = scene.told("verify", project);
+        let found = told["findings"].as_array().unwrap().iter().filter(|f| f["code"] == code);
+        found.map(|f| f["remedy"].as_str().unwrap().to_string()).collect()
+    };
+    for (project, code, is, is_not) in [
+        ("v7.db", "autosave", "as soon as it opens", "an hour"),
+        (BUNDLE, "autosave", "as soon as it opens", "an hour"),
+        ("v7.db", "orphaned-staging", "nothing deletes it", "the application"),
+        (BUNDLE, "orphaned-staging", "an hour later", "as soon as"),
+    ] {
+        let told = remedies(project, code);
+        assert_eq!(told.len(), 1, "{project} {code}");
+        assert!(told[0].contains(is) && !told[0].contains(is_not), "{project} {code}: {told:?}");
+    }
+}
+
+/// Entries of an index that the quick check does not look at, and the thorough one does.
+fn spoil_index(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(
+        "PRAGMA writable_schema = ON;
+         CREATE INDEX spoilt ON event(label);
+         UPDATE sqlite_schema SET sql = 'CREATE INDEX spoilt ON event(label DESC)' WHERE name = 'spoilt';",
+    )
+    .unwrap();
+    db.close().unwrap();
+    let db = Connection::open(path).unwrap();
+    let check = |pragma: &str| -> String { db.query_row(pragma, [], |row| row.get(0)).unwrap() };
+    assert_eq!(check("PRAGMA quick_check"), "ok");
+    assert_ne!(check("PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn both_ways_to_take_a_snapshot_out_agree_on_what_is_valid_and_keep_it_private() {
+    let scene = Scene::new();
+    let snapshot = scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite"));
+    spoil_index(&snapshot);
+    let mode = |name: &str| fs::metadata(scene.path(name)).unwrap().permissions().mode() & 0o777;
+    let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    for (i, (folder, stored)) in [(0o755, 0o600), (0o700, 0o644), (0o755, 0o644)].into_iter().enumerate() {
+        set(&snapshot, stored);
+        set(&scene.path(BUNDLE), folder);
+        let (one, other) = (format!("one{i}.sqlite"), format!("other{i}.sqlite"));
+        let output = said(&scene, &["extract", BUNDLE, "2", "-o", &one]);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        let output = said(&scene, &["recover", BUNDLE, "--extract", "2", "--output", &other]);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        let private = if folder == 0o700 || stored == 0o600 { 0o600 } else { 0o644 };
+        assert_eq!((mode(&one), mode(&other)), (private, private), "{folder:o} {stored:o}");
+        assert!(fs::read(scene.path(&one)).unwrap() == fs::read(&snapshot).unwrap());
+    }
+    // What lies in a private file stays private.
+    let cut = cut_container(&scene, 40_960);
+    set(&scene.path(&cut), 0o600);
+    let output = said(&scene, &["recover", &cut]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(mode("cut.recovered.vaso"), 0o600);
+    assert!(scene.count("cut.recovered.vaso", TRACE) > 0);
+}
