@@ -142,10 +142,9 @@ impl RecordFile {
         let last = self.used.load(Ordering::Relaxed);
         if now - last.min(now) >= FRESH
             && self.used.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && !self.is_gone_now()
         {
-            if !self.is_gone_now() {
-                touch(&self.file);
-            }
+            touch(&self.file);
         }
     }
 
