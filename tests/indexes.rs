@@ -222,6 +222,78 @@ fn without_a_cache_nothing_is_kept_on_disk() {
     }
 }
 
+/// Mounts with these variables, reads all, unmounts, and gives what the daemon said.
+fn said_by(scene: &Scene, who: As, variables: &[(&str, &Path)]) -> String {
+    let folder = folder();
+    let (dir, log) = (folder.path().join("mnt"), folder.path().join("log"));
+    fs::create_dir(&dir).unwrap();
+    if who == As::User {
+        std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).unwrap();
+    }
+    let mut command = common::vaso(who);
+    command.args(["mount", "--foreground"]).arg(&scene.path).arg(&dir).envs(variables.iter().copied());
+    let mut daemon = command.stderr(fs::File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+    eventually("it is mounted", || common::mounted(&dir));
+    assert!(Reader::new(who).whole(&dir.join("packed")) == Ok(scene.data.clone()));
+    common::succeed(common::vaso(who).arg("umount").arg(&dir));
+    assert!(daemon.wait().unwrap().success());
+    fs::read_to_string(log).unwrap()
+}
+
+#[test]
+fn without_a_cache_of_the_user_it_lies_in_the_home_and_without_a_home_where_services_have_it() {
+    let scene = Scene::new(8 << 20);
+    let place = folder();
+    let (home, service) = (place.path().join("home"), place.path().join("service"));
+    fs::create_dir(&home).unwrap();
+    let said = said_by(&scene, As::Me, &[("HOME", &home), ("CACHE_DIRECTORY", &service)]);
+    assert!(
+        taken(&home.join(".cache/vaso")) > 32_768 && !service.exists() && !said.contains("no index"),
+        "{said}"
+    );
+    let said = said_by(&scene, As::Me, &[("CACHE_DIRECTORY", &service)]);
+    assert!(taken(&service) > 32_768 && !said.contains("no index"), "{said}");
+}
+
+#[test]
+fn root_leaves_the_home_of_a_user_alone_and_a_user_is_told_whose_a_folder_is() {
+    if !common::is_root() {
+        return eprintln!("only root can give a folder away");
+    }
+    let scene = Scene::new(8 << 20);
+    let place = folder();
+    let (home, service) = (place.path().join("home"), place.path().join("service"));
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();
+    said_by(&scene, As::Me, &[("HOME", &home), ("CACHE_DIRECTORY", &service)]);
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 0);
+    assert!(taken(&service) > 32_768);
+    fs::create_dir_all(home.join(".cache/vaso")).unwrap();
+    let said = said_by(&scene, As::User, &[("HOME", &home)]);
+    assert!(said.contains("belongs to somebody else (user 0); name a folder"), "{said}");
+    fs::remove_dir_all(home.join(".cache")).unwrap();
+    let said = said_by(&scene, As::User, &[("HOME", &home)]);
+    assert!(taken(&home.join(".cache/vaso")) > 32_768 && !said.contains("no index"), "{said}");
+    let said = said_by(&scene, As::User, &[("CACHE_DIRECTORY", Path::new(""))]);
+    assert!(said.contains("there is no home to keep it in; name a folder"), "{said}");
+}
+
+#[test]
+fn a_cache_moved_away_under_a_mount_is_there_again_and_grows_no_more() {
+    let scene = Scene::new(24 << 20);
+    let trash = scene.cache.parent().unwrap().parent().unwrap().join("trash");
+    let mount = scene.mount();
+    scene.read(&mount, 0, 12 << 20);
+    eventually("an index is begun", || taken(&scene.cache) > 20 * 32_768);
+    fs::rename(&scene.cache, &trash).unwrap();
+    let before = taken(&trash);
+    scene.read(&mount, 12 << 20, 12 << 20);
+    eventually("the index is there again", || taken(&scene.cache) > before / 2 * 3);
+    mount.unmount();
+    assert!(taken(&trash) <= before + 32_800, "what was being written is finished at most");
+    assert!(scene.cost(5 << 20) < scene.packed() / 8 && scene.cost(23 << 20) < scene.packed() / 8);
+}
+
 #[test]
 fn a_cache_folder_without_room_or_rights_costs_time_and_nothing_else() {
     let scene = Scene::new(12 << 20);

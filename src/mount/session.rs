@@ -173,11 +173,15 @@ fn cache(options: &MountOptions) -> Option<Arc<CacheFolder>> {
     if options.nocache {
         return None;
     }
-    let path = options.cache.clone().or_else(CacheFolder::usual)?;
+    let help = "name a folder (--cache FOLDER), or do without (--no-cache)";
+    let Some(path) = options.cache.clone().or_else(CacheFolder::usual) else {
+        log::warn!("no index is kept on disk: there is no home to keep it in; {help}");
+        return None;
+    };
     match CacheFolder::open(&path, CACHE) {
         Ok(folder) => Some(Arc::new(folder)),
         Err(e) => {
-            log::warn!("no index is kept in {}: {e}", path.display());
+            log::warn!("no index is kept in {}: {e}; {help}", path.display());
             None
         }
     }

@@ -5,6 +5,8 @@
 //! looked whether the name still means it: what another one is adding to, or has put in its place, stays.
 //!
 //! Everything is found from descriptors that were taken at the start, so a mount over the folder leads nowhere else.
+//! What they mean may be moved: then it is somebody's trash, and as good as deleted. The kernel is asked for their
+//! paths, and not the paths for what they lead to now: that could be our own mount, which would have to answer us.
 //!
 //! The bound. What was added is counted, and from time to time the files that were not used for the longest time go,
 //! and what they hold with them, also where somebody has them open. Each who adds may be a sixteenth of the bound
@@ -13,7 +15,7 @@
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +29,8 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use parking_lot::Mutex;
 
 use super::record_file::{Alone, RecordFile, head};
+
+mod usual;
 
 /// So many folders above are held open, for the case that some of them are deleted, too.
 const HELD: usize = 8;
@@ -46,6 +50,8 @@ pub struct Room {
     way: Mutex<Vec<Arc<OwnedFd>>>,
     /// The names of all of them but the first.
     names: Vec<OsString>,
+    /// The path of the folder, where the kernel can say whether it still has it.
+    place: Option<PathBuf>,
     bound: u64,
     /// Bytes that were added since room was made.
     added: AtomicU64,
@@ -70,17 +76,20 @@ impl CacheFolder {
             let above = way.last().expect("it has the first");
             way.push(Arc::new(openat(above, name.as_os_str(), AS_FOLDER, Mode::empty())?));
         }
-        check(way.last().expect("it has the first"))?;
+        let folder = way.last().expect("it has the first");
+        check(folder)?;
+        let place = path_of(folder).filter(|place| *place == full);
         // The first who adds something makes room for it.
         let (way, added) = (Mutex::new(way), AtomicU64::new(bound));
-        Ok(CacheFolder { room: Arc::new(Room { way, names, bound, added, told: AtomicBool::new(false) }) })
+        Ok(CacheFolder {
+            room: Arc::new(Room { way, names, place, bound, added, told: AtomicBool::new(false) }),
+        })
     }
 
-    /// The folder for the user's caches, as the desktop's conventions have it.
+    /// The usual folder of whoever runs this, unless there is no place for one: `$XDG_CACHE_HOME/vaso`, or
+    /// `~/.cache/vaso`; without a home, `$CACHE_DIRECTORY`, and for root `/var/cache/vaso`.
     pub fn usual() -> Option<PathBuf> {
-        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-        Some(base.join("vaso"))
+        usual::usual(|name| std::env::var_os(name), nix::unistd::geteuid().is_root())
     }
 
     /// Whether it was told before that something is wrong with the folder; from now on it was.
@@ -121,7 +130,7 @@ impl CacheFolder {
     /// Adds a record to the file for `key`, which is opened where that was not done yet, and begun anew with all that
     /// it holds where it was deleted.
     pub fn append(&self, file: &mut Option<RecordFile>, key: [u8; 32], record: Vec<u8>) -> io::Result<()> {
-        if file.as_ref().is_none_or(RecordFile::is_gone) {
+        if file.as_ref().is_none_or(RecordFile::is_gone_now) {
             let new = self.records(key, record.len())?;
             let old = file.take().filter(|_| new.count().is_ok_and(|count| count == 0));
             for index in 0..old.as_ref().map_or(Ok(0), RecordFile::count)? {
@@ -145,17 +154,42 @@ impl CacheFolder {
 const AS_FOLDER: OFlag =
     OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
 
-/// What others can write, others can forge.
+/// What others can write, others can forge; and to their folders, they can do so at any time.
 fn check(folder: &OwnedFd) -> io::Result<()> {
     let stat = fstat(folder)?;
-    if stat.st_uid == nix::unistd::geteuid().as_raw() && stat.st_mode & 0o022 == 0 {
+    let what = if stat.st_uid != nix::unistd::geteuid().as_raw() {
+        format!("the folder belongs to somebody else (user {})", stat.st_uid)
+    } else if stat.st_mode & 0o022 != 0 {
+        "others may write into the folder; take it from them (chmod go-w)".to_string()
+    } else {
         return Ok(());
-    }
-    let what = "others may write into the folder; take it from them (chmod go-w), or name another";
+    };
     Err(io::Error::new(ErrorKind::PermissionDenied, what))
 }
 
+/// Where what is open lies now. Nothing but memory is looked at.
+fn path_of(open: &impl AsRawFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).ok()
+}
+
 impl Room {
+    /// Whether a file that was opened in the folder lies there no more, or the folder is not where it was. What cannot
+    /// be said is not so.
+    pub fn has_lost(&self, file: &File) -> bool {
+        self.place.as_ref().is_some_and(|place| path_of(file).is_some_and(|now| now.parent() != Some(place)))
+    }
+
+    /// Whether one of the folders of the way, with so many names from the first, lies where it did.
+    fn stays(&self, folder: &OwnedFd, names: usize) -> bool {
+        let above = self.names.len() - names;
+        let was = self.place.as_ref().and_then(|place| place.ancestors().nth(above));
+        was.is_none_or(|was| path_of(folder).is_none_or(|now| now == was))
+    }
+
+    fn is_moved(&self) -> bool {
+        !self.stays(&self.folder(), self.names.len())
+    }
+
     fn folder(&self) -> Arc<OwnedFd> {
         self.way.lock().last().expect("it has the first").clone()
     }
@@ -186,6 +220,10 @@ impl Room {
         let mut there = self.names.len();
         let mut failure = Errno::ENOENT;
         while there > 0 {
+            if !self.stays(&way[there - 1], there - 1) {
+                there -= 1;
+                continue;
+            }
             match make(&way[there - 1], &self.names[there - 1]) {
                 Ok(fd) => {
                     way[there] = Arc::new(fd);
@@ -206,6 +244,9 @@ impl Room {
 
     /// What has this name, whatever it is; to be read alone where it cannot be written.
     fn existing(&self, name: &str) -> io::Result<Option<File>> {
+        if self.is_moved() {
+            return Ok(None);
+        }
         let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let open = |how| openat(self.folder(), name, flags | how, Mode::empty());
         match open(OFlag::O_RDWR).or_else(|e| match e {
@@ -223,7 +264,10 @@ impl Room {
         self.add(BLOCK);
         let part = format!(".{name}-{}-{:?}", std::process::id(), std::thread::current().id());
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let create = || openat(self.folder(), part.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let create = || match self.is_moved() {
+            true => Err(Errno::ENOENT),
+            false => openat(self.folder(), part.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR),
+        };
         let file = File::from(match create() {
             Err(Errno::ENOENT) => {
                 self.anew()?;
@@ -269,6 +313,9 @@ impl Room {
     }
 
     fn make(&self) -> io::Result<()> {
+        if self.is_moved() {
+            return Ok(());
+        }
         let mut files: Vec<((i64, i64), u64, String)> = Vec::new();
         let folder = self.folder();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

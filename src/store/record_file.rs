@@ -8,7 +8,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -72,6 +72,8 @@ pub struct RecordFile {
     opened: Instant,
     /// Seconds from then to when it was last said to be used.
     used: AtomicU64,
+    /// Whether it lay elsewhere when that was last looked at.
+    lost: AtomicBool,
 }
 
 impl RecordFile {
@@ -95,7 +97,8 @@ impl RecordFile {
         touch(&file);
         let (opened, used) = (Instant::now(), AtomicU64::new(0));
         let (adding, room) = (Mutex::new(()), room.clone());
-        Ok(Some(RecordFile { file, adding, record, can_add, room, opened, used }))
+        let lost = AtomicBool::new(false);
+        Ok(Some(RecordFile { file, adding, record, can_add, room, opened, used, lost }))
     }
 
     fn step(&self) -> u64 {
@@ -120,9 +123,17 @@ impl RecordFile {
         Ok((crc32fast::hash(&bytes).to_le_bytes()[..] == sum[..]).then_some(bytes))
     }
 
-    /// Whether it was deleted, or thrown away: what is added to it now, nobody else finds.
+    /// Whether it was deleted, thrown away, or, as far as was looked, moved: what is added to it now, nobody else
+    /// finds.
     pub fn is_gone(&self) -> bool {
-        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0 || meta.len() < HEAD)
+        let gone = self.file.metadata().is_ok_and(|meta| meta.nlink() == 0 || meta.len() < HEAD);
+        gone || self.lost.load(Ordering::Relaxed)
+    }
+
+    /// The same, and looks where it lies. Who reads does not: a file that was moved is as good to read.
+    pub fn is_gone_now(&self) -> bool {
+        self.lost.store(self.room.has_lost(&self.file), Ordering::Relaxed);
+        self.is_gone()
     }
 
     /// Says now and then that it is used, to those who look for what is not.
@@ -131,6 +142,7 @@ impl RecordFile {
         let last = self.used.load(Ordering::Relaxed);
         if now - last.min(now) >= FRESH
             && self.used.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && !self.is_gone_now()
         {
             touch(&self.file);
         }
@@ -162,7 +174,7 @@ impl RecordFile {
         }
         let _adding = self.adding.lock();
         let _alone = Alone::with(&self.file)?;
-        if self.is_gone() {
+        if self.is_gone_now() {
             return Err(io::Error::new(ErrorKind::NotFound, "the file was thrown away"));
         }
         let index = self.count()?;

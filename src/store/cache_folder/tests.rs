@@ -146,8 +146,75 @@ fn many_who_begin_a_file_at_once_have_one_file() {
 fn a_folder_that_others_may_write_into_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(CacheFolder::open(folder.path(), 1000).is_err());
+    for mode in [0o777, 0o720, 0o702] {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let said = CacheFolder::open(folder.path(), 1000).unwrap_err().to_string();
+        assert!(said.contains("chmod go-w"), "{said}");
+    }
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_refused_with_his_number() {
+    let folder = tempfile::tempdir().unwrap();
+    if std::os::unix::fs::chown(folder.path(), Some(4711), None).is_err() {
+        return eprintln!("only root can give a folder away");
+    }
+    let said = CacheFolder::open(folder.path(), 1000).unwrap_err().to_string();
+    assert!(said.contains("4711") && !said.contains("chmod"), "{said}");
+}
+
+/// The usual folder with these variables.
+fn usual_with(variables: &[(&str, &Path)], is_root: bool) -> Option<PathBuf> {
+    let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
+    usual::usual(find, is_root)
+}
+
+#[test]
+fn the_usual_folder_lies_in_the_cache_or_home_of_the_user_or_where_the_system_has_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, xdg, service) =
+        (folder.path().join("home"), folder.path().join("xdg"), Path::new("/a/service"));
+    fs::create_dir(&home).unwrap();
+    let me_root = nix::unistd::geteuid().is_root();
+    let all = [("XDG_CACHE_HOME", &*xdg), ("HOME", &*home), ("CACHE_DIRECTORY", service)];
+    assert_eq!(usual_with(&all, me_root), Some(xdg.join("vaso")));
+    assert_eq!(usual_with(&all[1..], me_root), Some(home.join(".cache/vaso")));
+    assert_eq!(usual_with(&all[2..], me_root), Some(service.into()));
+    let two = Path::new("/a/service:/another");
+    assert_eq!(usual_with(&[("CACHE_DIRECTORY", two)], me_root), Some(service.into()));
+    // What is relative, or `/`, is no home.
+    for home in ["", "home", "/"] {
+        let none = [("XDG_CACHE_HOME", Path::new("x")), ("HOME", Path::new(home))];
+        assert_eq!(usual_with(&none, false), None);
+        assert_eq!(usual_with(&none, true), Some("/var/cache/vaso".into()));
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "asking makes nothing");
+}
+
+#[test]
+fn root_has_no_cache_where_somebody_else_is_at_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    fs::create_dir_all(home.join("own/.cache")).unwrap();
+    if std::os::unix::fs::chown(&home, Some(4711), None).is_err() {
+        return eprintln!("only root can give a folder away");
+    }
+    let service = Path::new("/a/service");
+    let with = |name, path: &Path| usual_with(&[(name, path), ("CACHE_DIRECTORY", service)], true).unwrap();
+    let cache = home.join(".cache");
+    assert_eq!(with("HOME", &home), service);
+    assert_eq!(with("XDG_CACHE_HOME", &cache), service);
+    assert_eq!(with("XDG_CACHE_HOME", &cache.join("deep/er")), service);
+    fs::create_dir(&cache).unwrap();
+    assert_eq!(with("HOME", &home), service, "whoever made the folder");
+    // A user's folder in root's own.
+    let own = home.join("own");
+    assert_eq!(with("HOME", &own), own.join(".cache/vaso"));
+    std::os::unix::fs::chown(own.join(".cache"), Some(4711), None).unwrap();
+    assert_eq!(with("HOME", &own), service);
+    assert_eq!(with("HOME", &folder.path().join("none")), service);
+    // Users go by what they are let.
+    assert_eq!(usual_with(&[("HOME", &home)], false), Some(cache.join("vaso")));
 }
 
 #[test]
@@ -245,4 +312,59 @@ fn a_folder_that_is_deleted_is_made_anew() {
     let other = CacheFolder::open(&path, 1 << 20).unwrap().existing_records([1; 32], SIZE).unwrap().unwrap();
     let all: Vec<_> = (0..5).map(|n| other.read(n).unwrap().unwrap()[0]).collect();
     assert_eq!((other.count().unwrap(), all), (5, vec![0, 1, 2, 3, 4]));
+}
+
+#[test]
+fn a_folder_that_is_moved_away_is_made_anew_where_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let (path, trash) = (home.path().join("a/b/vaso"), home.path().join("trash"));
+    fs::create_dir(&trash).unwrap();
+    let cache = CacheFolder::open(&path, 1 << 20).unwrap();
+    let all = |path: &Path| {
+        let cache = CacheFolder::open(path, 1 << 20).unwrap();
+        let file = cache.existing_records([1; 32], SIZE).unwrap().unwrap();
+        (0..file.count().unwrap()).map(|n| file.read(n).unwrap().unwrap()[0]).collect::<Vec<u8>>()
+    };
+    let (mut file, mut other) = (None, None);
+    let moves = ["a/b/vaso", "a/b", "a", "a/b and what is in it"];
+    for (n, moved) in moves.into_iter().enumerate() {
+        let to = trash.join(n.to_string());
+        cache.append(&mut file, [1; 32], record(n as u8)).unwrap();
+        cache.append(&mut other, [2; 32], record(n as u8)).unwrap();
+        match moved {
+            // The parent moved, and the folder in it deleted.
+            "a/b and what is in it" => {
+                fs::rename(home.path().join("a/b"), &to).unwrap();
+                fs::remove_dir_all(to.join("vaso")).unwrap();
+            }
+            moved => fs::rename(home.path().join(moved), &to).unwrap(),
+        }
+        let before = taken_below(&trash);
+        assert!([&file, &other].iter().all(|file| file.as_ref().is_some_and(RecordFile::is_gone_now)));
+        // The second is of no use either when the first has made the folder.
+        cache.append(&mut file, [1; 32], record(100 + n as u8)).unwrap();
+        assert!(other.as_ref().is_some_and(RecordFile::is_gone_now));
+        cache.append(&mut other, [2; 32], record(100 + n as u8)).unwrap();
+        cache.make_room().unwrap();
+        assert_eq!(taken_below(&trash), before, "{moved}");
+        assert_eq!(all(&path).len(), 2 * n + 2, "{moved}");
+    }
+    assert_eq!(all(&path), [0, 100, 1, 101, 2, 102, 3, 103]);
+    // Put aside, and put back.
+    fs::rename(&path, trash.join("aside")).unwrap();
+    assert!(cache.existing_records([1; 32], SIZE).unwrap().is_none());
+    fs::rename(trash.join("aside"), &path).unwrap();
+    assert!(!file.as_ref().unwrap().is_gone_now() && all(&path).len() == 8);
+}
+
+/// Files and bytes in a folder and those in it.
+fn taken_below(folder: &Path) -> (u64, u64) {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.fold((0, 0), |(files, bytes), entry| match entry.metadata().unwrap() {
+        meta if meta.is_dir() => {
+            let (more, inside) = taken_below(&entry.path());
+            (files + 1 + more, bytes + inside)
+        }
+        meta => (files + 1, bytes + meta.len()),
+    })
 }
