@@ -38,7 +38,7 @@ pub struct Args {
     /// Options, as -o uid=1000,umask=027
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
-    /// Keep the indexes of large packed files here (default: $XDG_CACHE_HOME/vaso)
+    /// Keep the indexes of large packed files here (default: $XDG_CACHE_HOME/vaso, else ~/.cache/vaso)
     #[arg(long, value_name = "FOLDER", conflicts_with = "no_cache")]
     cache: Option<PathBuf>,
     /// Keep no indexes on disk

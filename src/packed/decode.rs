@@ -240,9 +240,8 @@ impl Decoder for Inflate {
     }
 
     fn rest(&mut self) -> Vec<Vec<u8>> {
-        let mut room = self.input.rest();
-        room.push(self.inflater.rest());
-        room
+        self.inflater.rest();
+        self.input.rest()
     }
 
     fn trailer(&self) -> Option<u32> {

@@ -101,9 +101,15 @@ struct Codes {
     fixed: bool,
 }
 
-/// The room of streams that are done with. Most streams are small: making it anew would take longer than decoding them.
-static SPARE: Mutex<Vec<(Box<Codes>, Vec<u8>)>> = Mutex::new(Vec::new());
+/// What streams that rest or are done with have left. Most streams are small, and most reads somewhere in a large one go
+/// on for little: making all of it anew would take longer than decoding.
+static SPARE: Mutex<Spare> = Mutex::new(Spare { codes: Vec::new(), rooms: Vec::new() });
 const MOST_SPARE: usize = 4;
+
+struct Spare {
+    codes: Vec<Box<Codes>>,
+    rooms: Vec<Vec<u8>>,
+}
 
 const HERE: &str = "the codes go with the stream";
 
@@ -113,7 +119,7 @@ type Enough = Result<bool, &'static str>;
 impl Inflater {
     /// At the start of a stream.
     pub fn new() -> Inflater {
-        let (codes, buffer) = SPARE.lock().pop().unwrap_or_default();
+        let codes = SPARE.lock().codes.pop().unwrap_or_default();
         Inflater {
             bits: 0,
             count: 0,
@@ -121,7 +127,7 @@ impl Inflater {
             last: false,
             between: false,
             codes: Some(codes),
-            buffer,
+            buffer: Vec::new(),
             given: 0,
             end: 0,
         }
@@ -137,8 +143,8 @@ impl Inflater {
         }
         let window = &window[window.len().saturating_sub(WINDOW)..];
         inflater.make_room();
-        inflater.buffer[..window.len()].copy_from_slice(window);
         (inflater.given, inflater.end) = (window.len(), window.len());
+        inflater.buffer[..window.len()].copy_from_slice(window);
         inflater
     }
 
@@ -185,7 +191,13 @@ impl Inflater {
     }
 
     fn make_room(&mut self) {
-        self.buffer.resize(size_of::<Buffer>(), 0);
+        if self.buffer.len() < size_of::<Buffer>() {
+            let spare = SPARE.lock().rooms.pop();
+            let mut room = spare.unwrap_or_else(|| vec![0; size_of::<Buffer>()]);
+            // What lies behind it is of another stream, and is written to before it is read.
+            room[..self.end].copy_from_slice(&self.buffer[..self.end]);
+            self.buffer = room;
+        }
     }
 
     /// Makes room, of which there is enough for a while, and says up to where `wanted` bytes may be decoded. All was
@@ -340,9 +352,10 @@ impl Inflater {
         if codes.lens[256] == 0 {
             return Err("a block without an end");
         }
+        // First of all: a code that is refused leaves the other one changed, and these tables are used again.
+        codes.fixed = false;
         codes.lengths.set(&codes.lens[..lengths], &LENGTHS)?;
         codes.distances.set(&codes.lens[lengths..all], &DISTANCES)?;
-        codes.fixed = false;
         self.part = Part::Symbols;
         Ok(true)
     }
@@ -376,11 +389,12 @@ impl Inflater {
     }
 
     /// Gives its room away until it goes on.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub fn rest(&mut self) {
         let from = self.given.min(self.end.saturating_sub(WINDOW));
         let kept = self.buffer[from..self.end].to_vec();
         (self.given, self.end) = (self.given - from, self.end - from);
-        std::mem::replace(&mut self.buffer, kept)
+        let room = std::mem::replace(&mut self.buffer, kept);
+        SPARE.lock().keep(room);
     }
 
     /// The last decoded bytes, as far as the stream may refer to them. All were given out.
@@ -391,12 +405,18 @@ impl Inflater {
 
 impl Drop for Inflater {
     fn drop(&mut self) {
-        let Some(codes) = self.codes.take().filter(|_| self.buffer.len() == size_of::<Buffer>()) else {
-            return;
-        };
         let mut spare = SPARE.lock();
-        if spare.len() < MOST_SPARE {
-            spare.push((codes, std::mem::take(&mut self.buffer)));
+        spare.codes.extend(self.codes.take());
+        spare.codes.truncate(MOST_SPARE);
+        spare.keep(std::mem::take(&mut self.buffer));
+    }
+}
+
+impl Spare {
+    /// Keeps room, if it is as much as is needed.
+    fn keep(&mut self, room: Vec<u8>) {
+        if room.len() == size_of::<Buffer>() && self.rooms.len() < MOST_SPARE {
+            self.rooms.push(room);
         }
     }
 }
