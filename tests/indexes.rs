@@ -288,7 +288,8 @@ fn a_cache_moved_away_under_a_mount_is_there_again_and_grows_no_more() {
     fs::rename(&scene.cache, &trash).unwrap();
     let before = taken(&trash);
     scene.read(&mount, 12 << 20, 12 << 20);
-    eventually("the index is there again", || taken(&scene.cache) > before / 2 * 3);
+    // What was there is copied, and there is more; how much more depends on how far ahead it was decoded.
+    eventually("the index is there again", || taken(&scene.cache) > before);
     mount.unmount();
     assert!(taken(&trash) <= before + 32_800, "what was being written is finished at most");
     assert!(scene.cost(5 << 20) < scene.packed() / 8 && scene.cost(23 << 20) < scene.packed() / 8);

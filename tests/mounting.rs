@@ -184,7 +184,7 @@ fn table_line(point: &Path) -> String {
 fn a_mount_answers_when_the_command_returns() {
     for who in everybody() {
         let scene = Scene::new(who);
-        let output = scene.vaso(&["mount", "--json", "Study.vaso", "mnt"]);
+        let output = scene.vaso(&["mount", "--no-cache", "--json", "Study.vaso", "mnt"]);
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         assert_eq!(
             scene.sh("ls mnt"),
@@ -341,12 +341,12 @@ fn a_source_or_a_directory_that_is_not_there_mounts_nothing() {
         let scene = Scene::new(who);
         fs::write(scene.path("text.vaso"), "not a package").unwrap();
         for (args, code) in [
-            (["mount", "missing.vaso", "mnt"], 2),
-            (["mount", "text.vaso", "mnt"], 2),
-            (["mount", "Study.vaso", "missing"], 1),
-            (["mount", "Study.vaso", "text.vaso"], 1),
+            (["missing.vaso", "mnt"], 2),
+            (["text.vaso", "mnt"], 2),
+            (["Study.vaso", "missing"], 1),
+            (["Study.vaso", "text.vaso"], 1),
         ] {
-            let said = refused(&scene.vaso(&args), code);
+            let said = refused(&scene.vaso(&["mount", "--no-cache", args[0], args[1]]), code);
             assert!(said.starts_with("vaso: ") && said.lines().count() == 1, "{said}");
             assert!(!scene.is_mounted("mnt"));
         }
@@ -595,7 +595,7 @@ fn the_helper_of_mount_mounts_and_its_f_is_fake() {
 fn a_mount_lets_go_of_the_callers_pipes() {
     for who in everybody() {
         let scene = Scene::new(who);
-        let script = format!("'{}' mount Study.vaso mnt 2>&1 | cat", common::program().display());
+        let script = format!("'{}' mount --no-cache Study.vaso mnt 2>&1 | cat", common::program().display());
         assert_eq!(scene.sh(&script), "");
         assert_eq!(scene.read("mnt/notes.txt"), b"hello\n");
         scene.unmount("mnt");
