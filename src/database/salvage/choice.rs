@@ -5,7 +5,8 @@
 //!
 //! 1. If the project's own file (of a bundle: its current snapshot) is sound, there is nothing to recover. The exception is
 //!    unsaved work (staging, autosave) that is sound and newer, was begun from that very state, and takes no sample and no
-//!    row of a trace away; or that only adds to it. Other unsaved work is told, and can be asked for: it would take back what was saved since.
+//!    row of a trace away; or that only adds to it. Other unsaved work is told, and can be asked for: it would take back
+//!    what was saved since.
 //! 2. If it is damaged, a sound file that is not older and holds at least as much as can be salvaged comes first: no
 //!    salvage can vouch for the values on a damaged page. Of unsaved work the same is asked as above.
 //! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about.
