@@ -390,6 +390,9 @@ impl Inflater {
 
     /// Gives its room away until it goes on.
     pub fn rest(&mut self) {
+        if self.buffer.len() < size_of::<Buffer>() {
+            return;
+        }
         let from = self.given.min(self.end.saturating_sub(WINDOW));
         let kept = self.buffer[from..self.end].to_vec();
         (self.given, self.end) = (self.given - from, self.end - from);

@@ -141,27 +141,13 @@ pub fn run(
 #[inline(always)]
 pub fn copy(buffer: &mut Buffer, end: usize, distance: usize, len: usize) {
     // These change nothing, and show the compiler that no place is out of the buffer.
-    let (mut to, mut from) = (end & (ROOM - 1), (end - distance) & (ROOM - 1));
+    let (mut to, from) = (end & (ROOM - 1), (end - distance) & (ROOM - 1));
     let stop = to + len;
     if distance >= 16 {
-        loop {
-            let word: [u8; 16] = buffer[from..from + 16].try_into().expect("sixteen bytes");
-            buffer[to..to + 16].copy_from_slice(&word);
-            (from, to) = (from + 16, to + 16);
-            if to >= stop {
-                return;
-            }
-        }
+        return in_words::<16>(buffer, from, to, stop);
     }
     if distance >= 8 {
-        loop {
-            let word: [u8; 8] = buffer[from..from + 8].try_into().expect("eight bytes");
-            buffer[to..to + 8].copy_from_slice(&word);
-            (from, to) = (from + 8, to + 8);
-            if to >= stop {
-                return;
-            }
-        }
+        return in_words::<8>(buffer, from, to, stop);
     }
     // The bytes overlap what they are copied to: a word of their repetition, as often as it fits.
     let word = buffer[from..from + 8].try_into().expect("eight bytes");
@@ -171,6 +157,19 @@ pub fn copy(buffer: &mut Buffer, end: usize, distance: usize, len: usize) {
     loop {
         buffer[to..to + 8].copy_from_slice(&word);
         to += stride;
+        if to >= stop {
+            return;
+        }
+    }
+}
+
+/// Copies from `from` to `to`, which lies at least `LEN` bytes behind it, until `stop` or beyond.
+#[inline(always)]
+fn in_words<const LEN: usize>(buffer: &mut Buffer, mut from: usize, mut to: usize, stop: usize) {
+    loop {
+        let word: [u8; LEN] = buffer[from..from + LEN].try_into().expect("as many bytes");
+        buffer[to..to + LEN].copy_from_slice(&word);
+        (from, to) = (from + LEN, to + LEN);
         if to >= stop {
             return;
         }
