@@ -522,7 +522,8 @@ mod tests {
     fn no_change_goes_unseen() {
         let base = format!(
             "{BASE} create table notes(id integer primary key, text); insert into notes values(1, 'a');
-             insert into blob_chunk values(1, 0, x'00'); insert into event values(70, 9, 1, 'stray', null);"
+             insert into blob_chunk values(1, 0, x'00'); insert into event values(70, 9, 1, 'stray', null);
+             update dataset set extra_json = '{{\"experiment\": \"WT\", \"a\": 121.48791951161945}}' where id = 1;"
         );
         let before = project(&base);
         for (change, table) in [
@@ -531,6 +532,11 @@ mod tests {
             ("update event set deleted_utc = 'now' where label = 'a'", "event"),
             ("update event set label = 'other' where label = 'stray'", "event"),
             ("update ref set note = 'x'", "ref"),
+            // The neighbour of that number.
+            (
+                r#"update dataset set extra_json = '{"experiment": "WT", "a": 121.48791951161946}' where id = 101"#,
+                "dataset",
+            ),
             ("update asset set original_name = 'x'", "asset"),
             ("update blob_chunk set data = x'01'", "blob_chunk"),
             ("update notes set text = 'b'", "notes"),

@@ -120,11 +120,14 @@ impl Layout {
     }
 }
 
-/// The names of all tables that have rows of their own, SQLite's not among them.
+/// The names of the tables that have rows of their own, SQLite's not among them. Where there are too many, those that
+/// have a shape come before others.
 pub fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name LIMIT ?1",
-    )?;
+    let mut statement = connection.prepare(&format!(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0
+         ORDER BY name COLLATE NOCASE NOT IN ('{}'), name LIMIT ?1",
+        KNOWN.join("', '")
+    ))?;
     let mut rows = statement.query([TABLES])?;
     let mut names: Vec<String> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -133,6 +136,7 @@ pub fn names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
             names.push(name);
         }
     }
+    names.sort();
     names.dedup();
     Ok(names)
 }

@@ -328,6 +328,16 @@ fn names_for_people_have_units_and_new_columns_are_shown() {
 }
 
 #[test]
+fn a_thousand_tables_of_others_hide_none_of_ours() {
+    let mut sql: String = (0..1200).map(|i| format!("create table a{i:04}(x);")).collect();
+    sql += "insert into dataset(id, name) values(1, 'a'); insert into trace values(1, 0, 0, 1.5, 37);";
+    let database = project(&sql);
+    let names = &database.layout.names;
+    assert!(names.len() == 1000 && names.is_sorted() && names.iter().any(|name| name == "a0000"));
+    assert_eq!(database.row_counts().unwrap()["trace"], 1);
+}
+
+#[test]
 fn samples_say_where_they_belong() {
     let database = project(
         r#"insert into dataset values

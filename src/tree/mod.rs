@@ -70,6 +70,8 @@ pub struct Node {
     pub kind: Kind,
 }
 
+const _: () = assert!(size_of::<Node>() == 56);
+
 impl Node {
     /// The exact size of a file's bytes or of a link's target; zero for a directory, and for a file whose size is
     /// late.
