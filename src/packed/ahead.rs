@@ -397,7 +397,7 @@ mod tests {
         // Where nobody can begin, whoever is there goes on alone.
         assert_eq!(claims(Some(&index)), ([None, None], 0));
         for piece in 1..200 {
-            let mark = super::super::Mark { out: piece * PIECE - 1000, input: piece, bits: 0 };
+            let mark = super::super::Mark { out: piece * PIECE - 1000, at: 8 * piece, block: 8 * piece };
             index.add(mark, Arc::new([]));
         }
         let ([first, second], active) = claims(Some(&index));

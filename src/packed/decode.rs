@@ -6,8 +6,8 @@
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
-use super::index::{Checkpoint, Index, SPACING};
-use super::inflate::{Inflater, Mark};
+use super::index::{Checkpoint, Index};
+use super::inflate::{Inflater, Stop};
 use super::input::Input;
 
 /// How a stream is packed.
@@ -127,12 +127,11 @@ pub struct Inflate {
     inflater: Inflater,
     envelope: Envelope,
     done: bool,
-    /// Decoded bytes up to here.
-    out: u64,
-    /// Bytes of the whole stream, packed.
-    packed: u64,
     index: Option<Arc<Index>>,
 }
+
+/// Bytes before the stream in a zlib stream.
+const ZLIB_HEAD: usize = 2;
 
 /// What stands around the stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,18 +148,18 @@ enum Envelope {
 impl Inflate {
     /// From the start.
     pub fn new(method: Method, input: Input) -> Inflate {
-        let packed = input.remaining();
         let envelope = if method == Method::Zlib { Envelope::Head } else { Envelope::None };
-        Inflate { input, inflater: Inflater::new(), envelope, done: false, out: 0, packed, index: None }
+        Inflate { input, inflater: Inflater::new(), envelope, done: false, index: None }
     }
 
-    /// From a mark; `input` reads from the byte before it, and `packed` is the length of the whole stream.
-    pub fn resume(method: Method, mut input: Input, packed: u64, from: &Checkpoint) -> io::Result<Inflate> {
-        let mut byte = [0];
-        io::Read::read_exact(&mut input, &mut byte)?;
-        let inflater = Inflater::resume(from.mark.bits, byte[0], &from.window);
-        let envelope = if method == Method::Zlib { Envelope::Trailer } else { Envelope::None };
-        Ok(Inflate { input, inflater, envelope, done: false, out: from.mark.out, packed, index: None })
+    /// From a mark; `input` reads the packed bytes from a place on.
+    pub fn resume(method: Method, from: &Checkpoint, input: impl Fn(u64) -> Input) -> io::Result<Inflate> {
+        let (before, envelope) = match method {
+            Method::Zlib => (ZLIB_HEAD as u64, Envelope::Trailer),
+            _ => (0, Envelope::None),
+        };
+        let (inflater, input) = Inflater::resume(from.mark, &from.window, |byte| input(before + byte))?;
+        Ok(Inflate { input, inflater, envelope, done: false, index: None })
     }
 
     /// Makes marks for `index` from now on.
@@ -169,16 +168,9 @@ impl Inflate {
         self
     }
 
-    fn mark(&mut self, bits: u8) {
-        if let Some(index) = &self.index {
-            let mark = Mark { out: self.out, input: self.packed - self.input.remaining(), bits };
-            index.add(mark, self.inflater.window());
-        }
-    }
-
     /// Reads the two bytes before a zlib stream.
     fn head(&mut self) -> io::Result<()> {
-        let mut head = [0; 2];
+        let mut head = [0; ZLIB_HEAD];
         io::Read::read_exact(&mut self.input, &mut head)?;
         let whole = u16::from_be_bytes(head);
         // Deflate, a window of at most 32 KiB, the check of these two bytes, and no dictionary of somebody's.
@@ -210,15 +202,14 @@ impl Decoder for Inflate {
             self.head()?;
         }
         while !self.done {
-            let wants_mark = self.out >= SPACING && self.index.as_ref().is_some_and(|i| i.wants(self.out));
+            let stop = self.index.as_ref().map_or(Stop::Never, |index| index.wants(self.inflater.out()));
             let input = self.input.fill_buf()?;
             let ended = input.is_empty();
-            let step = self.inflater.step(input, out, wants_mark)?;
+            let step = self.inflater.step(input, out, stop)?;
             self.input.consume(step.used);
-            self.out += step.made as u64;
             self.done = step.ended;
-            if let Some(bits) = step.between_blocks.filter(|_| wants_mark) {
-                self.mark(bits);
+            if let (Some(mark), Some(index)) = (step.mark, &self.index) {
+                index.add(mark, self.inflater.window());
             }
             if step.made > 0 {
                 return Ok(step.made);

@@ -15,15 +15,18 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::aside::Aside;
-use super::inflate::{Mark, WINDOW};
+use super::inflate::{Mark, Stop, WINDOW};
 use crate::store::{CacheFolder, RecordFile};
 
 /// Decoded bytes from one mark to the first block behind. Measured on a recording of 1 GiB, of which a mount on one
 /// core gives random places: 384 KiB, 7 % of the decoded size as index, 1,150 a second; 256 KiB, 9 %, 1,230; 192 KiB,
 /// 12 %, 1,470. The first pass does not show which of them it is, since another core writes.
 pub const SPACING: u64 = 256 * 1024;
-/// Out, input, bits, length of the window; the window follows.
-const HEAD: usize = 20;
+/// Where no block ends for so many times as long, a mark is made within it. Those between two blocks are better: whoever
+/// begins there reads in one place, and no codes before it.
+const LATE: u64 = 4;
+/// The three numbers of a mark, and the length of the window; that follows.
+pub const HEAD: usize = 3 * 8 + 2;
 /// Bytes of a record.
 pub const RECORD: usize = HEAD + WINDOW;
 /// Windows of all streams together that are kept in memory where there is no folder: 6 MiB.
@@ -219,7 +222,7 @@ impl Index {
                 other => other?,
             }
             let (mark, _) = parse(&head);
-            if mark.out < self.size && (1..=self.packed).contains(&mark.input) && mark.bits < 8 {
+            if mark.out < self.size && mark.block <= mark.at && mark.at / 8 < self.packed {
                 marks.insert(mark.out, Place { mark, window: Window::Record(record) });
             }
         }
@@ -259,10 +262,21 @@ impl Index {
         }
     }
 
-    /// Whether a mark at `out` would be of use.
-    pub fn wants(&self, out: u64) -> bool {
-        let (spacing, known) = (self.spacing, self.known.lock());
-        out >= spacing && known.marks.range(out - spacing + 1..out + spacing / 2).next().is_none()
+    /// Where a mark behind `out` would be of use.
+    pub fn wants(&self, out: u64) -> Stop {
+        if out < self.spacing {
+            return Stop::Never;
+        }
+        let known = self.known.lock();
+        let none = |spaces: u64| {
+            let before = (out + 1).saturating_sub(spaces * self.spacing);
+            known.marks.range(before..out + self.spacing / 2).next().is_none()
+        };
+        match (none(1), out >= LATE * self.spacing && none(LATE)) {
+            (false, _) => Stop::Never,
+            (true, false) => Stop::Between,
+            (true, true) => Stop::Within,
+        }
     }
 
     /// The place of the last mark at or before `target`; 0 when there is none.
@@ -470,9 +484,9 @@ fn same(one: &Option<Arc<RecordFile>>, other: &Option<Arc<RecordFile>>) -> bool 
 /// A record of the file.
 pub fn record(mark: Mark, window: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(RECORD + 8);
-    record.extend_from_slice(&mark.out.to_le_bytes());
-    record.extend_from_slice(&mark.input.to_le_bytes());
-    record.extend_from_slice(&[mark.bits, 0]);
+    for number in [mark.out, mark.at, mark.block] {
+        record.extend_from_slice(&number.to_le_bytes());
+    }
     record.extend_from_slice(&(window.len() as u16).to_le_bytes());
     record.extend_from_slice(window);
     record.resize(RECORD, 0);
@@ -482,8 +496,8 @@ pub fn record(mark: Mark, window: &[u8]) -> Vec<u8> {
 /// The mark and the length of the window that a record's head gives.
 fn parse(head: &[u8]) -> (Mark, usize) {
     let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
-    let mark = Mark { out: u64_at(0), input: u64_at(8), bits: head[16] };
-    (mark, usize::from(u16::from_le_bytes([head[18], head[19]])))
+    let mark = Mark { out: u64_at(0), at: u64_at(8), block: u64_at(16) };
+    (mark, usize::from(u16::from_le_bytes([head[24], head[25]])))
 }
 
 #[cfg(test)]
@@ -491,7 +505,7 @@ mod tests {
     use super::*;
 
     fn add(index: &Arc<Index>, n: u64) {
-        index.add(Mark { out: n * SPACING, input: n + 1, bits: 0 }, vec![n as u8; WINDOW].into());
+        index.add(Mark { out: n * SPACING, at: 8 * n, block: 8 * n }, vec![n as u8; WINDOW].into());
     }
 
     fn in_memory(index: &Index) -> usize {

@@ -28,9 +28,9 @@ use std::sync::Arc;
 
 pub use self::decode::{Decoder, Method, decoder};
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::index::{RECORD, record};
+pub(crate) use self::index::{HEAD, RECORD, record};
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::inflate::{Inflater, Mark, against};
+pub(crate) use self::inflate::{Inflater, Mark, Stop, against};
 pub use self::input::Input;
 pub use self::pool::Decoding;
 pub use self::sum::Check;

@@ -49,22 +49,26 @@ impl Stream {
             return Ok(Cursor { entry, heavy, position: 0, decoder: self.packed.decoder()? });
         };
         if let Some(from) = index.checkpoint(target) {
-            let input = Input::new(content.clone(), from.mark.input - 1).ahead_by(&self.shared.aside);
-            let inflate =
-                Inflate::resume(method, input, content.size(), &from).map_err(|e| self.refuse(e))?;
-            let mut decoder = Box::new(inflate.marking(index.clone()));
             let position = from.mark.out.next_multiple_of(PIECE);
             // Up to the next piece nobody gets to see the bytes.
             let mut unseen = self.shared.spare(PIECE as usize);
             let bytes = Arc::get_mut(&mut unseen).expect("nobody else has it");
             let skipped = (position - from.mark.out) as usize;
-            let (made, failure) = fill(decoder.as_mut(), &mut bytes[..skipped]);
+            let input = |byte| Input::new(content.clone(), byte).ahead_by(&self.shared.aside);
+            let entered = Inflate::resume(method, &from, input).and_then(|inflate| {
+                let mut decoder = Box::new(inflate.marking(index.clone()));
+                match fill(decoder.as_mut(), &mut bytes[..skipped]) {
+                    (made, None) if made == skipped => Ok(Some(decoder)),
+                    (_, None) => Ok(None),
+                    (_, Some(failure)) => Err(failure),
+                }
+            });
             self.shared.give_back(unseen);
-            match failure.map(|e| self.refuse(e)) {
-                None if made == skipped => return Ok(Cursor { entry, heavy, position, decoder }),
+            match entered.map_err(|e| self.refuse(e)) {
+                Ok(Some(decoder)) => return Ok(Cursor { entry, heavy, position, decoder }),
                 // From the front it may be told what is wrong, and where.
-                None | Some(Error::Damaged { .. }) => {}
-                Some(other) => return Err(other),
+                Ok(None) | Err(Error::Damaged { .. }) => {}
+                Err(other) => return Err(other),
             }
         }
         let inflate = Inflate::new(method, Input::new(content.clone(), 0).ahead_by(&self.shared.aside));

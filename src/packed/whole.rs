@@ -38,7 +38,7 @@ impl Packed {
         let mut hash = blake3::Hasher::new();
         match (&self.identity, &self.content) {
             (Some(identity), content) => {
-                hash.update(b"index of identity 1");
+                hash.update(b"index of identity 2");
                 hash.update(identity);
                 hash.update(&content.size().to_le_bytes());
                 hash.update(&self.size.to_le_bytes());
@@ -46,7 +46,7 @@ impl Packed {
             (None, Content::Range(source, range)) => {
                 let Stamp { file, size, mtime, ctime, .. } = source.stamp();
                 let crc = if let Check::Crc32(crc) = self.check { crc } else { 0 };
-                hash.update(b"deflate index 1");
+                hash.update(b"deflate index 2");
                 let times = [mtime.0, mtime.1, ctime.0, ctime.1].map(|n| n as u64);
                 let entry = [self.size, range.start, range.end, crc.into()];
                 for number in [file.0, file.1, size].into_iter().chain(times).chain(entry) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inflater, Mark};
+use super::{Inflater, Mark, Stop};
 
 /// What becomes of a stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ fn by_zlib(packed: &[u8]) -> Outcome {
     }
 }
 
-/// Places between two blocks, and what was decoded before each.
-type Marks = Vec<(Mark, Arc<[u8]>)>;
+/// Places between two blocks and within them, and what was decoded before each.
+pub type Marks = Vec<(Mark, Arc<[u8]>)>;
 
 /// Input and output in pieces of any size, now and then up to the end of a block, where it is noted.
 fn by_steps(packed: &[u8], below: &mut impl FnMut(usize) -> usize) -> (Outcome, Marks) {
@@ -71,7 +71,8 @@ fn by_steps(packed: &[u8], below: &mut impl FnMut(usize) -> usize) -> (Outcome, 
         if below(10) == 0 {
             inflater.rest();
         }
-        let Ok(step) = inflater.step(&packed[used..used + ahead], &mut buf[..room], below(2) == 0) else {
+        let stop = [Stop::Never, Stop::Between, Stop::Within][below(3)];
+        let Ok(step) = inflater.step(&packed[used..used + ahead], &mut buf[..room], stop) else {
             return (Outcome::Invalid, marks);
         };
         bytes.extend_from_slice(&buf[..step.made]);
@@ -79,11 +80,15 @@ fn by_steps(packed: &[u8], below: &mut impl FnMut(usize) -> usize) -> (Outcome, 
         if step.ended {
             return (Outcome::Whole { bytes, used }, marks);
         }
-        if let Some(bits) = step.between_blocks {
-            assert!(bits < 8);
-            let mark = Mark { out: bytes.len() as u64, input: used as u64, bits };
+        if let Some(mark) = step.mark {
+            assert!(stop == Stop::Within || mark.block == mark.at);
+            assert!(mark.block <= mark.at && mark.at.div_ceil(8) <= used as u64);
             marks.push((mark, inflater.window()));
-        } else if (step.made, step.used) == (0, 0) && used + ahead == packed.len() {
+        }
+        if step.mark.is_none_or(|mark| mark.block < mark.at)
+            && (step.made, step.used) == (0, 0)
+            && used + ahead == packed.len()
+        {
             return (Outcome::CutOff(bytes), marks);
         }
     }
@@ -91,13 +96,14 @@ fn by_steps(packed: &[u8], below: &mut impl FnMut(usize) -> usize) -> (Outcome, 
 
 /// Begins at a mark and decodes the rest, as far as it goes.
 fn again(packed: &[u8], bytes: &[u8], mark: Mark, window: &[u8]) {
-    let (mut at, mut out) = (mark.input as usize, mark.out as usize);
-    let mut inflater = Inflater::resume(mark.bits, packed[at.max(1) - 1], window);
-    let mut buf = vec![0; 30_000];
+    let from = |byte: u64| &packed[byte as usize..];
+    let (mut inflater, mut packed) = Inflater::resume(mark, window, from).expect("it was there before");
+    let (mut out, mut buf) = (mark.out as usize, vec![0; 30_000]);
     loop {
-        let step = inflater.step(&packed[at..], &mut buf, false).expect("it was decoded before");
+        let step = inflater.step(packed, &mut buf, Stop::Never).expect("it was decoded before");
+        packed = &packed[step.used..];
         assert!(bytes[out..].starts_with(&buf[..step.made]), "from {mark:?}");
-        (at, out) = (at + step.used, out + step.made);
+        out += step.made;
         if step.ended || (step.made, step.used) == (0, 0) {
             assert_eq!(out, bytes.len(), "from {mark:?}");
             return;

@@ -1,4 +1,7 @@
-//! Inflate (RFC 1951) that can stop between two blocks, say where it is, and begin there again.
+//! Inflate (RFC 1951) that can say where it is, and begin there again.
+//!
+//! A place between two blocks is worth most: there, decoding needs the bytes before it and nothing else. Within a block
+//! it needs the codes of that as well, so such a [`Mark`] says where the block begins, too.
 //!
 //! It is written here because nobody else has it all. The zlib interface can stop and begin in the middle; behind it,
 //! zlib-rs does 312 MB/s on one core, zlib-ng 219, miniz_oxide 195. libdeflate does 422, but of whole buffers alone;
@@ -12,15 +15,17 @@
 
 #[cfg(any(test, fuzzing))]
 pub mod against;
+mod block;
 mod code;
 mod symbols;
 
-use std::io;
+use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::code::{DISTANCES, Distances, LENGTHS, Lengths, ORDER, SIZES, Sizes, Table};
+use self::block::{Codes, HERE, want};
+use self::code::Table;
 use self::symbols::{At, Buffer, FULL};
 
 /// How far back a deflate stream refers.
@@ -31,10 +36,21 @@ pub const WINDOW: usize = 32 * 1024;
 pub struct Mark {
     /// Decoded bytes before it.
     pub out: u64,
-    /// Packed bytes before it, the one that is used in part included.
-    pub input: u64,
-    /// How many bits of that one are still to be used.
-    pub bits: u8,
+    /// Bits of the stream before it.
+    pub at: u64,
+    /// Bits before the block that it lies in; between two blocks, as many as before itself.
+    pub block: u64,
+}
+
+/// Where a step is to say where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Nowhere.
+    Never,
+    /// Between two blocks, where it stops for that.
+    Between,
+    /// Within a block as well, wherever it stops.
+    Within,
 }
 
 /// What a call has done.
@@ -44,8 +60,8 @@ pub struct Step {
     pub used: usize,
     /// Decoded bytes given.
     pub made: usize,
-    /// Stopped between two blocks: how many bits of the last consumed byte are still to be used.
-    pub between_blocks: Option<u8>,
+    /// Where it has stopped, if that was asked for. It may be ahead of what was given.
+    pub mark: Option<Mark>,
     /// The stream has ended.
     pub ended: bool,
 }
@@ -54,6 +70,12 @@ pub struct Step {
 pub struct Inflater {
     bits: u64,
     count: u32,
+    /// Packed bytes that `bits` and all before them are of.
+    taken: u64,
+    /// Bits before the block.
+    block: u64,
+    /// Decoded bytes, given or not.
+    out: u64,
     part: Part,
     /// This block is the last one.
     last: bool,
@@ -88,19 +110,6 @@ enum Part {
     Nothing,
 }
 
-/// The codes of the block.
-struct Codes {
-    lengths: Lengths,
-    distances: Distances,
-    sizes: Sizes,
-    /// How many words each of them has.
-    counts: [usize; 3],
-    /// How long the words are of which one table or the other is made.
-    lens: [u8; 320],
-    /// They are those that need not be sent.
-    fixed: bool,
-}
-
 /// What streams that rest or are done with have left. Most streams are small, and most reads somewhere in a large one go
 /// on for little: making all of it anew would take longer than decoding.
 static SPARE: Mutex<Spare> = Mutex::new(Spare { codes: Vec::new(), rooms: Vec::new() });
@@ -110,8 +119,6 @@ struct Spare {
     codes: Vec<Box<Codes>>,
     rooms: Vec<Vec<u8>>,
 }
-
-const HERE: &str = "the codes go with the stream";
 
 /// Whether there was input enough.
 type Enough = Result<bool, &'static str>;
@@ -123,6 +130,9 @@ impl Inflater {
         Inflater {
             bits: 0,
             count: 0,
+            taken: 0,
+            block: 0,
+            out: 0,
             part: Part::Head,
             last: false,
             between: false,
@@ -133,53 +143,108 @@ impl Inflater {
         }
     }
 
-    /// At a mark. `byte` is the packed byte before the mark, and `window` the decoded bytes before it, at most
-    /// [`WINDOW`].
-    pub fn resume(bits: u8, byte: u8, window: &[u8]) -> Inflater {
+    /// At a mark; `window` are the decoded bytes before it, at most [`WINDOW`], and `from` reads the stream from a byte
+    /// on. Says what goes on to be read.
+    pub fn resume<I: BufRead>(
+        mark: Mark,
+        window: &[u8],
+        from: impl Fn(u64) -> I,
+    ) -> io::Result<(Inflater, I)> {
         let mut inflater = Inflater::new();
-        if (1..8).contains(&bits) {
-            inflater.bits = u64::from(byte >> (8 - bits));
-            inflater.count = bits.into();
+        if mark.block < mark.at {
+            let mut input = inflater.enter(mark.block, &from)?;
+            while inflater.part != Part::Symbols {
+                let there = input.fill_buf()?;
+                if there.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let used = inflater.advance(there, |this, at| match this.part {
+                    Part::StoredLen | Part::Stored(_) | Part::Nothing => Err("a block without codes"),
+                    _ => this.prepare(at),
+                })?;
+                input.consume(used);
+            }
         }
+        let input = inflater.enter(mark.at, &from)?;
         let window = &window[window.len().saturating_sub(WINDOW)..];
         inflater.make_room();
-        (inflater.given, inflater.end) = (window.len(), window.len());
+        (inflater.given, inflater.end, inflater.out) = (window.len(), window.len(), mark.out);
         inflater.buffer[..window.len()].copy_from_slice(window);
-        inflater
+        Ok((inflater, input))
     }
 
-    /// Decodes from `input` into `out`; stops between two blocks if `stop_between` says so. After an error, it is of no
-    /// use any more.
-    pub fn step(&mut self, input: &[u8], out: &mut [u8], stop_between: bool) -> io::Result<Step> {
+    /// Goes to a place of the stream.
+    fn enter<I: BufRead>(&mut self, at: u64, from: impl Fn(u64) -> I) -> io::Result<I> {
+        let mut input = from(at / 8);
+        (self.bits, self.count, self.taken) = (0, 0, at / 8);
+        let used = at as u32 % 8;
+        if used > 0 {
+            let mut byte = [0];
+            input.read_exact(&mut byte)?;
+            self.taken += 1;
+            (self.bits, self.count) = ((byte[0] >> used).into(), 8 - used);
+        }
+        Ok(input)
+    }
+
+    /// Decodes from `input` into `out`; where it stops on its own account, `stop` says. After an error, it is of no use
+    /// any more.
+    pub fn step(&mut self, input: &[u8], out: &mut [u8], stop: Stop) -> io::Result<Step> {
         let mut made = self.give(out);
         let mut used = 0;
-        if made < out.len() && !(stop_between && self.between) {
+        if made < out.len() && !(stop != Stop::Never && self.between) {
             let limit = self.limit(out.len() - made);
-            let mut at = At { input, used: 0, bits: self.bits, count: self.count, end: self.end };
+            let before = self.end;
             let mut room = std::mem::take(&mut self.buffer);
             let buffer = room.as_mut_slice().try_into().expect("it has its full length");
-            let outcome = self.decode(&mut at, buffer, limit, stop_between);
+            let outcome = self.advance(input, |this, at| this.decode(at, buffer, limit, stop));
             self.buffer = room;
-            let enough = outcome.map_err(|what| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("the deflate stream is invalid: {what}"))
-            })?;
-            if enough {
-                let whole = at.used.min(at.count as usize / 8);
-                at.used -= whole;
-                at.count -= 8 * whole as u32;
-            }
-            (self.bits, self.count, self.end) = (at.bits & ((1 << at.count) - 1), at.count, at.end);
-            used = at.used;
+            used = outcome?;
+            self.out += (self.end - before) as u64;
             made += self.give(&mut out[made..]);
         }
-        let all = self.given == self.end;
-        let between = all && stop_between && std::mem::take(&mut self.between);
+        let stopped = match stop {
+            Stop::Never => false,
+            Stop::Between => std::mem::take(&mut self.between),
+            Stop::Within => std::mem::take(&mut self.between) || self.part == Part::Symbols,
+        };
         Ok(Step {
             used,
             made,
-            between_blocks: between.then_some(self.count as u8),
-            ended: all && self.part == Part::Nothing,
+            mark: stopped.then(|| self.mark()),
+            ended: self.given == self.end && self.part == Part::Nothing,
         })
+    }
+
+    /// Decoded bytes up to here, given or not.
+    pub fn out(&self) -> u64 {
+        self.out
+    }
+
+    /// Where it is.
+    fn mark(&self) -> Mark {
+        let at = 8 * self.taken - u64::from(self.count);
+        Mark { out: self.out, at, block: if self.part == Part::Symbols { self.block } else { at } }
+    }
+
+    /// Has `work` use `input`, and says how much of it was used.
+    fn advance(
+        &mut self,
+        input: &[u8],
+        work: impl FnOnce(&mut Self, &mut At<'_>) -> Enough,
+    ) -> io::Result<usize> {
+        let mut at = At { input, used: 0, bits: self.bits, count: self.count, end: self.end };
+        let enough = work(self, &mut at).map_err(|what| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("the deflate stream is invalid: {what}"))
+        })?;
+        if enough {
+            let whole = at.used.min(at.count as usize / 8);
+            at.used -= whole;
+            at.count -= 8 * whole as u32;
+        }
+        (self.bits, self.count, self.end) = (at.bits & ((1 << at.count) - 1), at.count, at.end);
+        self.taken += at.used as u64;
+        Ok(at.used)
     }
 
     /// Gives out what is there.
@@ -212,16 +277,11 @@ impl Inflater {
     }
 
     /// Decodes until `limit` is reached or passed by a match, or the input or the block ends.
-    fn decode(&mut self, at: &mut At<'_>, buffer: &mut Buffer, limit: usize, stop_between: bool) -> Enough {
+    fn decode(&mut self, at: &mut At<'_>, buffer: &mut Buffer, limit: usize, stop: Stop) -> Enough {
         while at.end < limit {
             let enough = match self.part {
-                Part::Head if stop_between && self.between => return Ok(true),
-                Part::Head => self.head(at)?,
-                Part::StoredLen => self.stored_len(at)?,
+                Part::Head if stop != Stop::Never && self.between => return Ok(true),
                 Part::Stored(left) => self.stored(at, buffer, left, limit),
-                Part::Counts => self.counts(at)?,
-                Part::Sizes(known) => self.sizes(at, known)?,
-                Part::Codes(known) => self.codes(at, known)?,
                 Part::Symbols => {
                     let Codes { lengths, distances, .. } = self.codes.as_deref().expect(HERE);
                     match symbols::run(at, buffer, limit, lengths, distances)? {
@@ -230,34 +290,12 @@ impl Inflater {
                     }
                 }
                 Part::Nothing => return Ok(true),
+                _ => self.prepare(at)?,
             };
             if !enough {
                 return Ok(false);
             }
         }
-        Ok(true)
-    }
-
-    fn head(&mut self, at: &mut At<'_>) -> Enough {
-        // Nobody asked, and soon there may be more bits than a mark has.
-        self.between = false;
-        if !want(at, 3) {
-            return Ok(false);
-        }
-        self.last = next(at, 1) == 1;
-        self.part = match next(at, 2) {
-            0 => {
-                // Up to the next byte of the stream.
-                at.take(at.count % 8);
-                Part::StoredLen
-            }
-            1 => {
-                self.codes.as_deref_mut().expect(HERE).fix()?;
-                Part::Symbols
-            }
-            2 => Part::Counts,
-            _ => return Err("a block of no kind"),
-        };
         Ok(true)
     }
 
@@ -267,97 +305,12 @@ impl Inflater {
         true
     }
 
-    fn stored_len(&mut self, at: &mut At<'_>) -> Enough {
-        if !want(at, 32) {
-            return Ok(false);
-        }
-        let (len, inverse) = (next(at, 16), next(at, 16));
-        if len != inverse ^ 0xffff {
-            return Err("a stored block whose two lengths differ");
-        }
-        // What else was taken of the input is the block's.
-        at.used -= at.count as usize / 8;
-        (at.bits, at.count) = (0, 0);
-        self.part = Part::Stored(len);
-        Ok(true)
-    }
-
     fn stored(&mut self, at: &mut At<'_>, buffer: &mut Buffer, left: usize, limit: usize) -> bool {
         let n = left.min(limit - at.end).min(at.input.len() - at.used);
         buffer[at.end..at.end + n].copy_from_slice(&at.input[at.used..at.used + n]);
         (at.end, at.used) = (at.end + n, at.used + n);
         self.part = Part::Stored(left - n);
         if left == n { self.end_block() } else { n > 0 }
-    }
-
-    fn counts(&mut self, at: &mut At<'_>) -> Enough {
-        if !want(at, 14) {
-            return Ok(false);
-        }
-        let counts = [257 + next(at, 5), 1 + next(at, 5), 4 + next(at, 4)];
-        if counts[0] > 286 || counts[1] > 30 {
-            return Err("a code of more words than there are");
-        }
-        let codes = self.codes.as_deref_mut().expect(HERE);
-        (codes.counts, codes.lens) = (counts, [0; 320]);
-        self.part = Part::Sizes(0);
-        Ok(true)
-    }
-
-    fn sizes(&mut self, at: &mut At<'_>, known: usize) -> Enough {
-        let codes = self.codes.as_deref_mut().expect(HERE);
-        for (known, symbol) in ORDER.iter().enumerate().take(codes.counts[2]).skip(known) {
-            self.part = Part::Sizes(known);
-            if !want(at, 3) {
-                return Ok(false);
-            }
-            codes.lens[*symbol] = next(at, 3) as u8;
-        }
-        codes.sizes.set(&codes.lens[..19], &SIZES)?;
-        codes.lens = [0; 320];
-        self.part = Part::Codes(0);
-        Ok(true)
-    }
-
-    fn codes(&mut self, at: &mut At<'_>, mut known: usize) -> Enough {
-        let codes = self.codes.as_deref_mut().expect(HERE);
-        let [lengths, distances, _] = codes.counts;
-        let all = lengths + distances;
-        while known < all {
-            self.part = Part::Codes(known);
-            // A word and its extra bits, if there are as many.
-            want(at, 14);
-            let entry = codes.sizes.first(at.bits);
-            if at.count < entry.bits() {
-                return Ok(false);
-            }
-            if entry.is_other() {
-                return Err("a length of a word that is none");
-            }
-            let more = entry.number(at.bits) - entry.value() as usize;
-            at.take(entry.bits());
-            let (len, times) = match entry.value() {
-                16 if known == 0 => return Err("a repetition of nothing"),
-                16 => (codes.lens[known - 1], 3 + more),
-                17 => (0, 3 + more),
-                18 => (0, 11 + more),
-                len => (len as u8, 1),
-            };
-            if times > all - known {
-                return Err("a repetition that goes too far");
-            }
-            codes.lens[known..known + times].fill(len);
-            known += times;
-        }
-        if codes.lens[256] == 0 {
-            return Err("a block without an end");
-        }
-        // First of all: a code that is refused leaves the other one changed, and these tables are used again.
-        codes.fixed = false;
-        codes.lengths.set(&codes.lens[..lengths], &LENGTHS)?;
-        codes.distances.set(&codes.lens[lengths..all], &DISTANCES)?;
-        self.part = Part::Symbols;
-        Ok(true)
     }
 
     /// One symbol of the few bytes that there are. Without all of its bits, none of them is used.
@@ -400,7 +353,7 @@ impl Inflater {
         SPARE.lock().keep(room);
     }
 
-    /// The last decoded bytes, as far as the stream may refer to them. All were given out.
+    /// The last decoded bytes, as far as the stream may refer to them.
     pub fn window(&self) -> Arc<[u8]> {
         self.buffer[self.end.saturating_sub(WINDOW)..self.end].into()
     }
@@ -422,55 +375,6 @@ impl Spare {
             self.rooms.push(room);
         }
     }
-}
-
-impl Default for Codes {
-    fn default() -> Codes {
-        Codes {
-            lengths: Table::EMPTY,
-            distances: Table::EMPTY,
-            sizes: Table::EMPTY,
-            counts: [0; 3],
-            lens: [0; 320],
-            fixed: false,
-        }
-    }
-}
-
-impl Codes {
-    /// Become those that need not be sent.
-    fn fix(&mut self) -> Result<(), &'static str> {
-        if !self.fixed {
-            let mut lens = [8; 288];
-            lens[144..256].fill(9);
-            lens[256..280].fill(7);
-            self.lengths.set(&lens, &LENGTHS)?;
-            self.distances.set(&[5; 32], &DISTANCES)?;
-            self.fixed = true;
-        }
-        Ok(())
-    }
-}
-
-/// Has `bits` bits there, if the input has as many; or as many as it has.
-fn want(at: &mut At<'_>, bits: u32) -> bool {
-    while at.count < bits {
-        if at.input.len() - at.used >= 8 {
-            at.refill();
-            return true;
-        }
-        let Some(byte) = at.input.get(at.used) else { return false };
-        at.bits |= u64::from(*byte) << at.count;
-        (at.used, at.count) = (at.used + 1, at.count + 8);
-    }
-    true
-}
-
-/// The next `bits` bits, which are there.
-fn next(at: &mut At<'_>, bits: u32) -> usize {
-    let value = at.bits & ((1 << bits) - 1);
-    at.take(bits);
-    value as usize
 }
 
 /// The next word of a code, and its value, if all its `bits` are there: how many are, stands behind them.

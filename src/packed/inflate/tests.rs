@@ -1,4 +1,4 @@
-use super::against::{Outcome, both};
+use super::against::{Marks, Outcome, both};
 use super::*;
 use std::io::Write;
 
@@ -8,35 +8,58 @@ fn deflate(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// What was decoded, in steps of 30,000 bytes, and the marks on the way.
+fn decode(packed: &[u8], stop: Stop) -> (Vec<u8>, Marks) {
+    let (mut inflater, mut input, mut buf) = (Inflater::new(), packed, vec![0; 30_000]);
+    let (mut out, mut marks) = (Vec::new(), Vec::new());
+    loop {
+        let step = inflater.step(input, &mut buf, stop).unwrap();
+        out.extend_from_slice(&buf[..step.made]);
+        input = &input[step.used..];
+        if step.ended {
+            assert_eq!((input.len(), out.len() as u64), (0, inflater.out()));
+            return (out, marks);
+        }
+        marks.extend(step.mark.map(|mark| (mark, inflater.window())));
+    }
+}
+
 #[test]
 fn decoding_begins_again_at_every_mark() {
     let data: Vec<u8> =
         (0..900_000u32).flat_map(|i| format!("{},", i.wrapping_mul(i) % 9973).into_bytes()).collect();
     let packed = deflate(&data);
-    let mut whole = Inflater::new();
-    let (mut out, mut input) = (0, 0);
     let mut buf = vec![0; 30_000];
-    let mut marks = Vec::new();
-    loop {
-        let step = whole.step(&packed[input..], &mut buf, true).unwrap();
-        assert_eq!(buf[..step.made], data[out..out + step.made]);
-        (out, input) = (out + step.made, input + step.used);
-        if step.ended {
-            break;
-        }
-        if let Some(bits) = step.between_blocks {
-            marks.push((Mark { out: out as u64, input: input as u64, bits }, whole.window()));
+    for stop in [Stop::Between, Stop::Within] {
+        let (out, marks) = decode(&packed, stop);
+        assert!(out == data);
+        let within = marks.iter().filter(|(mark, _)| mark.block < mark.at).count();
+        assert!(marks.len() > 10 && marks.iter().any(|(mark, _)| mark.at % 8 > 0));
+        assert!(if stop == Stop::Within { within > 50 } else { within == 0 }, "{within}");
+        for (mark, window) in marks {
+            let (mut again, rest) = Inflater::resume(mark, &window, |byte| &packed[byte as usize..]).unwrap();
+            let step = again.step(rest, &mut buf, Stop::Never).unwrap();
+            let at = mark.out as usize;
+            assert!(step.made == buf.len().min(data.len() - at));
+            assert!(buf[..step.made] == data[at..at + step.made], "from {mark:?}");
         }
     }
-    assert_eq!((out, input), (data.len(), packed.len()));
-    assert!(marks.len() > 10 && marks.iter().any(|(m, _)| m.bits > 0));
-    for (mark, window) in marks {
-        let start = mark.input as usize;
-        let mut again = Inflater::resume(mark.bits, packed[start.max(1) - 1], &window);
-        let step = again.step(&packed[start..], &mut buf, false).unwrap();
-        let at = mark.out as usize;
-        assert!(step.made == buf.len().min(data.len() - at));
-        assert!(buf[..step.made] == data[at..at + step.made], "from {mark:?}");
+}
+
+#[test]
+fn a_place_in_a_block_that_is_none_is_refused() {
+    let packed = deflate(&b"vessel wall".repeat(20_000));
+    // A stored block, and bits that are no head.
+    let stored = [&[0, 3, 0, 0xfc, 0xff, 1, 2, 3][..], &packed].concat();
+    let nothing = [7; 40];
+    for (what, packed, mark) in [
+        ("without codes", &stored[..], Mark { out: 2, at: 7 * 8, block: 0 }),
+        ("no kind", &nothing, Mark { out: 2, at: 7 * 8, block: 0 }),
+        ("end of file", &packed[..3], Mark { out: 2, at: 2 * 8, block: 0 }),
+    ] {
+        let outcome = Inflater::resume(mark, &[1, 2], |byte| &packed[byte as usize..]);
+        let error = outcome.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(what), "{what}: {error}");
     }
 }
 
@@ -126,7 +149,8 @@ fn what_no_encoder_writes_is_refused() {
     for (what, packed) in cases {
         assert_eq!(both(&packed, &mut |n| n - 1), Outcome::Invalid, "{what}");
         for len in [packed.len(), 20] {
-            let error = Inflater::new().step(&packed[..len], &mut [0; 100], false).unwrap_err().to_string();
+            let error =
+                Inflater::new().step(&packed[..len], &mut [0; 100], Stop::Never).unwrap_err().to_string();
             assert!(error.contains(what), "{what}: {error}");
         }
     }
@@ -135,5 +159,5 @@ fn what_no_encoder_writes_is_refused() {
 #[test]
 fn garbage_is_an_error() {
     let mut buf = [0; 100];
-    assert!(Inflater::new().step(&[0xff; 50], &mut buf, false).is_err());
+    assert!(Inflater::new().step(&[0xff; 50], &mut buf, Stop::Never).is_err());
 }

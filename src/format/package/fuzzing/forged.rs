@@ -17,7 +17,7 @@ use crate::format::OpenOptions;
 use crate::format::package::directory::find_ends;
 use crate::format::package::load::{Loaded, Loader};
 use crate::format::package::{Package, SMALL, method};
-use crate::packed::{Inflater, Mark, RECORD, record};
+use crate::packed::{HEAD, Inflater, Mark, RECORD, Stop, record};
 use crate::store::{CacheFolder, Source};
 use crate::tree::{Branch, Content};
 
@@ -97,7 +97,7 @@ fn forge(input: &mut Input<'_>, scene: &Scene, right_sum: bool, bytes: &mut Vec<
     for _ in 0..how >> 5 {
         match how & 3 {
             0 => {}
-            1 => forged[usize::from(input.byte() % 20)] ^= input.byte(),
+            1 => forged[usize::from(input.byte()) % HEAD] ^= input.byte(),
             2 => forged[input.number() % RECORD] ^= input.byte(),
             // A place within the entry, which random bytes would hardly ever give.
             _ => {
@@ -107,7 +107,7 @@ fn forge(input: &mut Input<'_>, scene: &Scene, right_sum: bool, bytes: &mut Vec<
         }
     }
     if how & 8 != 0 {
-        let head = input.take(20);
+        let head = input.take(HEAD);
         forged[..head.len()].copy_from_slice(head);
     }
     let sum = crc32fast::hash(if right_sum { &forged } else { &honest });
@@ -282,18 +282,20 @@ fn decoded(packed: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Every place between two blocks, as far as the stream can be decoded.
+/// Places between two blocks, and within every third or so, as far as the stream can be decoded.
 fn marks(packed: &[u8]) -> Vec<(Mark, Arc<[u8]>)> {
     let (mut inflater, mut found) = (Inflater::new(), Vec::new());
-    let (mut out, mut input) = (0, 0);
+    let mut input = 0;
     let mut buf = vec![0; 1 << 16];
-    while let Ok(step) = inflater.step(&packed[input..], &mut buf, true) {
-        (out, input) = (out + step.made, input + step.used);
+    let stops = [Stop::Between, Stop::Between, Stop::Within];
+    for stop in stops.into_iter().cycle() {
+        let Ok(step) = inflater.step(&packed[input..], &mut buf, stop) else { break };
+        input += step.used;
         if step.ended || (step.made, step.used) == (0, 0) {
             break;
         }
-        if let Some(bits) = step.between_blocks.filter(|_| out > 0) {
-            found.push((Mark { out: out as u64, input: input as u64, bits }, inflater.window()));
+        if let Some(mark) = step.mark {
+            found.push((mark, inflater.window()));
         }
     }
     found
