@@ -30,8 +30,11 @@ const CLAIM: u64 = 4;
 /// Waking a thread costs as much as decoding some kilobytes, so those who wait are told of so many pieces at once;
 /// unless the next one may take longer than decoding does.
 const TOGETHER: u64 = 4;
-/// Requests for neighbouring pieces come in any order, up to this distance.
-const DISORDER: u64 = 8;
+/// Requests for neighbouring pieces come in any order, up to this distance: two megabytes of readahead, and what is
+/// asked for meanwhile. Beyond it a reader has jumped, and what was decoded ahead was for nothing.
+const DISORDER: u64 = 32;
+/// One request counts for no more pieces than this.
+const STEP: u64 = 8;
 
 /// Threads that decode ahead. They come with the first who reads in order, and end with the package.
 #[derive(Debug)]
@@ -110,7 +113,7 @@ impl State {
         match self.last {
             Some(last) if piece <= last && last - piece < DISORDER => Follows::Known,
             Some(last) if piece > last && piece - last <= DISORDER => {
-                self.length += piece - last;
+                self.length += STEP.min(piece - last);
                 self.last = Some(piece);
                 if self.active.is_empty() {
                     self.next = self.next.max(piece + 1);
@@ -368,6 +371,11 @@ mod tests {
         assert!(matches!(state.read(4, LEAD), Follows::InOrder));
         assert!(matches!(state.read(2, LEAD), Follows::Known));
         assert_eq!((state.last, state.next, state.wanted), (Some(4), 5, 13));
+        // A window of two megabytes, its last request first.
+        assert!(matches!(state.read(20, LEAD), Follows::InOrder));
+        assert_eq!((state.length, state.wanted), (4 + STEP, 21 + 2 * (4 + STEP)));
+        assert!((5..20).rev().all(|piece| matches!(state.read(piece, LEAD), Follows::Known)));
+        assert!(matches!(state.read(53, LEAD), Follows::Jump { .. }));
     }
 
     #[test]
