@@ -100,12 +100,20 @@ pub struct Index {
 struct Known {
     marks: BTreeMap<u64, Place>,
     file: Option<Arc<RecordFile>>,
+    /// How many of its records were looked at.
+    seen: u64,
     /// The places of the marks whose windows are in memory.
     in_memory: BTreeSet<u64>,
     memory: Arc<Memory>,
 }
 
 impl Known {
+    /// Has a file, and what was found in its records.
+    fn take(&mut self, file: Arc<RecordFile>, places: Vec<Place>, seen: u64) {
+        (self.file, self.seen) = (Some(file), seen);
+        places.into_iter().for_each(|place| self.put(place));
+    }
+
     fn put(&mut self, place: Place) {
         self.remove(place.mark.out);
         self.count(&place, true);
@@ -175,8 +183,8 @@ impl Index {
         let room = place.as_ref().map_or(u64::MAX, |(folder, _)| folder.bound() / 2 / RECORD as u64);
         let spacing = SPACING.max(size / room.max(1));
         let memory = Arc::<Memory>::default();
-        let known =
-            Known { marks: BTreeMap::new(), file: None, in_memory: BTreeSet::new(), memory: memory.clone() };
+        let (marks, in_memory) = (BTreeMap::new(), BTreeSet::new());
+        let known = Known { marks, file: None, seen: 0, in_memory, memory: memory.clone() };
         let index = Index {
             known: Mutex::new(known),
             place,
@@ -194,10 +202,7 @@ impl Index {
         };
         if let Some((folder, key)) = &index.place {
             match index.read(folder, *key) {
-                Ok((file, marks)) => {
-                    let mut known = index.known.lock();
-                    (known.file, known.marks) = (Some(file), marks);
-                }
+                Ok((file, places, seen)) => index.known.lock().take(file, places, seen),
                 // Somebody is at work on it; this one stays in memory.
                 Err(e) if is_passing(&e) => {}
                 Err(e) => index.fail(&e),
@@ -207,14 +212,16 @@ impl Index {
     }
 
     /// What lies in the folder.
-    fn read(
-        &self,
-        folder: &CacheFolder,
-        key: [u8; 32],
-    ) -> io::Result<(Arc<RecordFile>, BTreeMap<u64, Place>)> {
+    fn read(&self, folder: &CacheFolder, key: [u8; 32]) -> io::Result<(Arc<RecordFile>, Vec<Place>, u64)> {
         let file = folder.records(key, RECORD)?;
-        let mut marks = BTreeMap::new();
-        for record in 0..file.count()? {
+        let (places, seen) = self.look(&file, 0)?;
+        Ok((Arc::new(file), places, seen))
+    }
+
+    /// The marks in a file from a record on, and how many records it has.
+    fn look(&self, file: &RecordFile, from: u64) -> io::Result<(Vec<Place>, u64)> {
+        let (mut places, count) = (Vec::new(), file.count()?);
+        for record in from..count {
             let mut head = [0; HEAD];
             match file.peek(record, &mut head) {
                 // Thrown away by somebody else: what was there is as good as ever, and it is gone for the next look.
@@ -223,10 +230,24 @@ impl Index {
             }
             let (mark, _) = parse(&head);
             if mark.out < self.size && mark.block <= mark.at && mark.at / 8 < self.packed {
-                marks.insert(mark.out, Place { mark, window: Window::Record(record) });
+                places.push(Place { mark, window: Window::Record(record) });
             }
         }
-        Ok((Arc::new(file), marks))
+        Ok((places, count))
+    }
+
+    /// Takes note of marks that others have written down, so that they are not written down twice.
+    fn take_over(&self, file: &Arc<RecordFile>) -> io::Result<()> {
+        let seen = self.known.lock().seen;
+        let (places, count) = self.look(file, seen)?;
+        let mut known = self.known.lock();
+        known.seen = count;
+        for place in places {
+            if !matches!(known.marks.get(&place.mark.out), Some(Place { window: Window::Record(_), .. })) {
+                known.put(place);
+            }
+        }
+        Ok(())
     }
 
     /// For a project, whose streams share memory, and a thread that writes marks down.
@@ -363,25 +384,25 @@ impl Index {
         if self.failed.load(Ordering::Relaxed) || old.as_ref().is_some_and(|old| !old.is_gone()) {
             return;
         }
-        let renewed = self.read(folder, *key).and_then(|(file, mut marks)| {
+        let renewed = self.read(folder, *key).and_then(|(file, mut places, seen)| {
+            let there: BTreeSet<u64> = places.iter().map(|place| place.mark.out).collect();
             for Place { mark, window } in mine {
                 // Another daemon may have been faster.
-                if marks.contains_key(&mark.out) {
+                if there.contains(&mark.out) {
                     continue;
                 }
                 let Some(window) = self.window(&Place { mark, window }, old.as_deref()) else { continue };
                 let record = file.append(record(mark, &window))?;
-                marks.insert(mark.out, Place { mark, window: Window::Record(record) });
+                places.push(Place { mark, window: Window::Record(record) });
             }
-            Ok((file, marks))
+            Ok((file, places, seen))
         });
         match renewed {
-            Ok((file, marks)) => {
+            Ok((file, places, seen)) => {
                 let mut known = self.known.lock();
                 // What was added in the meantime is written down by whoever was asked to.
                 known.marks.retain(|_, place| matches!(place.window, Window::Memory(_)));
-                known.file = Some(file);
-                marks.into_values().for_each(|place| known.put(place));
+                known.take(file, places, seen);
             }
             // It is being deleted right now, or kept by others: whoever looks next sees to it.
             Err(e) if is_passing(&e) => {}
@@ -432,11 +453,10 @@ impl Index {
         let writing = self.writing.lock();
         let mut renewed = 0;
         while !self.failed.load(Ordering::Relaxed) {
-            let known = self.known.lock();
-            let Some(file) = known.file.clone() else { break };
-            let Some((mark, window)) = known.first_in_memory() else { return };
-            drop(known);
-            match file.append(record(mark, &window)) {
+            let Some(file) = self.known.lock().file.clone() else { break };
+            let taken_over = self.take_over(&file);
+            let Some((mark, window)) = self.known.lock().first_in_memory() else { return };
+            match taken_over.and_then(|()| file.append(record(mark, &window))) {
                 Ok(record) => {
                     self.waited.store(0, Ordering::Relaxed);
                     let mut known = self.known.lock();
@@ -514,6 +534,31 @@ mod tests {
         assert_eq!(there, known.in_memory.len());
         assert_eq!(there, index.memory.windows.load(Ordering::Relaxed));
         there
+    }
+
+    #[test]
+    fn what_another_daemon_has_written_down_is_not_written_down_again() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || {
+            let folder = Arc::new(CacheFolder::open(home.path(), 1 << 30).unwrap());
+            Arc::new(Index::open(Some((folder, [7; 32])), 1 << 40, 1 << 40))
+        };
+        let (one, other) = (open(), open());
+        for n in 1..=100 {
+            add(&one, n);
+            add(&other, n);
+        }
+        (101..=200).for_each(|n| add(&one, n));
+        add(&other, 300);
+        let count = || one.known.lock().file.as_ref().unwrap().count().unwrap();
+        assert_eq!(count(), 201);
+        assert_eq!(other.checkpoint(150 * SPACING).unwrap().window[0], 150);
+        assert_eq!((in_memory(&one), in_memory(&other)), (0, 0));
+        // Also where the file is gone, and one of them has made another.
+        std::fs::remove_dir_all(home.path()).unwrap();
+        (401..=410).for_each(|n| [&one, &other].into_iter().for_each(|index| add(index, n)));
+        assert!(count() <= 212, "{}", count());
+        assert_eq!(open().known.lock().marks.len(), 211);
     }
 
     /// Another daemon keeps the file for longer than anybody waits.
