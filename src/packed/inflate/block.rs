@@ -94,7 +94,8 @@ impl Inflater {
             }
             codes.lens[*symbol] = next(at, 3) as u8;
         }
-        codes.sizes.set(&codes.lens[..19], &SIZES)?;
+        // Without any word, each bit says 0, and the block has no end.
+        codes.sizes.set(&codes.lens[..19], &SIZES, false)?;
         codes.lens = [0; 320];
         self.part = Part::Codes(0);
         Ok(true)
@@ -111,9 +112,6 @@ impl Inflater {
             let entry = codes.sizes.first(at.bits);
             if at.count < entry.bits() {
                 return Ok(false);
-            }
-            if entry.is_other() {
-                return Err("a length of a word that is none");
             }
             let more = entry.number(at.bits) - entry.value() as usize;
             at.take(entry.bits());
@@ -135,8 +133,8 @@ impl Inflater {
         }
         // First of all: a code that is refused leaves the other one changed, and these tables are used again.
         codes.fixed = false;
-        codes.lengths.set(&codes.lens[..lengths], &LENGTHS)?;
-        codes.distances.set(&codes.lens[lengths..all], &DISTANCES)?;
+        codes.lengths.set(&codes.lens[..lengths], &LENGTHS, true)?;
+        codes.distances.set(&codes.lens[lengths..all], &DISTANCES, true)?;
         self.part = Part::Symbols;
         Ok(true)
     }
@@ -162,8 +160,8 @@ impl Codes {
             let mut lens = [8; 288];
             lens[144..256].fill(9);
             lens[256..280].fill(7);
-            self.lengths.set(&lens, &LENGTHS)?;
-            self.distances.set(&[5; 32], &DISTANCES)?;
+            self.lengths.set(&lens, &LENGTHS, true)?;
+            self.distances.set(&[5; 32], &DISTANCES, true)?;
             self.fixed = true;
         }
         Ok(())

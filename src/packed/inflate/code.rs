@@ -5,7 +5,7 @@
 //!
 //! Invariants: an entry says for how many bits it is certain, and nothing depends on bits behind them; so bits that are
 //! not there yet may be taken for zeros. A code that has too many words is refused, and one with too few as well,
-//! except the code of a single word, which is no other way to write.
+//! except one without any; and one of a single word, which is no other way to write, among lengths or distances.
 
 /// The longest word of a code.
 const LONGEST: u32 = 15;
@@ -107,8 +107,9 @@ impl<const WIDTH: u32, const SIZE: usize> Table<WIDTH, SIZE> {
     }
 
     /// Becomes the table of a code whose words have these lengths; `symbols` says what they stand for. 0 is no word.
-    pub fn set(&mut self, lens: &[u8], symbols: &[Entry]) -> Result<(), &'static str> {
-        let (counts, longest) = count(lens)?;
+    /// Whether it may be a single word is said by `single`.
+    pub fn set(&mut self, lens: &[u8], symbols: &[Entry], single: bool) -> Result<(), &'static str> {
+        let (counts, longest) = count(lens, single)?;
         let mut sorted = [0u16; 288];
         let mut places = [0; LONGEST as usize + 1];
         for len in 1..LONGEST as usize {
@@ -153,7 +154,7 @@ impl<const WIDTH: u32, const SIZE: usize> Table<WIDTH, SIZE> {
 }
 
 /// How many words of each length there are, and the longest, if these are lengths that a code can have.
-fn count(lens: &[u8]) -> Result<([usize; LONGEST as usize + 1], u32), &'static str> {
+fn count(lens: &[u8], single: bool) -> Result<([usize; LONGEST as usize + 1], u32), &'static str> {
     let mut counts = [0; LONGEST as usize + 1];
     for len in lens {
         counts[usize::from(*len)] += 1;
@@ -169,7 +170,7 @@ fn count(lens: &[u8]) -> Result<([usize; LONGEST as usize + 1], u32), &'static s
             longest = len;
         }
     }
-    match left > 0 && longest > 1 {
+    match left > 0 && longest > u32::from(single) {
         true => Err("a code has too few words"),
         false => Ok((counts, longest)),
     }
@@ -281,7 +282,7 @@ mod tests {
                 lens.push(lens[at]);
             }
             let mut table = Box::new(Lengths::EMPTY);
-            table.set(&lens, &LENGTHS).unwrap();
+            table.set(&lens, &LENGTHS, true).unwrap();
             for _ in 0..2000 {
                 let bits = below(1 << 20);
                 let mut entry = table.first(bits);
@@ -301,12 +302,14 @@ mod tests {
     #[test]
     fn what_no_code_can_be_is_refused() {
         let mut table = Box::new(Distances::EMPTY);
-        let mut set = |lens: &[u8]| table.set(lens, &DISTANCES);
+        let mut set = |lens: &[u8]| table.set(lens, &DISTANCES, true);
         assert!(set(&[1, 1, 1]).is_err() && set(&[1, 2, 2, 15]).is_err());
         assert!(set(&[2, 2, 2]).is_err() && set(&[2]).is_err() && set(&[1, 2]).is_err());
         assert!(set(&[0, 0, 1]).is_ok() && set(&[]).is_ok() && set(&[1, 0, 2, 2]).is_ok());
         set(&[0, 0, 1]).unwrap();
         assert!(!table.first(0).is_other() && table.first(0).value() == 3);
         assert!(table.first(1).is_other());
+        assert!(table.set(&[0, 0, 1], &DISTANCES, false).is_err());
+        assert!(table.set(&[0, 0, 0], &DISTANCES, false).is_ok() && table.first(0).is_other());
     }
 }

@@ -140,12 +140,19 @@ fn what_no_encoder_writes_is_refused() {
         ("two lengths", bits(&[(1, 1), (0, 2), (0, 5), (5, 16), (5, 16)])),
         ("more words", bits(&[(1, 1), (2, 2), (30, 5), (0, 5), (0, 4)])),
         ("more words", bits(&[(1, 1), (2, 2), (0, 5), (31, 5), (0, 4)])),
-        ("a word that is none", bits(&[(1, 1), (2, 2), (0, 5), (0, 5), (0, 4)])),
+        // The only word of the code of lengths stands for many zeros.
+        ("too few words", bits(&[(1, 1), (2, 2), (0, 5), (0, 5), (0, 4), (0, 3), (0, 3), (1, 3), (0, 3)])),
         // In the fixed code, 287 is 11000111, and distance 30 is 11110; both come from the first bit on.
         ("a length that is none", bits(&[(1, 1), (1, 2), (0b1110_0011, 8)])),
         ("a distance that is none", bits(&[(1, 1), (1, 2), (0x0c, 8), (0b100_0000, 7), (0b01111, 5)])),
         ("before the start", bits(&[(1, 1), (1, 2), (0b100_0000, 7), (0, 5)])),
     ];
+    // Found by the fuzzer: without any word, each bit says 0, and only the last of 258 shows that it is nothing.
+    let endless = bits(&[(1, 1), (2, 2), (0, 5), (0, 5), (0, 4)]);
+    for len in 0..endless.len() {
+        let outcome = both(&endless[..len], &mut |n| n - 1);
+        assert_eq!(outcome == Outcome::Invalid, len >= 36, "{len}");
+    }
     for (what, packed) in cases {
         assert_eq!(both(&packed, &mut |n| n - 1), Outcome::Invalid, "{what}");
         for len in [packed.len(), 20] {
