@@ -154,15 +154,17 @@ impl Inflater {
         if mark.block < mark.at {
             let mut input = inflater.enter(mark.block, &from)?;
             while inflater.part != Part::Symbols {
-                let there = input.fill_buf()?;
-                if there.is_empty() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+                let (there, before) = (input.fill_buf()?, inflater.part);
+                let cut = there.is_empty();
                 let used = inflater.advance(there, |this, at| match this.part {
                     Part::StoredLen | Part::Stored(_) | Part::Nothing => Err("a block without codes"),
                     _ => this.prepare(at),
                 })?;
                 input.consume(used);
+                // What there is may be in `bits` already.
+                if cut && inflater.part == before {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
             }
         }
         let input = inflater.enter(mark.at, &from)?;

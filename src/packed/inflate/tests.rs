@@ -63,6 +63,21 @@ fn a_place_in_a_block_that_is_none_is_refused() {
     }
 }
 
+/// Found by the fuzzer.
+#[test]
+fn decoding_begins_again_where_all_that_is_left_are_bits_of_one_byte() {
+    // A literal, the end of the block, and the head of another one, which is cut off.
+    let packed = [0x32, 7, 8];
+    let mut inflater = Inflater::new();
+    let mut buf = [0; 10];
+    assert_eq!(inflater.step(&packed, &mut buf, Stop::Never).unwrap().made, 1);
+    let mark = inflater.step(&[], &mut buf, Stop::Within).unwrap().mark.unwrap();
+    assert_eq!(mark, Mark { out: 1, at: 21, block: 18 });
+    let (mut again, rest) = Inflater::resume(mark, b"7", |byte| &packed[byte as usize..]).unwrap();
+    let step = again.step(rest, &mut buf, Stop::Never).unwrap();
+    assert_eq!((step.made, step.used, step.ended), (0, 0, false));
+}
+
 #[test]
 fn it_says_what_another_decoder_says() {
     let mut state = 1u64;
