@@ -237,6 +237,21 @@ fn a_source_may_have_any_name_and_be_a_link() {
 }
 
 #[test]
+fn a_link_may_lead_into_what_is_derived() {
+    for who in everybody() {
+        let scene = Scene::new(who);
+        let mut pack = Pack::new();
+        pack.link("in/link", "../browse/CACHEDIR.TAG");
+        pack.link("nowhere", "browse/nothing/../../raw.bin");
+        pack.write(&scene.path("Links.vaso"));
+        scene.mount(&["Links.vaso", "mnt"]);
+        assert!(scene.read("mnt/in/link").starts_with(b"Signature: 8a477f597d28d172789f06886806bc55"));
+        assert_eq!(scene.read("mnt/nowhere"), b"browse/nothing/../../raw.bin", "it may leave the package");
+        scene.unmount("mnt");
+    }
+}
+
+#[test]
 fn a_source_needs_no_more_than_permission_to_read() {
     for who in everybody() {
         let scene = Scene::new(who);

@@ -38,7 +38,7 @@ pub struct Adapter {
     without_open: bool,
     xattr: bool,
     reads: Arc<Reads>,
-    /// For what takes its time.
+    /// For what takes its time and is no read: a look-up never waits for those.
     patience: Patience,
     backings: Arc<Backings>,
     /// Whether the kernel may read whole files by itself.
@@ -69,17 +69,13 @@ impl Listings {
 impl Adapter {
     /// Shows `volume`. With `xattr` false the kernel is told that there are no extended attributes at all.
     pub fn new(volume: Arc<Volume>, xattr: bool, passthrough: bool) -> Adapter {
-        let (without_open, patience) = (volume.opens_all(), Patience::long());
+        let reads = Reads { volume: volume.clone(), soon: Patience::short(), patience: Patience::long() };
         Adapter {
-            reads: Arc::new(Reads {
-                volume: volume.clone(),
-                soon: Patience::short(),
-                patience: patience.clone(),
-            }),
+            reads: Arc::new(reads),
+            without_open: volume.opens_all(),
             volume,
-            without_open,
             xattr,
-            patience,
+            patience: Patience::long(),
             backings: Arc::default(),
             passthrough,
             listings: Arc::default(),

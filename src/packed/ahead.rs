@@ -83,6 +83,9 @@ struct State {
     last: Option<u64>,
     /// How many pieces were read in order.
     length: u64,
+    /// The piece that the run began with, and how many requests came.
+    first: u64,
+    asked: u64,
     /// The first piece that nobody has claimed.
     next: u64,
     /// Pieces before this one are wanted.
@@ -110,6 +113,7 @@ enum Follows {
 impl State {
     /// Takes note that `piece` is read.
     fn read(&mut self, piece: u64, lead: u64) -> Follows {
+        self.asked += 1;
         match self.last {
             Some(last) if piece <= last && last - piece < DISORDER => Follows::Known,
             Some(last) if piece > last && piece - last <= DISORDER => {
@@ -118,12 +122,16 @@ impl State {
                 if self.active.is_empty() {
                     self.next = self.next.max(piece + 1);
                 }
-                self.wanted = piece + 1 + lead.min(self.length * 2);
+                // Who leaves out most of what lies between is not helped by it.
+                if self.asked * STEP >= piece - self.first {
+                    self.wanted = piece + 1 + lead.min(self.length * 2);
+                }
                 Follows::InOrder
             }
             _ => {
                 let before = std::mem::take(self);
                 (self.run, self.last, self.next) = (before.run + 1, Some(piece), piece + 1);
+                (self.first, self.asked) = (piece, 1);
                 Follows::Jump { waiting: before.waiting, had_workers: before.workers > 0 }
             }
         }
@@ -371,11 +379,14 @@ mod tests {
         assert!(matches!(state.read(4, LEAD), Follows::InOrder));
         assert!(matches!(state.read(2, LEAD), Follows::Known));
         assert_eq!((state.last, state.next, state.wanted), (Some(4), 5, 13));
-        // A window of two megabytes, its last request first.
+        // A window of two megabytes, its last request first: more is wanted when more was asked for.
         assert!(matches!(state.read(20, LEAD), Follows::InOrder));
         assert_eq!((state.length, state.wanted), (4 + STEP, 21 + 2 * (4 + STEP)));
         assert!((5..20).rev().all(|piece| matches!(state.read(piece, LEAD), Follows::Known)));
         assert!(matches!(state.read(53, LEAD), Follows::Jump { .. }));
+        // Who leaves out most of what lies between reads in no order.
+        assert!((1..20).all(|n| !matches!(state.read(53 + n * 20, LEAD), Follows::Jump { .. })));
+        assert_eq!(state.wanted, 0);
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub struct Index {
     aside: Option<Arc<Aside>>,
     /// The folder gave an error; it was told, and is left alone.
     failed: AtomicBool,
+    /// It was thrown away, and nothing of it may come back.
+    spoiled: AtomicBool,
     /// How often in a row somebody else kept the file.
     waited: AtomicU64,
     /// Held while marks are written down.
@@ -190,6 +192,7 @@ impl Index {
             place,
             aside: None,
             failed: AtomicBool::new(false),
+            spoiled: AtomicBool::new(false),
             waited: AtomicU64::new(0),
             writing: Mutex::new(()),
             asked: AtomicBool::new(false),
@@ -285,7 +288,7 @@ impl Index {
 
     /// Where a mark behind `out` would be of use.
     pub fn wants(&self, out: u64) -> Stop {
-        if out < self.spacing {
+        if out < self.spacing || self.added.load(Ordering::Relaxed) >= self.most {
             return Stop::Never;
         }
         let known = self.known.lock();
@@ -400,6 +403,11 @@ impl Index {
         match renewed {
             Ok((file, places, seen)) => {
                 let mut known = self.known.lock();
+                // Thrown away in the meantime: who does that says so first, and then looks at what is known.
+                if self.spoiled.load(Ordering::SeqCst) {
+                    drop(known);
+                    return throw_away(&file);
+                }
                 // What was added in the meantime is written down by whoever was asked to.
                 known.marks.retain(|_, place| matches!(place.window, Window::Memory(_)));
                 known.take(file, places, seen);
@@ -413,23 +421,31 @@ impl Index {
     /// Throws everything away: the stream is damaged, and so may be what was decoded of it.
     pub fn spoil(&self) {
         self.failed.store(true, Ordering::Relaxed);
+        self.spoiled.store(true, Ordering::SeqCst);
         let mut known = self.known.lock();
         let outs: Vec<u64> = known.marks.keys().copied().collect();
         outs.into_iter().for_each(|out| known.remove(out));
         let file = known.file.clone();
         drop(known);
-        if let Some(Err(e)) = file.map(|file| file.spoil()) {
-            log::warn!("cannot throw away an index of a damaged file: {e}");
-        }
+        file.iter().for_each(|file| throw_away(file));
+    }
+
+    /// Leaves a mark alone that contradicts the stream.
+    pub fn forget(&self, mark: Mark) {
+        self.known.lock().remove(mark.out);
     }
 
     /// Keeps a mark: in memory, until it is written down.
     pub fn add(self: &Arc<Self>, mark: Mark, window: Arc<[u8]>) {
+        // Who asks where marks are wanted was told already; others may have asked at the same time.
         if self.added.fetch_add(1, Ordering::Relaxed) >= self.most {
             // Marks that do not stay: something is wrong with the folder, and it must not be filled for ever.
             return;
         }
         let mut known = self.known.lock();
+        if self.spoiled.load(Ordering::SeqCst) {
+            return;
+        }
         known.put(Place { mark, window: Window::Memory(window) });
         let stays = known.file.is_none() || self.failed.load(Ordering::Relaxed);
         drop(known);
@@ -493,6 +509,12 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock | ErrorKind::UnexpectedEof)
 }
 
+fn throw_away(file: &RecordFile) {
+    if let Err(e) = file.spoil() {
+        log::warn!("cannot throw away an index of a damaged file: {e}");
+    }
+}
+
 /// Whether both are the same open file.
 fn same(one: &Option<Arc<RecordFile>>, other: &Option<Arc<RecordFile>>) -> bool {
     match (one, other) {
@@ -521,70 +543,4 @@ fn parse(head: &[u8]) -> (Mark, usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn add(index: &Arc<Index>, n: u64) {
-        index.add(Mark { out: n * SPACING, at: 8 * n, block: 8 * n }, vec![n as u8; WINDOW].into());
-    }
-
-    fn in_memory(index: &Index) -> usize {
-        let known = index.known.lock();
-        let there = known.marks.values().filter(|place| matches!(place.window, Window::Memory(_))).count();
-        assert_eq!(there, known.in_memory.len());
-        assert_eq!(there, index.memory.windows.load(Ordering::Relaxed));
-        there
-    }
-
-    #[test]
-    fn what_another_daemon_has_written_down_is_not_written_down_again() {
-        let home = tempfile::tempdir().unwrap();
-        let open = || {
-            let folder = Arc::new(CacheFolder::open(home.path(), 1 << 30).unwrap());
-            Arc::new(Index::open(Some((folder, [7; 32])), 1 << 40, 1 << 40))
-        };
-        let (one, other) = (open(), open());
-        for n in 1..=100 {
-            add(&one, n);
-            add(&other, n);
-        }
-        (101..=200).for_each(|n| add(&one, n));
-        add(&other, 300);
-        let count = || one.known.lock().file.as_ref().unwrap().count().unwrap();
-        assert_eq!(count(), 201);
-        assert_eq!(other.checkpoint(150 * SPACING).unwrap().window[0], 150);
-        assert_eq!((in_memory(&one), in_memory(&other)), (0, 0));
-        // Also where the file is gone, and one of them has made another.
-        std::fs::remove_dir_all(home.path()).unwrap();
-        (401..=410).for_each(|n| [&one, &other].into_iter().for_each(|index| add(index, n)));
-        assert!(count() <= 212, "{}", count());
-        assert_eq!(open().known.lock().marks.len(), 211);
-    }
-
-    /// Another daemon keeps the file for longer than anybody waits.
-    #[test]
-    fn marks_that_cannot_be_written_down_are_bounded_and_those_that_were_are_not_counted() {
-        let home = tempfile::tempdir().unwrap();
-        let folder = || Arc::new(CacheFolder::open(home.path(), 1 << 30).unwrap());
-        let index = Arc::new(Index::open(Some((folder(), [7; 32])), 1 << 40, 1 << 40));
-        index.memory.indexes.lock().push(Arc::downgrade(&index));
-        (1..=400).for_each(|n| add(&index, n));
-        assert_eq!(in_memory(&index), 0);
-        let file = std::fs::read_dir(home.path()).unwrap().next().unwrap().unwrap().path();
-        let other = std::fs::File::open(&file).unwrap();
-        other.lock().unwrap();
-        (401..=404).for_each(|n| add(&index, n));
-        assert_eq!(in_memory(&index), 4);
-        other.unlock().unwrap();
-        add(&index, 405);
-        assert_eq!(in_memory(&index), 0, "those that had to wait go with the next");
-        let again = Index::open(Some((folder(), [7; 32])), 1 << 40, 1 << 40);
-        assert_eq!(again.known.lock().marks.len(), 405);
-        // For good: what does not get there is kept within its bound, and every mark that is left is of use.
-        other.lock().unwrap();
-        (406..=1000).for_each(|n| add(&index, n));
-        assert!((IN_MEMORY / 2..=IN_MEMORY).contains(&in_memory(&index)));
-        let from = index.checkpoint(2000 * SPACING).unwrap();
-        assert_eq!(from.window[0], (from.mark.out / SPACING) as u8);
-    }
-}
+mod tests;

@@ -67,7 +67,7 @@ impl Stream {
             match entered.map_err(|e| self.refuse(e)) {
                 Ok(Some(decoder)) => return Ok(Cursor { entry, heavy, position, decoder }),
                 // From the front it may be told what is wrong, and where.
-                Ok(None) | Err(Error::Damaged { .. }) => {}
+                Ok(None) | Err(Error::Damaged { .. }) => index.forget(from.mark),
                 Err(other) => return Err(other),
             }
         }
@@ -113,6 +113,7 @@ impl Stream {
     pub(super) fn decode(&self, pieces: Range<u64>, done: impl Fn(u64, bool) -> bool) -> Result<()> {
         let mut next = pieces.start;
         while next < pieces.end {
+            self.verdict(next * PIECE + 1)?;
             let Some(mut working) = self.shared.cursor(self, next * PIECE, pieces.end * PIECE)? else {
                 // Somebody else has decoded it.
                 if !done(next, true) {
@@ -362,6 +363,9 @@ impl Coded for Reading {
 
     fn when_ready(&self, offset: u64, len: usize, then: Then) -> Option<Then> {
         let last = (offset + len.max(1) as u64 - 1) / PIECE;
+        if self.stream.verdict(offset + len as u64).is_err() {
+            return Some(then);
+        }
         self.read_ahead(last);
         self.flow.when_ready(&self.stream, last, then)
     }

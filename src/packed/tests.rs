@@ -531,3 +531,28 @@ fn nobody_waits_for_what_nobody_decodes_any_more() {
     }
     assert!(waited > 0, "the test has not seen what it is for");
 }
+
+#[test]
+fn what_lies_behind_damage_costs_nothing() {
+    const STEP: usize = 131_072;
+    let right = text(24_000_000);
+    let mut packed = pack(&right);
+    let from = packed.len() / 2;
+    (0..60_000).for_each(|i| packed[from + i] = (i * i / 7 % 251) as u8);
+    let pieces = Arc::new(Pieces::new(&packed, packed.len()));
+    let opened = Opened::with(Content::Coded(pieces.clone()), right.len() as u64, [3; 32], None).unwrap();
+    let mut errors = 0;
+    for at in (0..right.len() - STEP).step_by(STEP) {
+        let (tell, told) = channel();
+        let then = Box::new(move |_| tell.send(()).expect("somebody waits"));
+        if let Some(now) = opened.content.when_ready(at as u64, STEP, then) {
+            now(false);
+        }
+        told.recv_timeout(Duration::from_secs(120)).expect("whoever waits is told");
+        errors += usize::from(opened.read(at, STEP).is_err());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let read = pieces.read.load(Ordering::Relaxed) as usize;
+    assert!(errors > 60, "{errors}");
+    assert!(read < 2 * packed.len(), "{read} bytes were read of {}", packed.len());
+}

@@ -195,7 +195,8 @@ impl Tree {
         if node.kind != Kind::Directory {
             return None;
         }
-        let children = &self.nodes[node.first as usize..][..node.count as usize];
+        // Behind a door are no nodes of this tree.
+        let children = self.nodes.get(node.first as usize..)?.get(..node.count as usize)?;
         let found =
             children.binary_search_by(|n| self.names[n.name_at as usize..][..n.name_len as usize].cmp(name));
         found.ok().map(|i| NodeId(node.first + i as u32))
