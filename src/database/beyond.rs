@@ -24,6 +24,8 @@ pub struct Beyond {
     pub removed: Vec<SampleName>,
     /// Keys of `meta` that differ, without those that change by themselves.
     pub meta: Vec<String>,
+    /// Other tables whose rows differ.
+    pub tables: Vec<String>,
 }
 
 impl Beyond {
@@ -41,6 +43,7 @@ impl Beyond {
             edited: difference.edited,
             removed: difference.removed.into_iter().map(|told| told.sample).collect(),
             meta: difference.meta.into_iter().filter(|key| !NO_WORK.contains(&key.as_str())).collect(),
+            tables: difference.tables.into_keys().collect(),
         })
     }
 
@@ -56,7 +59,8 @@ impl Beyond {
             let SampleChange { fields, trace_differs, events, .. } = change;
             fields.len() as u64 + u64::from(*trace_differs) + events.added + events.edited + events.removed
         };
-        let differs = self.edited.iter().map(edits).fold(self.meta.len() as u64, u64::saturating_add);
+        let others = (self.meta.len() + self.tables.len()) as u64;
+        let differs = self.edited.iter().map(edits).fold(others, u64::saturating_add);
         (self.added.len() + self.removed.len(), differs)
     }
 
@@ -87,6 +91,9 @@ impl Beyond {
         }
         if !self.meta.is_empty() {
             words.push(format!("of the project, other {}", self.meta.join(", ")));
+        }
+        if !self.tables.is_empty() {
+            words.push(format!("other rows of {}", self.tables.join(", ")));
         }
         words.join("; ")
     }
@@ -149,7 +156,7 @@ mod tests {
             insert into dataset values(7, 'c', '{{"experiment": "KO"}}');
             insert into trace values(7, 0, 0, 1, 1), (7, 1, 1, 1, 1), (7, 2, 2, 1, 1), (1, 2, 2000000, 9, 37);
             insert into event(dataset_id, t_seconds, label) values (7, 1, 'z'), (1, 9, 'w'), (1, 9.5, 'w');
-            delete from dataset where id = 2;"#
+            delete from dataset where id = 2; delete from trace where dataset_id = 2; delete from event where dataset_id = 2;"#
         ));
         let beyond = Beyond::of(&staged, Some(&saved)).unwrap();
         let counts = |changes: &[SampleChange]| -> Vec<(String, u64, u64)> {

@@ -99,13 +99,23 @@ pub struct EventChange {
 
 /// The tables whose rows differ, whatever numbers a save has given to datasets, events and assets.
 pub fn changed_tables(before: &Arc<Database>, after: &Arc<Database>) -> Result<BTreeMap<String, Counts>> {
+    changed(before, after, |_| true)
+}
+
+/// The same of the tables for which `is_asked` holds. One that is not there has no rows.
+fn changed(
+    before: &Arc<Database>,
+    after: &Arc<Database>,
+    is_asked: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Counts>> {
     let (first, second) = (before.row_counts()?, after.row_counts()?);
-    let count = |counts: &BTreeMap<String, u64>, table: &str| counts.get(table).copied().unwrap_or(0);
     let mut changed = BTreeMap::new();
-    for table in first.keys().chain(second.keys()) {
-        let counts = Counts { before: count(first, table), after: count(second, table) };
+    for table in first.keys().chain(second.keys()).filter(|table| is_asked(table)) {
+        let (one, other) = (first.get(table), second.get(table));
+        let counts = Counts { before: *one.unwrap_or(&0), after: *other.unwrap_or(&0) };
+        let in_both = one.is_some() && other.is_some();
         if !changed.contains_key(table)
-            && (counts.before != counts.after || rows_differ(before, after, table)?)
+            && (counts.before != counts.after || in_both && rows_differ(before, after, table)?)
         {
             changed.insert(table.clone(), counts);
         }
@@ -113,15 +123,14 @@ pub fn changed_tables(before: &Arc<Database>, after: &Arc<Database>) -> Result<B
     Ok(changed)
 }
 
-/// Whether tables with as many rows differ in what both have.
+/// Whether tables with as many rows differ. A column that only one of them has is NULL in the other.
 fn rows_differ(before: &Arc<Database>, after: &Arc<Database>, table: &str) -> Result<bool> {
     match table {
         "meta" => Ok(before.meta()? != after.meta()?),
         "dataset" => samples_differ(before, after),
         _ => {
-            let (first, second) = (before.telling_columns(table)?, after.telling_columns(table)?);
-            let common: Vec<String> = first.into_iter().filter(|column| second.contains(column)).collect();
-            Ok(before.sum_of(table, &common)? != after.sum_of(table, &common)?)
+            let columns = of_both(&before.telling_columns(table)?, &after.telling_columns(table)?);
+            Ok(before.sum_of(table, &columns)? != after.sum_of(table, &columns)?)
         }
     }
 }
@@ -171,8 +180,14 @@ fn has_field(difference: &Difference, begin: &str) -> bool {
 
 /// What changed of what people have entered or measured. Bytes of embedded files are taken for what their digests say.
 pub fn compare_work(before: &Arc<Database>, after: &Arc<Database>) -> Result<Difference> {
-    compare_samples(before, after, &named(before)?, &named(after)?)
+    let mut difference = compare_samples(before, after, &all_of(before)?, &all_of(after)?)?;
+    difference.tables = changed(before, after, |table| !OF_SAMPLES.contains(&table))?;
+    Ok(difference)
 }
+
+/// What samples are made of, of which a difference of samples tells.
+const OF_SAMPLES: [&str; 9] =
+    ["meta", "dataset", "trace", "event", "result", "ref", "asset", "blob_chunk", "thumbnail"];
 
 fn compare_samples(
     before: &Arc<Database>,
@@ -253,8 +268,8 @@ fn sample_change(
     let trace_differs = trace_rows.before != trace_rows.after
         || match &traces {
             (Some(first), Some(second)) => {
-                let common = common(&**first, &**second);
-                digest_of_rows(&**first, &common)? != digest_of_rows(&**second, &common)?
+                let columns = columns_of(&**first, &**second);
+                digest_of_rows(&**first, &columns)? != digest_of_rows(&**second, &columns)?
             }
             _ => false,
         };
@@ -287,9 +302,12 @@ fn fields(one: &Sample, other: &Sample) -> Vec<String> {
         }
         _ => differs("extra_json", one.extra_text != other.extra_text),
     }
-    for (name, value) in &one.other {
-        let there = other.other.iter().find(|(there, _)| there == name);
-        differs(name, there.is_some_and(|(_, there)| there != value));
+    let names = |sample: &Sample| sample.other.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let value = |sample: &Sample, name: &String| {
+        sample.other.iter().find(|(there, _)| there == name).map_or(Value::Null, |(_, value)| value.clone())
+    };
+    for name in of_both(&names(one), &names(other)) {
+        differs(&name, value(one, &name) != value(other, &name));
     }
     fields
 }
@@ -321,15 +339,35 @@ fn parts(database: &Arc<Database>, id: i64) -> Result<BTreeMap<String, String>> 
     Ok(parts)
 }
 
-/// The names that both tables have, numbers of rows not among them.
-fn common(first: &dyn Table, second: &dyn Table) -> Vec<String> {
-    let has = |name: &str| second.columns().iter().any(|c| c.name == name);
-    first.columns().iter().filter(|c| c.name != "id" && has(&c.name)).map(|c| c.name.clone()).collect()
+/// A newer layout gives the time of a row in microseconds too.
+const TIME_AGAIN: &str = "t_us";
+
+/// The columns that one or the other has, but for what a newer layout says again.
+fn of_both(first: &[String], second: &[String]) -> Vec<String> {
+    let only = |one: &[String], other: &[String]| -> Vec<String> {
+        one.iter().filter(|name| !other.contains(name) && *name != TIME_AGAIN).cloned().collect()
+    };
+    let common = first.iter().filter(|name| second.contains(name)).cloned();
+    common.chain(only(first, second)).chain(only(second, first)).collect()
 }
 
-fn places(table: &dyn Table, names: &[String]) -> Vec<usize> {
-    let place = |name: &String| table.columns().iter().position(|c| c.name == *name);
-    names.iter().filter_map(place).collect()
+/// The same of tables as they are shown, numbers of rows not among them.
+fn columns_of(first: &dyn Table, second: &dyn Table) -> Vec<String> {
+    let names = |table: &dyn Table| -> Vec<String> {
+        table.columns().iter().filter(|c| c.name != "id").map(|c| c.name.clone()).collect()
+    };
+    of_both(&names(first), &names(second))
+}
+
+/// Where columns stand, those that are there.
+fn places(table: &dyn Table, names: &[String]) -> Vec<Option<usize>> {
+    names.iter().map(|name| table.columns().iter().position(|c| c.name == *name)).collect()
+}
+
+/// Writes the cells of a row at these places, NULL for what is not there.
+fn write_row(out: &mut Vec<u8>, cells: &[Cell<'_>], places: &[Option<usize>]) {
+    out.clear();
+    places.iter().for_each(|place| write(out, place.map_or(Cell::Null, |place| cells[place])));
 }
 
 /// Calls `each` with every row.
@@ -365,8 +403,7 @@ pub(super) fn digest_of_rows(table: &dyn Table, columns: &[String]) -> Result<bl
     let places = places(table, columns);
     let (mut hasher, mut row) = (blake3::Hasher::new(), Vec::new());
     all_rows(table, |cells| {
-        row.clear();
-        places.iter().for_each(|place| write(&mut row, cells[*place]));
+        write_row(&mut row, cells, &places);
         hasher.update(&row);
     })?;
     Ok(hasher.finalize())
@@ -387,9 +424,8 @@ fn told(table: &dyn Table, columns: &[String]) -> Result<Vec<Told>> {
     let mut events = Vec::new();
     let mut text = Vec::new();
     all_rows(table, |cells| {
-        let mut hash = |places: &[usize]| {
-            text.clear();
-            places.iter().for_each(|place| write(&mut text, cells[*place]));
+        let mut hash = |places: &[Option<usize>]| {
+            write_row(&mut text, cells, places);
             *blake3::hash(&text).as_bytes()
         };
         events.push(Told { time: hash(&time_at), all: hash(&places_of_all) });
@@ -404,7 +440,7 @@ fn event_change(first: &dyn Table, second: &dyn Table) -> Result<EventChange> {
         let added = after.saturating_sub(before);
         return Ok(EventChange { added, removed: before.saturating_sub(after), edited: 0 });
     }
-    let columns = common(first, second);
+    let columns = columns_of(first, second);
     let (mut removed, mut added) = (told(first, &columns)?, told(second, &columns)?);
     take_pairs(&mut removed, &mut added, |event| (event.time, event.all));
     let edited = take_pairs(&mut removed, &mut added, |event| event.time);
@@ -566,8 +602,39 @@ mod tests {
     #[test]
     fn a_newer_layout_is_no_difference() {
         let newer = "alter table trace add column frame_number integer; alter table event add column od real;
-            alter table dataset add column trace_checksum text; update event set od = 1;";
+            alter table dataset add column trace_checksum text; create table event_audit(id integer primary key, what);";
         let (a, b) = (project(BASE), project(&format!("{BASE}{newer}")));
-        assert_eq!(compare(&a, &b).unwrap(), Difference::default());
+        for (one, other) in [(&a, &b), (&b, &a)] {
+            assert_eq!(compare(one, other).unwrap(), Difference::default());
+            assert_eq!(compare_work(one, other).unwrap(), Difference::default());
+        }
+    }
+
+    #[test]
+    fn what_stands_in_new_columns_and_tables_is_a_difference() {
+        let newer = "alter table trace add column flow real; alter table event add column od real;
+            alter table dataset add column operator text;";
+        let a = project(BASE);
+        for (filled, table) in [
+            ("update trace set flow = 2.5 where dataset_id = 2", "trace"),
+            ("update event set od = 1 where label = 'x'", "event"),
+            ("update dataset set operator = 'Ana' where id = 4", "dataset"),
+            (
+                "create table recipe(id integer primary key, text); insert into recipe values(1, 'r')",
+                "recipe",
+            ),
+            ("insert into event values(70, 9, 1, 'stray', null, null)", "event"),
+        ] {
+            let b = project(&format!("{BASE}{newer}{filled};"));
+            for (one, other) in [(&a, &b), (&b, &a)] {
+                assert_eq!(
+                    changed_tables(one, other).unwrap().into_keys().collect::<Vec<_>>(),
+                    [table],
+                    "{filled}"
+                );
+                assert_ne!(compare(one, other).unwrap(), Difference::default(), "{filled}");
+                assert_ne!(compare_work(one, other).unwrap(), Difference::default(), "{filled}");
+            }
+        }
     }
 }

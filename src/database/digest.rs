@@ -37,7 +37,7 @@ impl Database {
         Ok(columns.filter(|column| !is_renewed(column)).collect())
     }
 
-    /// What the rows of a table amount to in these columns.
+    /// What the rows of a table amount to in these columns; one that it has not is NULL.
     pub(super) fn sum_of(self: &Arc<Self>, table: &str, columns: &[String]) -> Result<Sum> {
         let key = (table.to_string(), columns.to_vec());
         if let Some(known) = self.sums.lock().get(&key) {
@@ -78,7 +78,7 @@ impl Database {
         for (id, name) in names.datasets.clone().into_iter().chain(orphans) {
             let Some(trace) = self.trace(id)? else { continue };
             if trace.rows()? > 0 {
-                let shown: Vec<String> = columns_as_shown(columns, &*trace);
+                let shown: Vec<String> = columns_as_shown(columns);
                 let rows = digest_of_rows(&*trace, &shown)?;
                 add(&mut sum, &[name.as_bytes(), rows.as_bytes()].concat());
             }
@@ -87,7 +87,8 @@ impl Database {
     }
 
     fn sum_of_rows(&self, table: &str, columns: &[String], names: &Names) -> Result<Sum> {
-        let list: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let shape = self.with(|link| Ok(layout::shape(&link.connection, table)?))?.unwrap_or_default();
+        let list: Vec<String> = columns.iter().map(|column| shape.or_null(column)).collect();
         let list = if list.is_empty() { "NULL".to_string() } else { list.join(", ") };
         let sql = format!("SELECT {list} FROM {}", quoted(table));
         let is = |column: &String, name: &str| column.eq_ignore_ascii_case(name);
@@ -121,11 +122,9 @@ impl Database {
 }
 
 /// The columns of a trace as they are called for people.
-fn columns_as_shown(columns: &[String], trace: &dyn crate::tree::Table) -> Vec<String> {
+fn columns_as_shown(columns: &[String]) -> Vec<String> {
     let stored = |column: &&String| !column.eq_ignore_ascii_case("dataset_id");
-    let shown = |column: &String| super::columns::title(column).to_string();
-    let there = |name: &String| trace.columns().iter().any(|column| column.name == *name);
-    columns.iter().filter(stored).map(shown).filter(there).collect()
+    columns.iter().filter(stored).map(|column| super::columns::title(column).to_string()).collect()
 }
 
 fn add(sum: &mut Sum, bytes: &[u8]) {

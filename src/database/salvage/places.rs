@@ -86,7 +86,9 @@ pub fn around(main: &Path) -> Vec<Candidate> {
         add(Role::Backup, with(main, tail));
     }
     let (front, end) = (format!("{}.v", text(&plain)), ".backup.vaso");
-    for path in files(main.parent().unwrap_or(Path::new("."))) {
+    // A bare name has an empty one.
+    let folder = main.parent().filter(|folder| !folder.as_os_str().is_empty());
+    for path in files(folder.unwrap_or(Path::new("."))) {
         let name = text(&path);
         let number = name.strip_prefix(&front).and_then(|rest| rest.strip_suffix(end));
         if number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())) {

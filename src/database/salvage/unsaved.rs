@@ -67,7 +67,8 @@ impl Unsaved {
             fields.is_empty() && !trace_differs && events.edited == 0 && events.removed == 0
         };
         self.beyond.as_ref().is_some_and(|beyond| {
-            beyond.removed.is_empty() && beyond.meta.is_empty() && beyond.edited.iter().all(adds)
+            let Beyond { removed, meta, tables, edited, .. } = beyond;
+            removed.is_empty() && meta.is_empty() && tables.is_empty() && edited.iter().all(adds)
         })
     }
 }
