@@ -140,7 +140,7 @@ impl Findings {
         match told {
             Some(finding) => finding.log(),
             None if before == 100 => {
-                log::warn!(target: LOG, "more findings follow; `vaso verify` lists them all");
+                log::warn!(target: LOG, "more findings follow; `vaso verify` lists up to {}", Self::LIMIT);
             }
             None => {}
         }

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     AccessFlags, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
@@ -221,14 +221,15 @@ fn file_type(kind: Kind) -> FileType {
 }
 
 fn file_attr(attr: &Attr) -> FileAttr {
-    let at = attr.time.into();
+    let at: SystemTime = attr.time.into();
     FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,
         blocks: attr.blocks,
         atime: at,
         mtime: at,
-        ctime: at,
+        // Borg reads a file again each night whose attributes have changed before 1970.
+        ctime: at.max(UNIX_EPOCH),
         crtime: at,
         kind: file_type(attr.kind),
         perm: attr.mode,

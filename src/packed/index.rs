@@ -29,8 +29,8 @@ const LATE: u64 = 4;
 pub const HEAD: usize = 3 * 8 + 2;
 /// Bytes of a record.
 pub const RECORD: usize = HEAD + WINDOW;
-/// Windows of all streams together that are kept in memory where there is no folder: 6 MiB.
-const IN_MEMORY: usize = 192;
+/// Windows of all streams together that are kept in memory where there is no folder: 4 MiB.
+const IN_MEMORY: usize = 128;
 
 /// Marks in a row that are not written down because somebody else keeps the file, before it is left alone.
 const PATIENCE: u64 = 8;

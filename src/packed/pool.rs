@@ -27,9 +27,9 @@ use crate::tree::Cache;
 /// Decoded bytes are kept in pieces of this size: what the kernel asks for at once.
 pub const PIECE: u64 = 128 * 1024;
 /// Decoded bytes that are kept for all streams together.
-const PIECES: usize = 12 << 20;
+const PIECES: usize = 10 << 20;
 /// Idle cursors that are kept for all streams together, of 60 KiB each: files that are read side by side have one each.
-const IDLE: usize = 80;
+const IDLE: usize = 64;
 /// Those that were used last keep their room, up to 700 KiB each.
 const READY: usize = 8;
 /// A place that another cursor will pass this soon is worth waiting for.

@@ -44,7 +44,9 @@ pub fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
     };
     let kind = project.kind();
     if !matches!(kind, "container" | "share-zip") {
-        let why = format!("this is a {kind}, and no database; `vaso verify` tells what is damaged in it");
+        let why = format!(
+            "this is a {kind}, and no database; `vaso verify` tells whether anything in it is damaged"
+        );
         return Err(Error::not_a_project(path, why));
     }
     let mut all = salvage::around(path);
