@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!   geometry  how the file is cut        (one page and one record: `pages`, in the room above)
+//!   encoding  how it writes text
 //!   pager     pages by number            assess   what a page still holds of a table
 //!   layout    how tables write rows      plan     which layouts a schema makes
 //!   known     the schemas that were ever written
@@ -33,6 +34,7 @@ mod candidate;
 mod catalog;
 mod choice;
 mod clock;
+mod encoding;
 mod fill;
 mod geometry;
 mod harmless;
@@ -224,6 +226,8 @@ impl<'a> Salvage<'a> {
     }
 }
 
+#[cfg(test)]
+mod heads;
 #[cfg(test)]
 mod hostile;
 

@@ -1,0 +1,60 @@
+//! Heads of files in which one field is wrong, and files whose long rows are many: neither costs a row.
+
+use rusqlite::Connection;
+
+use super::hostile::{made, one, recovered};
+use super::known;
+
+/// How many events it has.
+const LABELS: i64 = 60;
+
+/// A project of version 7, and what `more` puts into it.
+fn project(before: &str, more: &str) -> Vec<u8> {
+    made(&with_project(before, more), "trace").0
+}
+
+fn with_project(before: &str, more: &str) -> String {
+    let known = known::all().into_iter().find(|known| known.user_version == 7).unwrap();
+    let tables: String = known.schema.into_iter().filter_map(|row| row.sql).map(|sql| sql + ";").collect();
+    let rows = format!(
+        "insert into dataset(id, name, created_utc) values(1, 'first', '2026-01-01'), (2, 'second', '2026-01-01');
+         with recursive n(i) as (select 1 union all select i + 1 from n where i <= {LABELS})
+         insert into event(dataset_id, t_seconds, label) select 1 + i % 2, i * 0.5, 'label ' || i from n limit {LABELS};
+         with recursive n(i) as (select 0 union all select i + 1 from n where i < 3999)
+         insert into trace(dataset_id, t_seconds, inner_diam, outer_diam)
+         select 1 + i % 2, 1 + i * 0.1, 5 + i * 0.01, 9 from n;"
+    );
+    format!("{before} pragma foreign_keys = off; begin; {tables} {rows} commit; {more}")
+}
+
+fn labels(c: &Connection) -> i64 {
+    one(c, "select count(*) from event where label = 'label ' || id")
+}
+
+#[test]
+fn text_is_read_as_it_is_written_whatever_the_head_says() {
+    for (byte, name) in [(1, "UTF-8"), (2, "UTF-16le"), (3, "UTF-16be")] {
+        let bytes = project(&format!("pragma encoding = '{name}';"), "");
+        for said in [1, 2, 3] {
+            for schema_is_lost in [false, true] {
+                let mut bytes = bytes.clone();
+                assert_eq!(bytes[59], byte);
+                bytes[59] = said;
+                if schema_is_lost {
+                    bytes[100..4096].fill(0);
+                }
+                let (report, c, _) = recovered(bytes);
+                let case = format!("{name} called {said}, {schema_is_lost}: {:?}", report.notes);
+                assert_eq!(labels(&c), LABELS, "{case}");
+                assert_eq!(
+                    one(&c, "select count(*) from dataset where name in ('first', 'second')"),
+                    2,
+                    "{case}"
+                );
+                assert_eq!(one(&c, "select count(*) from trace"), 4000, "{case}");
+                let told = report.notes.iter().any(|note| note.starts_with("the head says that text is"));
+                assert_eq!(told, said != byte, "{case}");
+            }
+        }
+    }
+}
