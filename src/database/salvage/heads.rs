@@ -58,3 +58,21 @@ fn text_is_read_as_it_is_written_whatever_the_head_says() {
         }
     }
 }
+
+#[test]
+fn long_rows_come_back_however_many_tables_they_are_held_against() {
+    let more = "create table long(id integer primary key, w text unique);
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 100)
+        insert into long select i * i, 'w' || i || replace(hex(zeroblob(2750)), '0', 'q') from n;
+        with recursive n(i) as (select 0 union all select i + 1 from n where i < 3)
+        insert into blob_chunk select 1, i, randomblob(16384) from n;
+        insert into meta values('long', replace(hex(zeroblob(7500)), '0', 'x'));
+        insert into thumbnail values(1, randomblob(9000));";
+    let mut bytes = project("", more);
+    bytes[..4096].fill(0);
+    let (report, c, _) = recovered(bytes);
+    assert_eq!(one(&c, "select count(*) from blob_chunk where length(data) = 16384"), 4, "{report:?}");
+    assert_eq!(one(&c, "select count(*) from thumbnail where length(png) = 9000"), 1);
+    assert_eq!(one(&c, "select count(*) from meta where length(value) = 15000"), 1);
+    assert!(report.tables.iter().all(|t| (t.cut_off, t.unread) == (0, 0)), "{report:?}");
+}
