@@ -76,3 +76,18 @@ fn long_rows_come_back_however_many_tables_they_are_held_against() {
     assert_eq!(one(&c, "select count(*) from meta where length(value) = 15000"), 1);
     assert!(report.tables.iter().all(|t| (t.cut_off, t.unread) == (0, 0)), "{report:?}");
 }
+
+#[test]
+fn rows_that_may_have_been_deleted_are_told_where_the_free_list_is_lost() {
+    let mut bytes = project("pragma secure_delete = off;", "delete from trace where dataset_id = 2;");
+    let told = |bytes: Vec<u8>| {
+        let (report, c, _) = recovered(bytes);
+        let told = report.notes.iter().any(|note| note.contains("may include deleted ones"));
+        (one(&c, "select count(*) from trace where dataset_id = 1"), told, report)
+    };
+    let (rows, is_told, report) = told(bytes.clone());
+    assert_eq!((rows, is_told, report.is_lossless()), (2000, false, true), "{report:?}");
+    bytes[32..40].fill(0);
+    let (rows, is_told, report) = told(bytes);
+    assert_eq!((rows, is_told, report.is_lossless()), (2000, true, false), "{report:?}");
+}
