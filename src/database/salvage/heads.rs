@@ -74,6 +74,8 @@ fn long_rows_come_back_however_many_tables_they_are_held_against() {
     assert_eq!(one(&c, "select count(*) from blob_chunk where length(data) = 16384"), 4, "{report:?}");
     assert_eq!(one(&c, "select count(*) from thumbnail where length(png) = 9000"), 1);
     assert_eq!(one(&c, "select count(*) from meta where length(value) = 15000"), 1);
+    // It has no table any more, and none of the known ones has rows without a key.
+    assert_eq!(one(&c, "select count(*) from meta where key is null"), 0);
     assert!(report.tables.iter().all(|t| (t.cut_off, t.unread) == (0, 0)), "{report:?}");
 }
 
@@ -90,4 +92,17 @@ fn rows_that_may_have_been_deleted_are_told_where_the_free_list_is_lost() {
     bytes[32..40].fill(0);
     let (rows, is_told, report) = told(bytes);
     assert_eq!((rows, is_told, report.is_lossless()), (2000, true, false), "{report:?}");
+}
+
+#[test]
+fn a_table_of_a_number_and_a_text_is_told_from_one_of_two_texts() {
+    let more = "create table long(id integer primary key, w text);
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 100)
+        insert into long select i * i, 'w' || i || replace(hex(zeroblob(150)), '0', 'q') from n;";
+    let (mut bytes, root) = made(&with_project("", more), "long");
+    bytes[(root - 1) * 4096..root * 4096].fill(0);
+    let (report, c, _) = recovered(bytes);
+    let right = "select count(*) from long where id = (substr(w, 2) + 0) * (substr(w, 2) + 0)";
+    assert_eq!(one(&c, right), 100, "{report:?}");
+    assert_eq!(one(&c, "select count(*) from meta where key is null"), 0);
 }
