@@ -12,8 +12,9 @@
 //! Everything else in the page is lost, and counted.
 //!
 //! Limits. Of a key as much is kept as a page has bytes, and two keys that are alike that far are in order. One page
-//! may make its reader read so many bytes for its keys, and all payloads of a file together so many times the file:
-//! cells may share what they do not hold themselves.
+//! may make its reader read so many bytes for its keys each time that it is held against a table, and the rows that are
+//! taken of a file so many times the file: cells may share what they do not hold themselves. Rows of a sound file share
+//! nothing, so that each page is read once for the rows, and a few times for what is asked of them.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -34,7 +35,7 @@ const LOOSE: usize = 3;
 const PAGES: u64 = 16;
 const A_PAGE: u64 = 16 << 10;
 
-/// How often the pages of a file may be read as overflow pages, in all.
+/// How often the pages of a file may be read for whole payloads, in all.
 const PASSES: u64 = 16;
 
 /// One row's cell.
@@ -163,7 +164,7 @@ impl Reader<'_> {
         let local = &page[cell.local.clone()];
         let len = Types::len(local).filter(|len| *len <= cell.payload && spend(*len));
         let Some(len) = len else { return Ok(None) };
-        let Some(front) = self.gather(page, cell, len, &mut |_| true)? else { return Ok(None) };
+        let Some(front) = self.gather(page, cell, len, &mut |_| true, false)? else { return Ok(None) };
         if types.read(&front, cell.payload).is_none() {
             return Ok(None);
         }
@@ -174,23 +175,35 @@ impl Reader<'_> {
         if need > local.len() as u64 && !spend(need) {
             return Ok(None);
         }
-        self.gather(page, cell, need, &mut |_| true)
+        self.gather(page, cell, need, &mut |_| true, false)
     }
 
-    /// At least the first `need` bytes of a payload; `None` when its chain of overflow pages breaks, or `may_use`
-    /// says no to one of them. Asked for all, the chain has to end where the payload does.
-    pub fn gather<'p>(
+    /// A whole payload, if its chain of overflow pages is whole, ends where the payload does, and `may_use` says no to
+    /// none of them. `zeros` are let pass where they begin at the edge of a page.
+    pub fn payload<'p>(
         &self,
         page: &'p [u8],
         cell: &Cell,
-        need: u64,
         may_use: &mut dyn FnMut(u32) -> bool,
+        zeros: bool,
     ) -> Result<Option<Cow<'p, [u8]>>> {
-        self.gather_with(page, cell, need, may_use, false)
+        let mut may_walk = |next: u32| {
+            if self.is_spent() {
+                return false;
+            }
+            self.walked.set(self.walked.get() + 1);
+            may_use(next)
+        };
+        self.gather(page, cell, cell.payload, &mut may_walk, zeros)
     }
 
-    /// The same; `zeros` are let pass as well where they begin at the edge of a page.
-    pub fn gather_with<'p>(
+    /// Whether so much was read for whole payloads that no more of those with overflow pages are.
+    pub fn is_spent(&self) -> bool {
+        self.walked.get() >= PASSES * u64::from(self.pager.count())
+    }
+
+    /// At least the first `need` bytes of a payload.
+    fn gather<'p>(
         &self,
         page: &'p [u8],
         cell: &Cell,
@@ -210,10 +223,6 @@ impl Reader<'_> {
         let mut next = cell.overflow;
         while (all.len() as u64) < need {
             if next < 2 || next > self.pager.count() || !self.pager.is_whole(next) || !may_use(next) {
-                return Ok(None);
-            }
-            self.walked.set(self.walked.get() + u64::from(need == cell.payload));
-            if self.walked.get() > PASSES * u64::from(self.pager.count()) {
                 return Ok(None);
             }
             let part = self.pager.page(next)?;

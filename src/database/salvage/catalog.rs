@@ -193,7 +193,7 @@ fn rows(
             continue;
         }
         *text += spot.cell.payload;
-        let Some(payload) = reader.gather(&page, &spot.cell, spot.cell.payload, &mut |_| true)? else {
+        let Some(payload) = reader.payload(&page, &spot.cell, &mut |_| true, false)? else {
             continue;
         };
         if types.read(&payload, spot.cell.payload).is_some() {

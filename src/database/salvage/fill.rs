@@ -246,7 +246,8 @@ pub fn fill(
     let cut_off = taken.cut_off_count + more.cut_off_count;
     // What is estimated here is made exact by an index, where one is left.
     let leaves = pages.reached.len().max(1) as u64;
-    let lost = cut_off + taken.lost_in_pages + more.lost_in_pages;
+    let unread = taken.unread + more.unread;
+    let lost = cut_off + unread + taken.lost_in_pages + more.lost_in_pages;
     let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
     let by_reference = by_reference.saturating_sub(found_by_shape);
     let certainty = match () {
@@ -265,6 +266,7 @@ pub fn fill(
         duplicates: filler.duplicates,
         deleted: deleted + salvage.stale[at],
         cut_off,
+        unread,
         refused: filler.refused,
         doubtful: taken.doubtful + more.doubtful,
         doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),

@@ -1,16 +1,17 @@
 //! How a damaged file is cut into pages, and what its head still says.
 //!
 //! The head is 100 bytes of the first page, and as easily lost as any others. What it says of the page size is
-//! believed only if pages of that size hold together; else the size is the one whose pages do. The other fields
-//! are believed when the head as a whole looks like one.
+//! believed only if pages of that size hold together; else the size is the one whose pages do; and how text is written
+//! is held against the texts (see `encoding`). The other fields are believed when the head as a whole looks like one.
 
 use std::collections::BTreeMap;
 
-use super::page::{Cell, Head, Kind, four, holds_together};
+use super::encoding;
+use super::page::{four, holds_together};
 use super::pager::Pager;
-use super::record::{Encoding, Types};
+use super::record::Encoding;
 use crate::error::Result;
-use crate::tree::{Cell as Value, Content};
+use crate::tree::Content;
 
 /// What a database file begins with.
 pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -65,10 +66,12 @@ impl Geometry {
             _ => {}
         }
         let usable = page_size - reserved;
-        let encoding = match fields.as_ref().and_then(|f| f.encoding) {
-            Some(encoding) => encoding,
-            None => guess_encoding(&Pager::new(content, page_size), usable)?,
-        };
+        let named = fields.as_ref().and_then(|f| f.encoding);
+        let encoding = encoding::tell(&Pager::new(content, page_size), usable, named)?;
+        if let Some(named) = named.filter(|named| *named != encoding) {
+            let (said, is) = (encoding::name(named), encoding::name(encoding));
+            notes.push(format!("the head says that text is {said}; it is {is}"));
+        }
         Ok(Some(Geometry {
             page_size,
             usable,
@@ -184,37 +187,4 @@ fn sound_pages(content: &Content, size: usize, most: u32) -> Result<Option<(usiz
     let all: usize = gaps.values().sum();
     let common = gaps.iter().find(|(_, n)| **n * 4 >= all).map(|(gap, _)| *gap);
     Ok(common.map(|gap| (all, gap)))
-}
-
-/// How text is written, by where the zeros lie in it.
-fn guess_encoding(pager: &Pager<'_>, usable: usize) -> Result<Encoding> {
-    let (mut even, mut odd, mut all) = (0usize, 0usize, 0usize);
-    let mut types = Types::default();
-    for number in 1..=pager.count().min(1024) {
-        let page = pager.page(number)?;
-        let start = if number == 1 { 100 } else { 0 };
-        let Some(head) = Head::read(&page, start, usable).filter(|h| h.kind == Kind::TableLeaf) else {
-            continue;
-        };
-        for i in 0..head.cells {
-            let Some(at) = head.pointer(&page, i) else { continue };
-            let Some(cell) = Cell::read(head.kind, &page, at, usable) else { continue };
-            let local = &page[cell.local];
-            if types.read(local, cell.payload).is_none() {
-                continue;
-            }
-            for value in types.values(local).map_while(|v| v) {
-                if let Value::Text(text) = value {
-                    all += text.len() / 2;
-                    even += text.iter().step_by(2).filter(|b| **b == 0).count();
-                    odd += text.iter().skip(1).step_by(2).filter(|b| **b == 0).count();
-                }
-            }
-        }
-    }
-    Ok(match () {
-        () if odd * 2 > all && odd > even => Encoding::Utf16Le,
-        () if even * 2 > all && even > odd => Encoding::Utf16Be,
-        () => Encoding::Utf8,
-    })
 }

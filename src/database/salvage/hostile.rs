@@ -21,7 +21,7 @@ const TRACE: &str = "
     insert into trace select 1, 1 + i * 0.1, i * 100000, 5 + i * 0.01 from n;";
 
 /// A file that `sql` makes, and the page at which a table begins.
-fn made(sql: &str, table: &str) -> (Vec<u8>, usize) {
+pub fn made(sql: &str, table: &str) -> (Vec<u8>, usize) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.sqlite");
     let c = Connection::open(&path).unwrap();
@@ -41,7 +41,7 @@ fn damaged(sql: &str) -> Vec<u8> {
 }
 
 /// What is recovered, what of each table, and how large it is.
-fn recovered(bytes: Vec<u8>) -> (Report, Connection, u64) {
+pub fn recovered(bytes: Vec<u8>) -> (Report, Connection, u64) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new.sqlite");
     std::fs::write(&path, b"").unwrap();
@@ -53,7 +53,7 @@ fn recovered(bytes: Vec<u8>) -> (Report, Connection, u64) {
     (report, c, size)
 }
 
-fn one(c: &Connection, sql: &str) -> i64 {
+pub fn one(c: &Connection, sql: &str) -> i64 {
     c.query_row(sql, [], |r| r.get(0)).unwrap()
 }
 

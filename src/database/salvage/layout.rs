@@ -101,6 +101,8 @@ pub struct Field {
     pub has_default: bool,
     /// Whether there is something else to be put there: SQLite takes NULL for it.
     pub has_odd_default: bool,
+    /// Whether it alone is the key of a table that numbers its rows as well. SQLite takes NULL for it; hardly anybody does.
+    pub is_key: bool,
     /// Computed from others: stored, and never inserted.
     pub generated: bool,
 }
@@ -184,7 +186,8 @@ impl Layout {
 
     /// How many of a record's values are of the types that its table declares, and how many are of others.
     pub fn ordinary(&self, serials: &[u64], encoding: Encoding) -> (usize, usize) {
-        let values = serials.iter().zip(&self.fields).filter(|(serial, _)| **serial != 0);
+        let says = |(serial, field): &(&u64, &Field)| **serial != 0 || field.is_key;
+        let values = serials.iter().zip(&self.fields).filter(says);
         let all = values.clone().count();
         let good = values.filter(|(serial, field)| field.fit(**serial, encoding) == Fit::Exact).count();
         (good, all - good)
@@ -272,6 +275,7 @@ impl Field {
             not_null: false,
             has_default: false,
             has_odd_default: false,
+            is_key: false,
             generated: false,
         }
     }
@@ -287,7 +291,11 @@ impl Field {
         let (whole, real) = (matches!(serial, 1..=6 | 8 | 9), serial == 7);
         let (blob, text) = (serial >= 12 && serial.is_multiple_of(2), serial >= 13 && serial % 2 == 1);
         if serial == 0 {
-            return if self.not_null { Fit::No } else { Fit::Exact };
+            return match () {
+                () if self.not_null => Fit::No,
+                () if self.is_key => Fit::Odd,
+                () => Fit::Exact,
+            };
         }
         if text && encoding != Encoding::Utf8 && (serial - 13) / 2 % 2 == 1 {
             return Fit::No;

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!   geometry  how the file is cut        (one page and one record: `pages`, in the room above)
+//!   encoding  how it writes text
 //!   pager     pages by number            assess   what a page still holds of a table
 //!   layout    how tables write rows      plan     which layouts a schema makes
 //!   known     the schemas that were ever written
@@ -33,6 +34,7 @@ mod candidate;
 mod catalog;
 mod choice;
 mod clock;
+mod encoding;
 mod fill;
 mod geometry;
 mod harmless;
@@ -65,6 +67,7 @@ use crate::tree::Content;
 use assess::Reader;
 use catalog::Catalog;
 use geometry::Geometry;
+use layout::Layout;
 use pager::Pager;
 use survey::{Pages, Survey, Use};
 use version::Version;
@@ -105,7 +108,7 @@ impl<'a> Salvage<'a> {
             return Ok(None);
         }
         let plan = &catalog.plan;
-        let walk = |survey: &mut Survey<'a>, layouts: &[layout::Layout]| {
+        let walk = |survey: &mut Survey<'a>, layouts: &[Layout]| {
             layouts.iter().map(|l| survey.walk(l)).collect::<Result<Vec<Pages>>>()
         };
         let mut tables = walk(&mut survey, &plan.tables)?;
@@ -164,7 +167,8 @@ impl<'a> Salvage<'a> {
             return Ok(None);
         }
         // Of a schema that is not whole, a table may be gone with all its rows.
-        let is_exact = self.catalog.is_whole && tables.iter().all(|t| t.certainty == Certainty::Exact);
+        let is_sure = self.catalog.is_whole && !self.may_have_deleted_rows();
+        let is_exact = is_sure && tables.iter().all(|t| t.certainty == Certainty::Exact);
         Ok(Some(Report {
             page_size: self.survey.reader.geometry.page_size,
             pages: self.pages(),
@@ -179,6 +183,16 @@ impl<'a> Salvage<'a> {
             samples,
             notes: self.notes,
         }))
+    }
+
+    /// Whether pages that nothing leads to gave rows, and may be old ones: the free list does not account for all of
+    /// those. A tree that is whole has lost none, so that its list has, where it seems whole.
+    fn may_have_deleted_rows(&self) -> bool {
+        let survey = &self.survey;
+        let is_doubtful = !survey.free_list_is_whole || survey.free_list_is_denied;
+        let is_whole = |layout: &Layout, t: &Pages| layout.root != 0 && t.broken == 0 && t.damaged == 0;
+        let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
+        tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || is_whole(layout, t)))
     }
 
     fn pages(&self) -> BTreeMap<&'static str, usize> {
@@ -212,8 +226,7 @@ impl<'a> Salvage<'a> {
             let what = "the schema is damaged; what is missing of it is taken from version";
             self.notes.push(format!("{what} {version}"));
         }
-        let found = self.tables.iter().any(|t| !t.found.is_empty());
-        if !self.survey.free_list_is_whole && found {
+        if self.may_have_deleted_rows() {
             let what = "the list of free pages is damaged: rows found by shape may include deleted ones";
             self.notes.push(what.to_string());
         }
@@ -224,6 +237,8 @@ impl<'a> Salvage<'a> {
     }
 }
 
+#[cfg(test)]
+mod heads;
 #[cfg(test)]
 mod hostile;
 

@@ -157,6 +157,7 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
             not_null: r.get(2)?,
             has_default: is_constant == Some(true),
             has_odd_default: is_constant == Some(false) && hidden == 0,
+            is_key: false,
             generated: hidden == 3,
         };
         columns.push((field, hidden == 2, r.get(5)?));
@@ -181,7 +182,9 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         return Ok(Some(layout(fields, Identity::Fields(keys), ordered)));
     }
     // A primary key that has no index of its own is the row number.
-    let alias = columns.iter().filter(|(.., pk)| *pk > 0).count() == 1 && key.is_err();
+    let is_single = columns.iter().filter(|(.., pk)| *pk > 0).count() == 1;
+    let alias = is_single && key.is_err();
+    columns.iter_mut().for_each(|(field, _, pk)| field.is_key = is_single && !alias && *pk > 0);
     let stored: Vec<&(Field, bool, i64)> = columns.iter().filter(|(_, virtually, _)| !virtually).collect();
     let identity = match stored.iter().position(|(.., pk)| alias && *pk > 0) {
         Some(at) => Identity::Alias(at),
@@ -250,7 +253,7 @@ fn index(db: &Connection, row: &Schema, table: &Layout) -> rusqlite::Result<Opti
     let field = |e: &Entry| {
         let named = e.column.and_then(|c| names.get(c));
         let own = named.and_then(|n| table.fields.iter().find(|f| f.name == *n)).cloned();
-        own.unwrap_or_else(|| match e.rowid {
+        own.map(|field| Field { is_key: false, ..field }).unwrap_or_else(|| match e.rowid {
             true => Field { not_null: true, ..Field::of("", Affinity::Integer) },
             false => Field::of("", Affinity::Any),
         })

@@ -61,6 +61,8 @@ pub struct TableReport {
     pub deleted: u64,
     /// Rows of which a part lies in pages that are gone.
     pub cut_off: u64,
+    /// Long rows that were not read, because too many share their pages.
+    pub unread: u64,
     /// Rows that the schema itself refuses.
     pub refused: u64,
     /// Rows whose long values may be damaged: they end in a page of zeros, or share a page with another row.
@@ -133,7 +135,7 @@ impl Report {
             && self.lost_is_exact
             && self.version_is_known
             && !self.has_doubts()
-            && self.tables.iter().all(|t| t.refused == 0 && t.cut_off == 0)
+            && self.tables.iter().all(|t| t.refused + t.cut_off + t.unread == 0)
     }
 
     /// Whether some values may be other than they were written.
@@ -165,6 +167,10 @@ impl Report {
                 (t.found_by_shape, "found on pages that nothing leads to"),
                 (t.from_damaged_pages, "taken from damaged pages"),
                 (t.cut_off, "left out because a part of them is gone"),
+                (
+                    t.unread,
+                    "left out because too many long rows share their pages, and not all could be read",
+                ),
                 (t.duplicates, "left out because they are there twice"),
                 (t.deleted, "left out because the project had deleted them"),
                 (t.refused, "left out because the schema refuses them"),

@@ -32,6 +32,8 @@ pub struct Taken {
     pub cut_off: Vec<Key>,
     /// How many those are.
     pub cut_off_count: u64,
+    /// Long rows that were not read: the file would have to be read too often.
+    pub unread: u64,
     /// Rows whose last overflow page is all zeros, which may be the value.
     pub doubtful: u64,
     /// Their keys.
@@ -65,13 +67,17 @@ impl Survey<'_> {
                     chain.push(page);
                     uses(page)
                 };
-                let mut payload = self.reader.gather(&page, &spot.cell, spot.cell.payload, &mut may_use)?;
+                let mut payload = self.reader.payload(&page, &spot.cell, &mut may_use, false)?;
                 if payload.is_none() {
                     chain.clear();
                     payload = self.ending_in_zeros(&page, &spot.cell, &mut chain)?;
                 }
                 let sound = payload.filter(|p| types.read(p, spot.cell.payload).is_some());
                 let Some(payload) = sound else {
+                    if spot.cell.overflow != 0 && self.reader.is_spent() {
+                        taken.unread += 1;
+                        continue;
+                    }
                     taken.cut_off_count += 1;
                     if taken.cut_off.len() < REMEMBERED {
                         taken.cut_off.push(spot.key.clone());
@@ -116,7 +122,7 @@ impl Survey<'_> {
             chain.push(page);
             matches!(self.use_of(page), Use::Unknown | Use::Empty | Use::Overflow)
         };
-        let payload = self.reader.gather_with(page, cell, cell.payload, &mut may_use, true)?;
+        let payload = self.reader.payload(page, cell, &mut may_use, true)?;
         let each = self.reader.geometry.usable - 4;
         let Some(payload) = payload else { return Ok(None) };
         // As many bytes as lie on the last page.
@@ -171,7 +177,7 @@ impl Survey<'_> {
                     shared |= self.use_of(page) == Use::Shared;
                     !shared
                 };
-                self.reader.gather_with(&page, &spot.cell, spot.cell.payload, &mut look, true)?;
+                self.reader.payload(&page, &spot.cell, &mut look, true)?;
                 if shared {
                     each(&spot.key);
                 }

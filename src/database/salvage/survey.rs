@@ -70,6 +70,8 @@ pub struct Survey<'a> {
     uses: Vec<Use>,
     /// Whether the free list is whole, so that what is not on it is not free.
     pub free_list_is_whole: bool,
+    /// Whether a page looks like a part of a free list, though the head of the file says that there is none.
+    pub free_list_is_denied: bool,
     /// Pages of rows that fit no table, or more than one.
     pub unassigned: Vec<u32>,
     /// Whether some tree leads to a page of zeros, so that pages were lost in that way.
@@ -112,6 +114,7 @@ impl<'a> Survey<'a> {
             reader,
             uses,
             free_list_is_whole: false,
+            free_list_is_denied: false,
             unassigned: Vec::new(),
             led_to_zeros: false,
             trials: Counter::new(0),
@@ -248,6 +251,7 @@ impl<'a> Survey<'a> {
             next == 0 && unique && (free.len() + trunks.len()) as u64 == u64::from(told);
         // The end of the list may be gone with the end of the file; what was read of it is right.
         let cut = next as usize > self.uses.len() && self.reader.geometry.pages >= Some(next) && unique;
+        self.free_list_is_denied = self.free_list_is_whole && told == 0 && self.has_trunk()?;
         if self.free_list_is_whole || cut {
             trunks.into_iter().for_each(|page| self.set_use(page, Use::Trunk));
             free.into_iter().for_each(|page| self.set_use(page, Use::Free));
@@ -273,6 +277,20 @@ impl<'a> Survey<'a> {
         let inside = |page: &u32| claim(page) && *page as usize <= self.uses.len() && *page != number;
         let sound = leaves.iter().all(|l| inside(l) || gone(l));
         Ok(sound.then_some((next, leaves)))
+    }
+
+    /// Whether a page looks like a part of a free list.
+    fn has_trunk(&self) -> Result<bool> {
+        for number in 2..=self.reader.pager.count() {
+            if self.use_of(number) == Use::Unknown
+                && let Some((next, leaves)) = self.trunk(number)?
+                && !leaves.is_empty()
+                && next as usize <= self.uses.len()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Pages that look like parts of a free list which nothing leads to any more.
