@@ -92,7 +92,9 @@ impl Recovery {
             from: taken.number,
             source: taken.path.clone(),
             because,
-            complete: report.as_ref().is_none_or(Report::is_lossless) && self.is_newest(taken),
+            complete: report.as_ref().is_none_or(Report::is_lossless)
+                && self.is_newest(taken)
+                && !self.loses_a_log(taken),
             newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),
@@ -121,6 +123,11 @@ impl Recovery {
         let is_newer =
             |e: &Elsewhere| self.all.iter().any(|j| j.number == e.number && taken.is_older_than(j));
         self.newer(taken).next().is_none() && !self.beyond(taken).iter().any(is_newer)
+    }
+
+    /// Whether a log could not be used that may have held newer data than `taken`.
+    fn loses_a_log(&self, taken: &Judged) -> bool {
+        self.all.iter().any(|j| j.log_damage.is_some() && !j.is_older_than(taken))
     }
 
     /// The project's own file, or its current snapshot.
@@ -152,7 +159,7 @@ impl Recovery {
             unsaved && (j.role == Role::Staging || !j.is_older_than(main))
                 || !j.sound
                     && j.is_newer_than(main)
-                    && (j.snapshot.is_some() || !j.is_of_use() && !j.has_no_bytes())
+                    && (j.snapshot.is_some() || j.log_damage.is_some() || !j.is_of_use() && !j.has_no_bytes())
         };
         self.all.iter().filter(is_open).collect()
     }
