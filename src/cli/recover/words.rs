@@ -40,6 +40,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
         (Choice::Take(_, because), Some(number)) => format!("\nTaken unasked: {number} ({because})."),
         _ => "\nNo recovery options available.".to_string(),
     };
+    text += &recovery.missing.as_ref().map(|missing| format!("\n{missing}")).unwrap_or_default();
     say(&text)?;
     Ok(ended)
 }
@@ -258,6 +259,7 @@ pub fn report(outcome: &Outcome, taken: &Judged, project: Option<&Path>) -> Resu
     for newer in &outcome.newer {
         text += &format!("  {} is newer, and damaged: what was done since is not in it\n", newer.display());
     }
+    text += &outcome.missing.as_ref().map(|missing| format!("  {missing}\n")).unwrap_or_default();
     text += &beyond(&outcome.elsewhere);
     text += &format!("\n  Recovered files:\n    - {}\n", outcome.path.display());
     text += &format!("\nYou can now try opening: {}", name(project.unwrap_or(&outcome.path)));

@@ -24,6 +24,8 @@ pub struct Recovery {
     pub all: Vec<Judged>,
     /// What is to be done unasked.
     pub choice: Choice,
+    /// Why newer work than that of all candidates may be missing, so that no result is complete.
+    pub missing: Option<String>,
 }
 
 /// A result that was written.
@@ -41,6 +43,8 @@ pub struct Outcome {
     pub report: Option<Report>,
     /// Whether the result has all that its source had, and nothing is known of anything newer that it has not.
     pub complete: bool,
+    /// Why newer work may have been lost of which nothing is there.
+    pub missing: Option<String>,
     /// Damaged files that are newer than the source: what was done since is not in the result.
     pub newer: Vec<PathBuf>,
     /// What others hold that the result does not.
@@ -69,7 +73,7 @@ impl Recovery {
         rank(&mut all);
         all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let choice = choose(&all);
-        Recovery { project: project.to_path_buf(), all, choice }
+        Recovery { project: project.to_path_buf(), all, choice, missing: None }
     }
 
     /// The place of the candidate with this number.
@@ -94,7 +98,9 @@ impl Recovery {
             because,
             complete: report.as_ref().is_none_or(Report::is_lossless)
                 && self.is_newest(taken)
-                && !self.loses_a_log(taken),
+                && !self.loses_a_log(taken)
+                && self.missing.is_none(),
+            missing: self.missing.clone(),
             newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),
