@@ -300,6 +300,43 @@ fn packed(entries: &[(&str, &[u8])], method: zip::CompressionMethod) -> Vec<u8> 
 }
 
 #[test]
+fn of_a_container_that_is_cut_off_no_result_is_complete() {
+    let database = &fs::read(Scene::new().path("v7.db")).unwrap();
+    let head = br#"{"current": "000002.sqlite"}"#;
+    let older: [(&str, &[u8]); 2] =
+        [("bundle/HEAD.json", head), ("bundle/snapshots/000001.sqlite", database)];
+    let entries = [older[0], older[1], ("bundle/snapshots/000002.sqlite", database)];
+    for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
+        let whole = packed(&entries, method);
+        let name = b"bundle/snapshots/000002.sqlite";
+        let header = whole.windows(name.len()).position(|w| w == name).unwrap() - 30;
+        let behind = header + 60 + (packed(&older, method).len() - packed(&older[..1], method).len()) / 2;
+        let mut cuts = vec![header, header + 10, header + 60];
+        // Of a stored entry the part that is there is recovered.
+        cuts.extend((method == zip::CompressionMethod::Deflated).then_some(behind));
+        for cut in cuts {
+            let scene = Scene::new();
+            fs::write(scene.path("box.vaso"), &whole[..cut]).unwrap();
+            let found = scene.json(0, &["box.vaso"]);
+            assert!(found["source"].as_str().unwrap().ends_with("000001.sqlite"), "{found}");
+            assert_eq!(found["complete"], false, "{method} {cut}: {found}");
+            assert!(found["missing"].as_str().unwrap().contains("000002.sqlite"), "{found}");
+            let said = text(&scene, 0, &["box.vaso"]);
+            assert!(said.contains("Recovered in part") && said.contains("the file is cut off"), "{said}");
+        }
+    }
+    // Of one that is not cut off HEAD may say so.
+    let scene = Scene::new();
+    let mut torn = database.clone();
+    torn[8192..16384].fill(0);
+    let entries = [older[0], ("bundle/snapshots/000001.sqlite", &torn[..])];
+    fs::write(scene.path("box.vaso"), packed(&entries, zip::CompressionMethod::Stored)).unwrap();
+    let found = scene.json(0, &["box.vaso"]);
+    assert_eq!(found["missing"], "HEAD.json names 000002.sqlite, which is not there", "{found}");
+    assert_eq!(found["complete"], false);
+}
+
+#[test]
 fn an_entry_that_is_not_what_its_checksum_says_is_not_sound() {
     let scene = Scene::new();
     let database = fs::read(scene.path("v7.db")).unwrap();

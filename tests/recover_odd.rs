@@ -314,3 +314,86 @@ fn what_python_writes_as_json_keeps_its_sample_in_its_experiment() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), kind, "{extra:.60}");
     }
 }
+
+/// Copies a database to `to` with a log of two samples that were committed and never written into the database.
+fn logged(from: &Path, to: &Path) -> PathBuf {
+    let work = to.with_extension("work");
+    fs::copy(from, &work).unwrap();
+    let db = Connection::open(&work).unwrap();
+    db.execute_batch("pragma journal_mode=wal; pragma wal_autocheckpoint=0").unwrap();
+    for id in [77, 78] {
+        db.execute_batch(&format!(
+            "begin; insert into dataset(id, name, created_utc) values({id}, 'late {id}', '2026-01-01');
+             insert into trace(dataset_id, t_seconds) with recursive n(i) as (select 0 union all select i + 1 from n
+                 where i < 499) select {id}, i * 0.5 from n; commit;"
+        ))
+        .unwrap();
+    }
+    let beside = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    fs::copy(&work, to).unwrap();
+    fs::copy(beside(&work), beside(to)).unwrap();
+    db.close().unwrap();
+    fs::remove_file(work).unwrap();
+    beside(to)
+}
+
+/// Changes one byte of a file.
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x41;
+    fs::write(path, bytes).unwrap();
+}
+
+const LOG: &str = "the log beside it is damaged";
+
+#[test]
+fn a_session_whose_log_is_damaged_is_not_called_saved() {
+    let scene = Scene::new();
+    let bundle = "orphan_staging.vasopack";
+    let staging = scene.path(&format!("{bundle}/.staging"));
+    fs::remove_dir_all(&staging).unwrap();
+    fs::create_dir(&staging).unwrap();
+    let log = logged(&scene.path(&format!("{bundle}/snapshots/000002.sqlite")), &staging.join("s.sqlite"));
+    scene.json(0, &[bundle]);
+    assert_eq!(
+        number(&scene.path("orphan_staging.recovered.vaso"), "select count(*) from dataset where id > 76"),
+        2
+    );
+    flip(&log, 3);
+    let (code, told) = scene.told("verify", bundle);
+    let findings = told["findings"].as_array().unwrap();
+    let said = |f: &&Value| f["message"].as_str().unwrap().contains(LOG) && f["severity"] == "warning";
+    assert!(code == Some(1) && findings.iter().any(|f| said(&f)), "{told}");
+    let told = scene.json(1, &[bundle]);
+    assert_eq!((&told["sound"], told["undecided"].as_array().unwrap().len()), (&false.into(), 1), "{told}");
+    let output = scene.recover(&[bundle]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(LOG) && text.contains("frames of it could not be used"), "{text}");
+    assert!(!text.contains("sound") && text.contains("may be the newest data"), "{text}");
+    // Whatever is taken, it is not all.
+    for at in ["1", "2", "3"] {
+        assert_eq!(scene.json(0, &[bundle, "--use", at])["complete"], false);
+    }
+}
+
+#[test]
+fn a_database_whose_log_is_damaged_is_recovered_in_part() {
+    let scene = Scene::new();
+    for (name, at, late) in [("head.vaso", 3, 0), ("middle.vaso", 0, 1)] {
+        let log = logged(&scene.path("v7.db"), &scene.path(name));
+        let told = scene.json(0, &[name]);
+        assert_eq!(told["sound"], true, "{told}");
+        // In the page of the last frame, which ends the second transaction.
+        let at = if at == 0 { fs::metadata(&log).unwrap().len() as usize - 100 } else { at };
+        flip(&log, at);
+        let (code, told) = scene.told("verify", name);
+        let is_told = told["findings"].as_array().unwrap().iter().any(|f| f["code"] == "log-damaged");
+        assert!(code == Some(1) && is_told, "{told}");
+        let found = scene.json(0, &[name]);
+        assert_eq!((&found["recovered"], &found["complete"]), (&true.into(), &false.into()), "{found}");
+        let result = result(&found);
+        assert_eq!(number(&result, "select count(*) from dataset where id > 76"), late, "{name}");
+        let text = String::from_utf8(scene.recover(&[name]).stdout).unwrap();
+        assert!(text.contains("Recovered in part") && text.contains(LOG), "{text}");
+    }
+}

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 mod sources;
 mod words;
 
+use sources::Sources;
+
 /// Recover a damaged project: from its snapshots, unsaved sessions and backups, or page by page.
 ///
 /// The damaged file is never touched: the result is X.recovered.vaso beside it. Exit code 0: a result was written (what
@@ -51,7 +53,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return find_autosaves(top, args.json);
     }
     let Some(path) = &args.project else { return Ok(Exit::Usage) };
-    let (format, candidates, whole) = sources::candidates(path)?;
+    let Sources { kind: format, candidates, whole, missing } = sources::look(path)?;
     if args.in_place && format != "bundle" {
         return Err(Error::Usage(format!("--in-place is for bundles; {} is none", path.display())));
     }
@@ -59,6 +61,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return extract(path, candidates, number, to, args.json);
     }
     let mut recovery = Recovery::look(path, candidates);
+    recovery.missing = missing;
     let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
     if let (false, Choice::Sound, Some(at)) = (whole, &recovery.choice, current)
         && recovery.all[at].has_work()

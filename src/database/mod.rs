@@ -65,7 +65,7 @@ pub use logs::{Joint, joint, with_logs};
 pub use part::{Counted, Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample};
 
-pub use wal::with_wal;
+pub use wal::{LogDamage, log_damage, with_damaged_wal, with_wal};
 
 use layout::Layout;
 use link::Link;

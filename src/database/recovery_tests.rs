@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{super_journal, with_journal, with_wal};
+use super::{log_damage, super_journal, with_journal, with_wal};
 use crate::tree::Content;
 
 fn content(path: &Path) -> Content {
@@ -130,6 +130,44 @@ fn a_damaged_log_counts_as_far_as_sqlite_reads_it() {
                 assert!(ours == theirs.unwrap(), "{at} {cut}");
             }
         }
+    }
+}
+
+#[test]
+fn of_a_log_that_is_damaged_it_is_told_what_was_committed_and_cannot_be_used() {
+    let (_dir, path, c) = walled(1024);
+    let told = |log: &[u8]| log_damage(&Content::Bytes(log.into())).unwrap().map(|damage| damage.frames);
+    let log = || fs::read(crash(&path, "-wal").companion).unwrap();
+    fill(&c, 0, 10);
+    c.query_row("pragma wal_checkpoint(restart)", [], |_| Ok(())).unwrap();
+    // The log begins again, over frames of the old one that are left behind its end.
+    let old = log();
+    c.execute("insert into t values(1000, 'one')", []).unwrap();
+    let first = log();
+    assert!(first.len() == old.len() && first != old);
+    assert_eq!(told(&first), None);
+    fill(&c, 20, 60);
+    let whole = log();
+    let frames = (whole.len() as u64 - 32) / 1048;
+    assert_eq!(told(&whole), None);
+    // A power cut: some of the last transaction is there, and not its end.
+    let cut = |n: usize| &whole[..32 + n * 1048];
+    assert_eq!((told(&whole[..32]), told(cut(1)), told(&whole[..whole.len() - 7])), (None, None, None));
+    assert_eq!((told(&[]), told(&vec![0; 5000])), (None, None));
+    for at in 0..32 {
+        let mut log = whole.clone();
+        log[at] ^= 0x41;
+        assert_eq!(told(&log), Some(Some(frames)), "byte {at} of the header");
+    }
+    // The number of a page, the size, a salt, a sum, the page.
+    for at in [3, 9, 13, 17, 21, 24, 900] {
+        let mut log = whole.clone();
+        log[32 + 4 * 1048 + at] ^= 0x41;
+        let unused = told(&log).flatten();
+        assert!(
+            unused.is_some_and(|n| n >= frames - 4 && n < frames),
+            "byte {at} of the fifth frame: {unused:?}"
+        );
     }
 }
 

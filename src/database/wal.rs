@@ -3,6 +3,10 @@
 //! A log is a header and frames, each a page with its number, two salts and a sum over all before it. The frames
 //! count up to the last one that ends a transaction and whose salts and sums hold, from the first frame on; what
 //! comes behind is of an older log, or was never finished. The log is read once, in pieces.
+//!
+//! A log is damaged where its header is not right, or where behind the last frame that counts a frame with the salts of
+//! the header ends a transaction: that was committed, and may be the newest work. Frames with other salts are left from
+//! an earlier use of the file; one that ends no transaction was being written when the power failed.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +20,39 @@ const FRAME: u64 = 24;
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 
+/// What of a log cannot be applied, although it seems to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogDamage {
+    /// The frames from the damage to the last that ends a transaction; none where nobody can tell how many there are.
+    pub frames: Option<u64>,
+}
+
+impl LogDamage {
+    /// In words.
+    pub fn words(&self) -> String {
+        let what = match self.frames {
+            None => "nothing of it could be used".to_string(),
+            Some(1) => "one frame of it could not be used".to_string(),
+            Some(n) => format!("{n} frames of it could not be used"),
+        };
+        format!("the log beside it is damaged: {what}, and what it held may be the newest data")
+    }
+}
+
+/// What of a log cannot be applied, if there is anything of the kind.
+pub fn log_damage(wal: &Content) -> Result<Option<LogDamage>> {
+    Ok(read(wal)?.1)
+}
+
 /// The database with `wal` applied; the database itself if nothing in the log counts. The header says that there is
 /// no log either way.
 pub fn with_wal(base: Content, wal: Content) -> Result<Content> {
-    let committed = committed(&wal)?;
+    Ok(with_damaged_wal(base, wal)?.0)
+}
+
+/// The same, and what of the log could not be applied.
+pub fn with_damaged_wal(base: Content, wal: Content) -> Result<(Content, Option<LogDamage>)> {
+    let (committed, damage) = read(&wal)?;
     let size = match &committed {
         Some(log) => u64::from(log.pages_after) * u64::from(log.page_size),
         None => base.size(),
@@ -33,7 +66,7 @@ pub fn with_wal(base: Content, wal: Content) -> Result<Content> {
         }
         None => (BTreeMap::new(), 4096),
     };
-    Ok(Overlay { base, other: wal, pages, page_size, size }.content())
+    Ok((Overlay { base, other: wal, pages, page_size, size }.content(), damage))
 }
 
 /// What counts in a log.
@@ -74,31 +107,86 @@ fn be(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-fn committed(wal: &Content) -> Result<Option<Log>> {
+/// What counts in a log, and what of it should count and cannot.
+fn read(wal: &Content) -> Result<(Option<Log>, Option<LogDamage>)> {
     let mut head = [0; HEADER as usize];
     if wal.read_at(0, &mut head)? < head.len() {
-        return Ok(None);
+        return Ok((None, None));
     }
     let magic = be(&head, 0);
     let page_size = be(&head, 8);
     let mut sum = Sum { a: 0, b: 0, big: magic & 1 == 1 };
     sum.add(&head[..24]);
-    let is_log = magic & !1 == MAGIC
-        && be(&head, 4) == VERSION
-        && page_size.is_power_of_two()
-        && (512..=65536).contains(&page_size)
-        && sum.is(&head[24..]);
-    if !is_log {
-        return Ok(None);
+    let is_log =
+        magic & !1 == MAGIC && be(&head, 4) == VERSION && is_page_size(page_size) && sum.is(&head[24..]);
+    if is_log {
+        return read_frames(wal, page_size, &head[16..24], sum);
     }
-    read_frames(wal, page_size, &head[16..24], sum)
+    let is_damaged = wal.size() > HEADER && !is_zero(wal)?;
+    Ok((None, if is_damaged { Some(LogDamage { frames: headless(wal, page_size)? }) } else { None }))
 }
 
-fn read_frames(wal: &Content, page_size: u32, salts: &[u8], mut sum: Sum) -> Result<Option<Log>> {
+fn is_page_size(size: u32) -> bool {
+    size.is_power_of_two() && (512..=65536).contains(&size)
+}
+
+fn is_zero(wal: &Content) -> Result<bool> {
+    let (mut piece, mut at) = (vec![0; 1 << 16], 0);
+    loop {
+        match wal.read_at(at, &mut piece)? {
+            0 => return Ok(true),
+            n if piece[..n].iter().any(|b| *b != 0) => return Ok(false),
+            n => at += n as u64,
+        }
+    }
+}
+
+/// The frames of a log whose header is not right. Two in a row have the same salts, which tells how long one is.
+fn headless(wal: &Content, said: u32) -> Result<Option<u64>> {
+    let salts = |at: u64| -> Result<Option<[u8; 8]>> {
+        let mut salts = [0; 8];
+        Ok((wal.read_at(at + 8, &mut salts)? == salts.len()).then_some(salts))
+    };
+    let Some(first) = salts(HEADER)? else { return Ok(None) };
+    let mut page_size = is_page_size(said).then_some(said);
+    for size in (9..=16).map(|bits| 1 << bits) {
+        if salts(HEADER + FRAME + u64::from(size))? == Some(first) {
+            page_size = Some(size);
+            break;
+        }
+    }
+    let Some(page_size) = page_size else { return Ok(None) };
+    Ok(last_commit(wal, page_size, &first, HEADER)?.map(|end| frames(end - HEADER, page_size)))
+}
+
+/// How many frames are so many bytes.
+fn frames(bytes: u64, page_size: u32) -> u64 {
+    bytes / (FRAME + u64::from(page_size))
+}
+
+/// The end of the last frame from `at` on that has these salts and ends a transaction.
+fn last_commit(wal: &Content, page_size: u32, salts: &[u8], mut at: u64) -> Result<Option<u64>> {
+    let mut head = [0; FRAME as usize];
+    let (step, mut last) = (FRAME + u64::from(page_size), None);
+    while at + step <= wal.size() && wal.read_at(at, &mut head)? == head.len() {
+        at += step;
+        if head[8..16] == *salts && be(&head, 4) > 0 {
+            last = Some(at);
+        }
+    }
+    Ok(last)
+}
+
+fn read_frames(
+    wal: &Content,
+    page_size: u32,
+    salts: &[u8],
+    mut sum: Sum,
+) -> Result<(Option<Log>, Option<LogDamage>)> {
     let mut log: Option<Log> = None;
     let mut pending: Vec<(u32, u64)> = Vec::new();
     let mut frame = vec![0; FRAME as usize + page_size as usize];
-    let mut at = HEADER;
+    let (mut at, mut applied) = (HEADER, HEADER);
     while wal.read_at(at, &mut frame)? == frame.len() {
         let (head, page) = frame.split_at(FRAME as usize);
         let (number, pages_after) = (be(head, 0), be(head, 4));
@@ -108,12 +196,14 @@ fn read_frames(wal: &Content, page_size: u32, salts: &[u8], mut sum: Sum) -> Res
             break;
         }
         pending.push((number - 1, at + FRAME));
+        at += frame.len() as u64;
         if pages_after > 0 {
             let log = log.get_or_insert(Log { page_size, pages_after, pages: BTreeMap::new() });
             log.pages_after = pages_after;
             log.pages.extend(pending.drain(..));
+            applied = at;
         }
-        at += frame.len() as u64;
     }
-    Ok(log)
+    let unused = last_commit(wal, page_size, salts, at)?;
+    Ok((log, unused.map(|end| LogDamage { frames: Some(frames(end - applied, page_size)) })))
 }

@@ -57,6 +57,9 @@ pub struct Leftover {
     pub unsaved: Option<Beyond>,
     /// Whether it is older than what it was compared with.
     pub older: bool,
+    /// What of the log beside it cannot be used, so that this may not be all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_damage: Option<String>,
     /// Why nobody can tell.
     pub problem: Option<String>,
 }

@@ -12,22 +12,41 @@ use super::project;
 use crate::database::salvage::{self, Candidate, Role, Stored};
 use crate::error::{Error, Result};
 use crate::format::{self, Container, OpenOptions};
+use crate::signs::{Head, Named};
 use crate::store::{Location, Source};
 use crate::tree::{Content, Kind, NodeId};
 
 /// The database of a shared project.
 const SHARED: &str = "project.vaso";
 
-/// What a project is, what it could be recovered from, and whether the file is whole that those lie in.
-pub fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
+/// What a project could be recovered from.
+pub struct Sources {
+    /// What it is.
+    pub kind: &'static str,
+    /// All that may hold something of it.
+    pub candidates: Vec<Candidate>,
+    /// Whether the file is whole that those lie in.
+    pub whole: bool,
+    /// Why newer work than theirs may be missing, whatever is in them.
+    pub missing: Option<String>,
+}
+
+impl Sources {
+    fn whole(kind: &'static str, candidates: Vec<Candidate>) -> Sources {
+        Sources { kind, candidates, whole: true, missing: None }
+    }
+}
+
+/// Looks for all that a project could be recovered from.
+pub fn look(path: &Path) -> Result<Sources> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if meta.is_dir() {
-        return Ok(("bundle", salvage::in_bundle(path)?, true));
+        return Ok(Sources::whole("bundle", salvage::in_bundle(path)?));
     }
     let mut front = [0; 4];
     salvage::content_of(path)?.read_at(0, &mut front)?;
     if &front != b"PK\x03\x04" {
-        return Ok(("legacy", salvage::beside(path), true));
+        return Ok(Sources::whole("legacy", salvage::beside(path)));
     }
     let project = match project::open(path) {
         Err(none @ Error::NotAProject { .. }) => {
@@ -38,7 +57,9 @@ pub fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
             let shared = torn.iter().all(|stored| is_shared(&stored.path));
             let mut all = salvage::around(path);
             all.extend(of_stored(torn, None));
-            return Ok((if shared { "share-zip" } else { "container" }, all, false));
+            let kind = if shared { "share-zip" } else { "container" };
+            let missing = (!shared).then(|| CUT_OFF.to_string());
+            return Ok(Sources { kind, candidates: all, whole: false, missing });
         }
         other => other?,
     };
@@ -60,8 +81,34 @@ pub fn candidates(path: &Path) -> Result<(&'static str, Vec<Candidate>, bool)> {
             stored.push(part);
         }
     }
-    all.extend(of_stored(stored, head.as_ref()));
-    Ok((kind, all, project.is_whole()))
+    let within = of_stored(stored, head.as_ref());
+    let missing = if kind == "container" { missing(project.as_ref(), head.as_ref(), &within) } else { None };
+    all.extend(within);
+    Ok(Sources { kind, candidates: all, whole: project.is_whole(), missing })
+}
+
+const CUT_OFF: &str = "the file is cut off, and newer work may have stood behind what is left of it";
+
+/// Why newer snapshots than those in a container may be missing, with the one that is known by name.
+fn missing(project: &dyn Container, head: Option<&Head>, within: &[Candidate]) -> Option<String> {
+    let newest = within.iter().filter_map(|candidate| candidate.snapshot).max();
+    let is_newer = |number: u64| newest.is_none_or(|newest| number > newest);
+    let named = head.and_then(|head| head.name.clone().filter(|_| head.current.is_some_and(is_newer)));
+    let named = named.map(|name| format!("HEAD.json names {name}, which is not there"));
+    if project.is_whole() {
+        return named;
+    }
+    let lost = project.findings().list().into_iter().filter(|finding| finding.code == "entry-lost");
+    let of_snapshot = |path: String| {
+        let name = path.strip_prefix("bundle/snapshots/")?.to_string();
+        Some((Named::of(name.as_bytes())?.number.0, name)).filter(|(number, _)| is_newer(*number))
+    };
+    let begun = lost.filter_map(|finding| of_snapshot(finding.path)).max();
+    let begun = begun.map(|(_, name)| format!("of {name} only a part is there, of which nothing can be had"));
+    Some(match begun.or(named) {
+        Some(more) => format!("{CUT_OFF}: {more}"),
+        None => CUT_OFF.to_string(),
+    })
 }
 
 fn is_shared(path: &Path) -> bool {
@@ -69,7 +116,7 @@ fn is_shared(path: &Path) -> bool {
 }
 
 /// Entries as what they are for the project: the database of a shared one, or snapshots.
-fn of_stored(stored: Vec<Stored>, head: Option<&crate::signs::Head>) -> Vec<Candidate> {
+fn of_stored(stored: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
     let (shared, snapshots): (Vec<_>, Vec<_>) = stored.into_iter().partition(|s| is_shared(&s.path));
     let mut all: Vec<Candidate> = shared.into_iter().map(|s| s.as_candidate(Role::Current, None)).collect();
     all.extend(salvage::of_snapshots(snapshots, head));

@@ -27,6 +27,10 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
         text += &describe(judged);
     }
     text += &match (&recovery.choice, chosen) {
+        (Choice::Sound, _) if recovery.undecided().iter().any(|judged| judged.log_damage.is_some()) => {
+            let more = beyond(&others(recovery));
+            format!("\nWhat was saved is in order; but a log is damaged:\n{}{more}", undecided(recovery))
+        }
         (Choice::Sound, _) => match (undecided(recovery), beyond(&others(recovery))) {
             (open, more) if open.is_empty() && more.is_empty() => {
                 "\nThe project is sound: there is nothing to recover.".to_string()
@@ -36,6 +40,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
         (Choice::Take(_, because), Some(number)) => format!("\nTaken unasked: {number} ({because})."),
         _ => "\nNo recovery options available.".to_string(),
     };
+    text += &recovery.missing.as_ref().map(|missing| format!("\n{missing}")).unwrap_or_default();
     say(&text)?;
     Ok(ended)
 }
@@ -56,6 +61,7 @@ fn undecided(recovery: &Recovery) -> String {
                     since(recovery, judged)
                 )
             }
+            None if judged.log_damage.is_some() => format!("  {number} ({path}) is damaged"),
             None if judged.is_of_use() => format!("  {number} ({path}) is newer, and damaged"),
             None if judged.snapshot.is_some() => {
                 format!("  {path} is newer and damaged, and nothing can be had of it")
@@ -65,6 +71,7 @@ fn undecided(recovery: &Recovery) -> String {
         if let Some(report) = judged.salvage.as_ref() {
             text += &format!(" ({})", report.words());
         }
+        text += &judged.log_damage.as_ref().map(|log| format!("; {log}")).unwrap_or_default();
         text += if judged.is_of_use() { "; take it with " } else { "" };
         text += &if judged.is_of_use() { format!("--use {number}\n") } else { "\n".into() };
     }
@@ -154,10 +161,12 @@ fn describe(judged: &Judged) -> String {
 pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let open = recovery.undecided();
     let ended = if open.is_empty() { Exit::Done } else { Exit::Findings };
+    // What a damaged log held may belong to the project: then nobody calls that sound.
+    let is_sound = open.iter().all(|judged| judged.log_damage.is_none());
     if as_json {
         let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
         let object = json!({
-            "project": path, "recovered": false, "sound": true, "undecided": numbers, "candidates": recovery.all,
+            "project": path, "recovered": false, "sound": is_sound, "undecided": numbers, "candidates": recovery.all,
         });
         return output::json(&object).map(|()| ended);
     }
@@ -169,6 +178,10 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
         true => {
             "The project itself is sound, and nothing was written; but others hold what it has not:\n".into()
         }
+        false if !is_sound => format!(
+            "Nothing was written: what was saved is in order, but a log with newer changes is damaged:\n{}",
+            undecided(recovery)
+        ),
         false => format!(
             "The project itself is sound, and nothing was written; but there is something to decide:\n{}",
             undecided(recovery)
@@ -246,6 +259,7 @@ pub fn report(outcome: &Outcome, taken: &Judged, project: Option<&Path>) -> Resu
     for newer in &outcome.newer {
         text += &format!("  {} is newer, and damaged: what was done since is not in it\n", newer.display());
     }
+    text += &outcome.missing.as_ref().map(|missing| format!("  {missing}\n")).unwrap_or_default();
     text += &beyond(&outcome.elsewhere);
     text += &format!("\n  Recovered files:\n    - {}\n", outcome.path.display());
     text += &format!("\nYou can now try opening: {}", name(project.unwrap_or(&outcome.path)));

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::report::{Report, grouped};
 use super::unsaved::Unsaved;
-use crate::database::Database;
+use crate::database::{Database, log_damage};
 use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::store::{Location, Source};
@@ -85,6 +85,8 @@ pub struct Judged {
     pub sound: bool,
     /// What is wrong with it.
     pub damage: Option<String>,
+    /// What of the log beside it could not be used, so that the newest data may be missing.
+    pub log_damage: Option<String>,
     /// When the file was last written, with its log; of what lies in a ZIP file, when that was.
     pub written_utc: Option<String>,
     /// When the project was last changed, as it says itself. Not every save says it anew.
@@ -166,6 +168,7 @@ impl Judged {
             snapshot,
             sound: false,
             damage: None,
+            log_damage: None,
             written_utc: time.map(|time| Time::from(time).utc()),
             modified_utc: None,
             holds: None,
@@ -176,6 +179,7 @@ impl Judged {
         };
         match content {
             Ok(content) => {
+                judged.log_damage = judged.damage_of_log();
                 judged.content = Some(content.clone());
                 judged.look(&content, doubt);
             }
@@ -184,15 +188,26 @@ impl Judged {
         judged
     }
 
+    /// What of the log beside it could not be used. A snapshot is complete without one.
+    fn damage_of_log(&self) -> Option<String> {
+        if self.snapshot.is_some() || self.role == Role::Snapshot {
+            return None;
+        }
+        let log = super::places::with(&self.path, "-wal");
+        let is_file = std::fs::symlink_metadata(&log).is_ok_and(|meta| meta.is_file());
+        let damage = is_file.then(|| log_damage(&content_of(&log)?)).transpose();
+        damage.ok().flatten().flatten().map(|damage| damage.words())
+    }
+
     fn look(&mut self, content: &Content, doubt: Option<String>) {
         let checked = self.open(content.clone()).and_then(|db| db.integrity_check().map(|()| db));
         let looked = checked.and_then(|db| {
             self.modified_utc = db.meta()?.remove("modified_utc");
             Holds::of(&db)
         });
-        let mut damage: Vec<String> = doubt.iter().cloned().collect();
+        let mut damage: Vec<String> = doubt.iter().chain(&self.log_damage).cloned().collect();
         match looked {
-            Ok(holds) if doubt.is_none() => {
+            Ok(holds) if damage.is_empty() => {
                 self.sound = true;
                 self.holds = Some(holds);
                 return;
@@ -203,6 +218,10 @@ impl Judged {
         damage.extend(self.salvage(content).err().map(|e| e.to_string()));
         if let Some(report) = &mut self.salvage {
             report.doubt = doubt;
+            if let Some(log) = &self.log_damage {
+                report.lost_is_exact = false;
+                report.notes.push(log.clone());
+            }
         }
         self.damage = Some(damage.join("; "));
     }

@@ -24,6 +24,8 @@ pub struct Recovery {
     pub all: Vec<Judged>,
     /// What is to be done unasked.
     pub choice: Choice,
+    /// Why newer work than that of all candidates may be missing, so that no result is complete.
+    pub missing: Option<String>,
 }
 
 /// A result that was written.
@@ -41,6 +43,8 @@ pub struct Outcome {
     pub report: Option<Report>,
     /// Whether the result has all that its source had, and nothing is known of anything newer that it has not.
     pub complete: bool,
+    /// Why newer work may have been lost of which nothing is there.
+    pub missing: Option<String>,
     /// Damaged files that are newer than the source: what was done since is not in the result.
     pub newer: Vec<PathBuf>,
     /// What others hold that the result does not.
@@ -69,7 +73,7 @@ impl Recovery {
         rank(&mut all);
         all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let choice = choose(&all);
-        Recovery { project: project.to_path_buf(), all, choice }
+        Recovery { project: project.to_path_buf(), all, choice, missing: None }
     }
 
     /// The place of the candidate with this number.
@@ -92,7 +96,11 @@ impl Recovery {
             from: taken.number,
             source: taken.path.clone(),
             because,
-            complete: report.as_ref().is_none_or(Report::is_lossless) && self.is_newest(taken),
+            complete: report.as_ref().is_none_or(Report::is_lossless)
+                && self.is_newest(taken)
+                && !self.loses_a_log(taken)
+                && self.missing.is_none(),
+            missing: self.missing.clone(),
             newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),
@@ -121,6 +129,11 @@ impl Recovery {
         let is_newer =
             |e: &Elsewhere| self.all.iter().any(|j| j.number == e.number && taken.is_older_than(j));
         self.newer(taken).next().is_none() && !self.beyond(taken).iter().any(is_newer)
+    }
+
+    /// Whether a log could not be used that may have held newer data than `taken`.
+    fn loses_a_log(&self, taken: &Judged) -> bool {
+        self.all.iter().any(|j| j.log_damage.is_some() && !j.is_older_than(taken))
     }
 
     /// The project's own file, or its current snapshot.
@@ -152,7 +165,7 @@ impl Recovery {
             unsaved && (j.role == Role::Staging || !j.is_older_than(main))
                 || !j.sound
                     && j.is_newer_than(main)
-                    && (j.snapshot.is_some() || !j.is_of_use() && !j.has_no_bytes())
+                    && (j.snapshot.is_some() || j.log_damage.is_some() || !j.is_of_use() && !j.has_no_bytes())
         };
         self.all.iter().filter(is_open).collect()
     }

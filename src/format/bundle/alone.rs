@@ -10,7 +10,7 @@ use super::choose::Snapshot;
 use super::files::{self, Files};
 use super::stock::Stock;
 use super::{Bundle, Container, OpenOptions};
-use crate::database::{self, Joint};
+use crate::database::{self, Joint, LogDamage};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::Source;
@@ -91,7 +91,10 @@ fn applied(source: &Arc<Source>, logs: &Logs, findings: &Findings) -> Result<Con
     for (log, beside) in logs {
         let log_content = Content::Range(beside.clone(), 0..beside.size());
         let applied = match *log {
-            "-wal" => database::with_wal(whole.clone(), log_content),
+            "-wal" => database::with_damaged_wal(whole.clone(), log_content).map(|(applied, damage)| {
+                damage.iter().for_each(|damage| findings.add(damaged_log(beside, damage)));
+                applied
+            }),
             _ => rolled_back(whole.clone(), log_content, source.path(), findings),
         };
         match applied {
@@ -107,6 +110,17 @@ fn applied(source: &Arc<Source>, logs: &Logs, findings: &Findings) -> Result<Con
         }
     }
     Ok(whole)
+}
+
+/// That a log cannot be applied in whole.
+fn damaged_log(log: &Source, damage: &LogDamage) -> Finding {
+    Finding::new(
+        Severity::Error,
+        "log-damaged",
+        files::shown(log.path().as_os_str().as_encoded_bytes()),
+        format!("of the database, {}", damage.words()),
+        "keep both files as they are, and look for another copy of the log; `vaso recover` saves what can be read",
+    )
 }
 
 /// The database at `path` with its journal rolled back, if that is hot.

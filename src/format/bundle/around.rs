@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Bundle, Snapshot};
-use crate::database::{Beyond, Database, with_logs};
+use crate::database::{Beyond, Database, log_damage, with_logs};
 use crate::error::Result;
 use crate::finding::{Finding, Severity};
 use crate::format::{Around, Container, Left, Leftover};
@@ -61,8 +61,8 @@ type Compare<'a> = &'a mut dyn FnMut(&Folder, &[Item], &Item, &mut Leftover);
 
 fn leftover(what: Left, path: String, size: u64, written: Time) -> Leftover {
     let written_utc = written.utc();
-    let (compared_with, unsaved, older, problem) = (None, None, false, None);
-    Leftover { what, path, size, written_utc, compared_with, unsaved, older, problem }
+    let (compared_with, unsaved, older, log_damage, problem) = (None, None, false, None, None);
+    Leftover { what, path, size, written_utc, compared_with, unsaved, older, log_damage, problem }
 }
 
 fn of_item(what: Left, path: String, item: &Item) -> Leftover {
@@ -159,7 +159,8 @@ fn kin(name: &[u8], full: &[u8], stem: &[u8]) -> Option<Left> {
 /// Compares a database that was left with what was saved.
 fn compare(bundle: &Bundle, folder: &Folder, items: &[Item], item: &Item, leftover: &mut Leftover) {
     let written = written(items, item);
-    match open(folder, items, item).and_then(|database| nearest(bundle, &database, written)) {
+    let opened = open(folder, items, item, &mut leftover.log_damage);
+    match opened.and_then(|database| nearest(bundle, &database, written)) {
         Ok(Nearest { beyond, name, older }) => {
             leftover.compared_with = name;
             leftover.unsaved = Some(beyond);
@@ -229,8 +230,8 @@ fn nearest(bundle: &Bundle, database: &Arc<Database>, written: Time) -> Result<N
     }
 }
 
-/// The database of an item, with the logs that lie beside it.
-fn open(folder: &Folder, items: &[Item], item: &Item) -> Result<Arc<Database>> {
+/// The database of an item, with the logs that lie beside it; `damage` is what of its log cannot be used.
+fn open(folder: &Folder, items: &[Item], item: &Item, damage: &mut Option<String>) -> Result<Arc<Database>> {
     let content = |item: &Item| -> Result<Content> {
         let source = Source::open_listed(folder.location(&item.name)?, item.stamp)?;
         Ok(Content::Range(source, 0..item.stamp.size))
@@ -243,7 +244,11 @@ fn open(folder: &Folder, items: &[Item], item: &Item) -> Result<Arc<Database>> {
     };
     let name = String::from_utf8_lossy(&item.name).into_owned();
     let path = folder.path().join(&name);
-    let whole = with_logs(content(item)?, &path, log("-journal")?, log("-wal")?)?;
+    let wal = log("-wal")?;
+    if let Some(wal) = &wal {
+        *damage = log_damage(wal)?.map(|damage| damage.words());
+    }
+    let whole = with_logs(content(item)?, &path, log("-journal")?, wal)?;
     Database::open(super::stock::without_log(whole)?, &name)
 }
 
@@ -345,9 +350,24 @@ fn of_work(leftover: &Leftover, at_work: bool) -> (Severity, &'static str, Strin
         (Some(why), _) => (
             Severity::Warning,
             code,
-            format!("{whose}, and it is damaged: {why}"),
+            match &leftover.log_damage {
+                Some(log) => format!("{whose}, and it is damaged: {why}; {log}"),
+                None => format!("{whose}, and it is damaged: {why}"),
+            },
             "`vaso recover --list` tells what can be salvaged of it",
         ),
+        // While a program writes, its log may be seen in the middle of a frame.
+        (None, Some(beyond)) if leftover.log_damage.is_some() => {
+            let severity = if at_work { Severity::Notice } else { Severity::Warning };
+            let log = leftover.log_damage.as_deref().unwrap_or_default();
+            let rest = match beyond.is_empty() {
+                true => format!("without that, it holds nothing that was not saved ({saved})"),
+                false => format!("without that, it holds, {saved}: {}", beyond.words()),
+            };
+            let remedy =
+                "keep a copy of it and of its log; `vaso recover --list` tells what can be salvaged of it";
+            (severity, code, format!("{whose}; {log}; {rest}"), remedy)
+        }
         (None, Some(beyond)) if !beyond.is_empty() => {
             let (severity, age) = match (leftover.older && leftover.what == Left::Autosave, at_work) {
                 (true, _) => (Severity::Notice, ", which is newer"),
