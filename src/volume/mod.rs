@@ -425,7 +425,8 @@ impl Volume {
             Err(e) => return Some(Err(e)),
         };
         if let Err(e) = part.revision.still_there() {
-            return Some(Err(e));
+            // A doubt may be settled by a look at the source.
+            return part.revision.is_gone().then_some(Err(e));
         }
         // What is opened here for the first time is a look at the disk, or small; unless it is checked first.
         let key = (part.revision.epoch, part.root, node);
@@ -464,7 +465,7 @@ impl Volume {
     }
 
     fn is_gone(&self, ino: u64) -> bool {
-        self.resolve(ino).is_ok_and(|(part, _)| part.revision.gone.load(Ordering::Acquire))
+        self.resolve(ino).is_ok_and(|(part, _)| part.revision.is_gone())
     }
 
     fn read_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {

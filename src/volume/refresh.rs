@@ -7,7 +7,8 @@
 //! * *rewritten in place*: anything else. The bytes of the old state are gone, and reading them is an error.
 //!
 //! A file that is being written has no directory for a moment. Such a state is not believed until the file
-//! has rested for [`REST`].
+//! has rested for [`REST`]. Then nothing of the old one is read any more; but a save that pauses looks the same, so
+//! the verdict is left to the next state that can be loaded: if everything is still where it was, it was an append.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -87,11 +88,16 @@ impl Volume {
             return Ok(Outcome::Unchanged);
         };
         let accepted = source.state();
+        let doubtful = current.is_doubtful();
         if there == accepted || state.refused == Some(there) {
-            let gone = current.gone.load(Ordering::Acquire);
-            return Ok(if gone { Outcome::Refused } else { Outcome::Unchanged });
+            let refused = current.is_gone() || doubtful;
+            return Ok(if refused { Outcome::Refused } else { Outcome::Unchanged });
         }
-        if there.beside == accepted.beside && !accepted.stamp.may_have_new_bytes(&there.stamp, false) {
+        // What was in another state meanwhile is not the same for looking the same.
+        if !doubtful
+            && there.beside == accepted.beside
+            && !accepted.stamp.may_have_new_bytes(&there.stamp, false)
+        {
             source.accept(there);
             return Ok(Outcome::Unchanged);
         }
@@ -117,7 +123,7 @@ impl Volume {
             Err(error) => {
                 *state = Refresh { unsettled: None, refused: Some(there) };
                 if there.stamp.file == accepted.stamp.file && !source.is_folder() {
-                    current.gone.store(true, Ordering::Release);
+                    current.doubtful.store(true, Ordering::Release);
                     self.drop_pages(current);
                 }
                 self.note(current, "source-unreadable", &format!("the new state is not shown: {error}"));
@@ -177,13 +183,17 @@ impl Volume {
             log::info!("{}: changed; a new revision is shown", path.display());
         } else if current.container.source().stamp().file == next.source().stamp().file {
             self.judge(next.as_ref());
-            match current.gone.load(Ordering::Acquire) {
+            match current.is_gone() {
                 false => log::info!("{}: appended to; a new revision is shown", path.display()),
                 true => {
                     log::warn!("{}: rewritten in place; files open since before give EIO", path.display())
                 }
             }
         } else {
+            // The old file has no name any more by which a better state of it would be found.
+            if current.is_doubtful() {
+                current.gone.store(true, Ordering::Release);
+            }
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
         tell_choice(next.as_ref(), current.container.current().as_ref());
@@ -207,6 +217,7 @@ impl Volume {
                 revision.container.forget_decoded();
                 self.contents.retain(|(epoch, ..)| *epoch != revision.epoch);
                 old.accept(state);
+                revision.doubtful.store(false, Ordering::Release);
             } else {
                 revision.gone.store(true, Ordering::Release);
             }
@@ -246,7 +257,7 @@ impl Volume {
         self.send(forget);
     }
 
-    /// The bytes of a revision are gone: pages of it must not be read either.
+    /// The bytes of a revision are gone, or in doubt: pages of it must not be read either.
     fn drop_pages(&self, revision: &Revision) {
         let of = |(ino, place): (u64, Place)| {
             (place.part.revision.epoch == revision.epoch).then_some(Invalidation::Inode(ino))
