@@ -604,6 +604,38 @@ fn r5_a_save_that_pauses_half_way_leaves_old_handles_valid() {
     }
 }
 
+/// The last that Python's zipfile does is to set the size that the file has already, which moves its time.
+#[test]
+fn r5_setting_the_size_after_a_save_is_no_rewrite() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let bytes = package(38, refusing);
+        let path = source(home.path(), &bytes);
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        open_all(&mut reader, &mount, "old", 38);
+        append(&path, &[("small", "appended"), ("new", "new")]);
+        eventually("the appended state is seen", || {
+            reader.whole(&mount.path("small")) == Ok(b"appended".to_vec())
+        });
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        for round in 0..2 {
+            file.set_len(file.metadata().unwrap().len()).unwrap();
+            drop_caches();
+            for (name, old) in contents(38) {
+                let seen = look(&mut reader, &format!("old/{name}"), &old);
+                assert_eq!(seen, Seen::All, "{who:?} {name} {round}");
+            }
+        }
+        // The same size and the same directory once more, and this time it is a rewrite.
+        let old = &contents(38)[0].1;
+        let place = (0..bytes.len()).find(|i| bytes[*i..].starts_with(&old[..32])).unwrap();
+        file.write_all_at(&[0xB7; 600], place as u64 + 200_000).unwrap();
+        until_refused(&mut reader, "old/stored", old);
+        until_refused(&mut reader, "old/small", &contents(38)[2].1);
+    }
+}
+
 /// What stands behind the end so long that no directory is found any more tells nothing of what stands before it.
 #[test]
 fn r5_after_a_state_that_cannot_be_loaded_the_next_one_decides() {

@@ -435,6 +435,7 @@ impl Volume {
             None if self.options.open.check || part.root != ROOT => return None,
             None if offset == 0 => match part.revision.container.open_and_read(node, buf) {
                 Ok(Some((content, n))) => {
+                    part.revision.still_there().ok()?;
                     self.contents.insert(key, content, 1);
                     return Some(Ok(n));
                 }
@@ -450,6 +451,8 @@ impl Volume {
         };
         match done {
             Err(Error::SourceChanged(_)) => None,
+            // As in `read_once`.
+            Ok(_) if part.revision.still_there().is_err() => None,
             done => Some(part.told(node, done)),
         }
     }
@@ -475,7 +478,9 @@ impl Volume {
         }
         let (part, node) = self.resolve(ino)?;
         part.revision.still_there()?;
-        part.told(node, self.content(&part, node)?.read_at(offset, buf))
+        let read = part.told(node, self.content(&part, node)?.read_at(offset, buf))?;
+        // A doubt may have come up since, under which everything can be read.
+        part.revision.still_there().map(|()| read)
     }
 
     /// The target of a link.
