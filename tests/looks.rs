@@ -211,6 +211,38 @@ fn sha256(path: &Path) -> String {
 }
 
 #[test]
+fn verify_examines_the_files_that_a_package_refers_to() {
+    let home = common::folder();
+    let path = home.path().join("Study.vaso");
+    let beside = home.path().join("raw.tif");
+    fs::write(&beside, b"12345").unwrap();
+    let refs = serde_json::json!([
+        {"role": "raw", "uri": "file:///data/raw.tif", "sha256": sha256(&beside), "size": 5}
+    ]);
+    let mut pack = common::Pack::new();
+    pack.stored("datasets/d1/dataset.json", br#"{"name": "One"}"#)
+        .stored("datasets/d1/refs.json", refs.to_string().as_bytes());
+    pack.write(&path);
+    for (bytes, code, expected) in [
+        (Some("12345"), 0, None),
+        (Some("12346"), 1, Some("reference-differs")),
+        (Some("123456"), 0, Some("reference-not-found")),
+        (None, 0, Some("reference-not-found")),
+    ] {
+        match bytes {
+            Some(bytes) => fs::write(&beside, bytes).unwrap(),
+            None => fs::remove_file(&beside).unwrap(),
+        }
+        let output = run(vaso(As::Me).args(["verify", "--json"]).arg(&path));
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let found = said["findings"].as_array().unwrap();
+        let codes: Vec<_> = found.iter().map(|f| f["code"].as_str().unwrap()).collect();
+        assert_eq!((output.status.code(), &codes[..]), (Some(code), expected.as_slice()), "{bytes:?}");
+        assert!(found.iter().all(|f| f["path"] == "datasets/d1/refs.json"), "{found:?}");
+    }
+}
+
+#[test]
 fn files_that_an_old_project_names_are_shown_where_they_lie_beside_it() {
     let (data, path) = project("databases.tar.xz", "databases/v1.vaso");
     let beside = data.path().join("databases/old_assets/v1.tiff");

@@ -400,6 +400,18 @@ fn a_busy_mount_stays_and_its_holder_is_named() {
 }
 
 #[test]
+fn umount_from_inside_names_who_stays_there_and_not_itself() {
+    let scene = Scene::new(As::Me);
+    scene.mount(&["Study.vaso", "mnt"]);
+    let output = run(scene
+        .command("sh", &["-c", "cd mnt/tables && \"$0\" umount ../../mnt; exit $?"])
+        .arg(common::program()));
+    let said = refused(&output, 4);
+    assert!(said.contains("sh (process") && !said.contains("vaso (process"), "{said}");
+    scene.unmount("mnt");
+}
+
+#[test]
 fn a_lazy_umount_frees_the_directory_and_serves_what_is_open() {
     for who in everybody() {
         let scene = Scene::new(who);
@@ -811,6 +823,21 @@ fn a_stored_control_folder_keeps_its_name_and_deceives_nobody() {
     let (pid, limit) = (mount.pid, std::time::Instant::now());
     mount.unmount();
     assert!(!common::alive(pid) && limit.elapsed().as_secs() < 10);
+}
+
+#[test]
+fn a_stored_file_of_the_control_folders_name_keeps_nobody_from_waiting() {
+    let folder = common::folder();
+    let mut pack = common::Pack::new();
+    pack.stored(".vaso", b"a file");
+    let path = folder.path().join("File.vaso");
+    pack.write(&path);
+    let mount = common::Mount::new(common::As::Me, &path, &[]);
+    assert_eq!(mount.read(".vaso"), b"a file");
+    let output = run(common::vaso(As::Me).arg("umount").arg(&mount.dir));
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(!common::alive(mount.pid), "it was waited for");
 }
 
 /// After a lazy unmount the directory may be another mount's, which a signal to the first must not end.

@@ -561,6 +561,118 @@ fn r5_stored_bytes_overwritten_under_the_same_directory_are_never_taken_for_the_
     }
 }
 
+/// Waits until an old handle gives an error, which nothing but its own bytes may come before.
+fn until_refused(reader: &mut Reader, key: &str, old: &[u8]) {
+    eventually("an old handle fails", || {
+        drop_caches();
+        let seen = look(reader, key, old);
+        assert!(!matches!(&seen, Seen::Mixed(what) if what.contains("foreign")), "{seen:?}");
+        seen == Seen::Nothing
+    });
+}
+
+#[test]
+fn r5_a_save_that_pauses_half_way_leaves_old_handles_valid() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let path = source(home.path(), &package(35, refusing));
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        open_all(&mut reader, &mount, "old", 35);
+        let script = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1], 'a')\n\
+                      with z.open('new', 'w') as f:\n f.write(b'x' * 300000); z.fp.flush()\n \
+                      print('half', flush=True); sys.stdin.readline(); f.write(b'y')\nz.close()";
+        let mut saver = Command::new("/usr/bin/python3")
+            .args(["-W", "ignore", "-c", script])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let said = saver.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(said), &mut line).unwrap();
+        until_refused(&mut reader, "old/stored", &contents(35)[0].1);
+        saver.stdin.take().unwrap().write_all(b"\n").unwrap();
+        assert!(saver.wait().unwrap().success());
+        eventually("the appended state is seen", || reader.list(&mount.dir).contains(&"new".to_string()));
+        drop_caches();
+        for (name, old) in contents(35) {
+            assert_eq!(look(&mut reader, &format!("old/{name}"), &old), Seen::All, "{who:?} {name}");
+        }
+        assert_eq!(reader.whole(&mount.path("new")).map(|bytes| bytes.len()), Ok(300_001));
+    }
+}
+
+/// The last that Python's zipfile does is to set the size that the file has already, which moves its time.
+#[test]
+fn r5_setting_the_size_after_a_save_is_no_rewrite() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let bytes = package(38, refusing);
+        let path = source(home.path(), &bytes);
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        open_all(&mut reader, &mount, "old", 38);
+        append(&path, &[("small", "appended"), ("new", "new")]);
+        eventually("the appended state is seen", || {
+            reader.whole(&mount.path("small")) == Ok(b"appended".to_vec())
+        });
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        for round in 0..2 {
+            file.set_len(file.metadata().unwrap().len()).unwrap();
+            drop_caches();
+            for (name, old) in contents(38) {
+                let seen = look(&mut reader, &format!("old/{name}"), &old);
+                assert_eq!(seen, Seen::All, "{who:?} {name} {round}");
+            }
+        }
+        // The same size and the same directory once more, and this time it is a rewrite.
+        let old = &contents(38)[0].1;
+        let place = (0..bytes.len()).find(|i| bytes[*i..].starts_with(&old[..32])).unwrap();
+        file.write_all_at(&[0xB7; 600], place as u64 + 200_000).unwrap();
+        until_refused(&mut reader, "old/stored", old);
+        until_refused(&mut reader, "old/small", &contents(38)[2].1);
+    }
+}
+
+/// What stands behind the end so long that no directory is found any more tells nothing of what stands before it.
+#[test]
+fn r5_after_a_state_that_cannot_be_loaded_the_next_one_decides() {
+    for rewritten in [false, true] {
+        let home = folder();
+        let bytes = package(36, false);
+        fs::create_dir(home.path().join("beside")).unwrap();
+        let path = source(home.path(), &bytes);
+        let mount = Mount::new(As::Me, &path, &[]);
+        let mut reader = Reader::new(As::Me);
+        open_all(&mut reader, &mount, "old", 36);
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(&noise(1, 200_000)).unwrap();
+        until_refused(&mut reader, "old/stored", &contents(36)[0].1);
+        if rewritten {
+            fs::write(&path, package(37, false)).unwrap();
+            eventually("the new state is seen", || {
+                reader.whole(&mount.path("small")) == Ok(b"small 37\n".to_vec())
+            });
+        } else {
+            let copy = source(&home.path().join("beside"), &bytes);
+            append(&copy, &[("new", "new")]);
+            let next = fs::read(&copy).unwrap();
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(&next, 0).unwrap();
+            file.set_len(next.len() as u64).unwrap();
+            eventually("the appended state is seen", || {
+                reader.whole(&mount.path("new")) == Ok(b"new".to_vec())
+            });
+        }
+        drop_caches();
+        let expected = if rewritten { Seen::Nothing } else { Seen::All };
+        for (name, old) in contents(36) {
+            assert_eq!(look(&mut reader, &format!("old/{name}"), &old), expected, "{name}");
+        }
+    }
+}
+
 /// The damaged one has the same names, sizes, times and checksums in its directory, and so the same numbers.
 #[test]
 fn r5_a_repaired_project_gives_the_right_bytes_under_the_same_numbers() {

@@ -50,7 +50,7 @@ mod units;
 
 pub use external::{Around, examine as examine_external};
 pub use npy::head_of as npy_head;
-pub use package::package_view;
+pub use package::{examine as examine_references, package_view};
 pub use project::database_view;
 pub use rendered::Identity;
 

@@ -315,18 +315,8 @@ impl Assets<'_> {
     ) -> Result<Option<String>> {
         let (Some(around), Some(wanted)) = (&self.view.around, reference.wanted()) else { return Ok(None) };
         let Some(found) = beside::find(around, &wanted) else {
-            let name = last_component(&wanted.paths[0]);
-            let what =
-                format!("it refers to {name}, which does not lie beside the package as it is recorded");
-            let remedy = "put the file beside the package, and open that anew, to see it among its assets";
             let at = format!("datasets/{}/refs.json", self.folder);
-            self.view.files.findings().add(Finding::new(
-                Severity::Notice,
-                "reference-not-found",
-                at,
-                what,
-                remedy,
-            ));
+            self.view.files.findings().add(not_found(&wanted, at));
             return Ok(None);
         };
         let stamp = format!("{:?}", found.stamp);
@@ -340,6 +330,38 @@ impl Assets<'_> {
         shelf.made_of(self.own);
         Ok(Some(path))
     }
+}
+
+/// That a file is not there.
+fn not_found(wanted: &Wanted, at: String) -> Finding {
+    let name = last_component(&wanted.paths[0]);
+    let what = format!("it refers to {name}, which does not lie beside the package as it is recorded");
+    let remedy = "put the file beside the package, and open that anew, to see it among its assets";
+    Finding::new(Severity::Notice, "reference-not-found", at, what, remedy)
+}
+
+/// What is amiss with the files beside a package that a `refs.json` names: those that are not there, and those that are
+/// other ones. `at` is the path of that document, which the findings are about.
+pub fn examine(references: &str, location: &Location, at: &str) -> Vec<Finding> {
+    let Ok(around) = location.above() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for reference in json::items(references).into_iter().flatten() {
+        let reference = Reference(json::fields(reference).unwrap_or_default());
+        let Some(wanted) = reference.wanted().filter(|_| reference.digest().is_none()) else { continue };
+        let Some(found) = beside::find(&around, &wanted) else {
+            findings.push(not_found(&wanted, at.to_string()));
+            continue;
+        };
+        match Arc::new(found).open().and_then(|content| content.read_at(0, &mut [0; 1])) {
+            Ok(_) => {}
+            Err(Error::Damaged { code, what, .. }) => {
+                let what = format!("it refers to {}: {what}", last_component(&wanted.paths[0]));
+                findings.extend(Finding::of_damage(&Error::damaged(code, at, what)));
+            }
+            Err(_) => findings.push(not_found(&wanted, at.to_string())),
+        }
+    }
+    findings
 }
 
 /// An entry of `refs.json`.

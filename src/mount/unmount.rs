@@ -1,6 +1,7 @@
 //! Ending a mount from outside, and waiting until its daemon has finished.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -112,7 +113,8 @@ fn daemon(point: &Path) -> Result<Option<Daemon>> {
         match std::fs::metadata(&path) {
             Ok(meta) if meta.ino() < crate::tree::RESERVED => return status(&path).map(Some),
             Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            // A folder of that name may be without such a file, and what bears it may be no folder.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => return Ok(None),
             Err(e) => return Err(Error::io("ask", &path, e)),
         }
@@ -152,18 +154,21 @@ impl Daemon {
     }
 }
 
-/// Who holds a mount, for people.
+/// Who holds a mount, for people. We are gone in a moment, and whoever started us inside stays.
 fn busy(point: &Path) -> String {
+    let own = std::process::id();
     let mut holders = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let pid = name.to_str().and_then(|n| n.parse::<u32>().ok()).filter(|pid| *pid != own);
+        let Some(pid) = pid else { continue };
         if let Some(how) = holds(pid, point) {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             holders.push(format!("{} (process {pid}, {how})", comm.trim()));
         }
     }
     let who = match holders.len() {
+        0 if holds(own, point).is_some() => "this very command, which was started inside".to_string(),
         0 => "a process of another user, or another mount inside".to_string(),
         1..=5 => holders.join(", "),
         n => format!("{}, and {} more", holders[..5].join(", "), n - 5),

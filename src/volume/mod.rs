@@ -425,7 +425,8 @@ impl Volume {
             Err(e) => return Some(Err(e)),
         };
         if let Err(e) = part.revision.still_there() {
-            return Some(Err(e));
+            // A doubt may be settled by a look at the source.
+            return part.revision.is_gone().then_some(Err(e));
         }
         // What is opened here for the first time is a look at the disk, or small; unless it is checked first.
         let key = (part.revision.epoch, part.root, node);
@@ -434,6 +435,7 @@ impl Volume {
             None if self.options.open.check || part.root != ROOT => return None,
             None if offset == 0 => match part.revision.container.open_and_read(node, buf) {
                 Ok(Some((content, n))) => {
+                    part.revision.still_there().ok()?;
                     self.contents.insert(key, content, 1);
                     return Some(Ok(n));
                 }
@@ -449,6 +451,8 @@ impl Volume {
         };
         match done {
             Err(Error::SourceChanged(_)) => None,
+            // As in `read_once`.
+            Ok(_) if part.revision.still_there().is_err() => None,
             done => Some(part.told(node, done)),
         }
     }
@@ -464,7 +468,7 @@ impl Volume {
     }
 
     fn is_gone(&self, ino: u64) -> bool {
-        self.resolve(ino).is_ok_and(|(part, _)| part.revision.gone.load(Ordering::Acquire))
+        self.resolve(ino).is_ok_and(|(part, _)| part.revision.is_gone())
     }
 
     fn read_once(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -474,7 +478,9 @@ impl Volume {
         }
         let (part, node) = self.resolve(ino)?;
         part.revision.still_there()?;
-        part.told(node, self.content(&part, node)?.read_at(offset, buf))
+        let read = part.told(node, self.content(&part, node)?.read_at(offset, buf))?;
+        // A doubt may have come up since, under which everything can be read.
+        part.revision.still_there().map(|()| read)
     }
 
     /// The target of a link.

@@ -16,14 +16,17 @@ pub struct Revision {
     pub(super) container: Arc<dyn Container>,
     /// The source was rewritten in place: these bytes are not there any more.
     pub(super) gone: AtomicBool,
+    /// The source is in a state that cannot be loaded. Nothing is read until one comes that can be, which decides
+    /// whether these bytes are still there.
+    pub(super) doubtful: AtomicBool,
     /// Another revision is current.
     pub(super) replaced: AtomicBool,
 }
 
 impl Revision {
     pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
-        let (gone, replaced) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Revision { epoch, container, gone, replaced })
+        let [gone, doubtful, replaced] = [const { AtomicBool::new(false) }; 3];
+        Arc::new(Revision { epoch, container, gone, doubtful, replaced })
     }
 
     /// The project in this state.
@@ -31,9 +34,19 @@ impl Revision {
         &self.container
     }
 
-    /// Fails when the source was rewritten in place: its bytes are another state's.
+    /// Whether the source was rewritten in place, for good.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether it is not clear if these bytes are still there.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Acquire)
+    }
+
+    /// Fails when the source was rewritten in place: its bytes are another state's. Also while that is in doubt.
     pub(super) fn still_there(&self) -> Result<()> {
-        match self.gone.load(Ordering::Acquire) {
+        match self.is_gone() || self.is_doubtful() {
             true => Err(Error::SourceChanged(self.container.source().path().to_path_buf())),
             false => Ok(()),
         }

@@ -7,7 +7,14 @@
 //! * *rewritten in place*: anything else. The bytes of the old state are gone, and reading them is an error.
 //!
 //! A file that is being written has no directory for a moment. Such a state is not believed until the file
-//! has rested for [`REST`].
+//! has rested for [`REST`]. Then nothing of the old one is read any more; but a save that pauses looks the same, so
+//! the verdict is left to the next state that can be loaded: if everything is still where it was, it was an append.
+//!
+//! Writers of ZIP files set the size of the file when all is written, also to what it is already, and that moves its
+//! time. Nothing that `stat` says tells this from a rewrite of the same size, so the bytes have to: whatever the old
+//! state shows is read once more and held against the checksums in its directory, unless it is more than [`PROOF`].
+//! To let a state of that size pass that is only a little younger would have been cheaper, and would have let a rewrite
+//! pass that comes as soon. As most writers do both in one go, a state is looked at for [`MOMENT`] before it is shown.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,10 +27,16 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::format::{self, Container, Current, OpenOptions};
 use crate::store::{Source, State};
-use crate::tree::{Kind, NodeId, Tree};
+use crate::tree::{Content, Kind, NodeId, Tree};
 
 /// How long a file has to rest before a damaged state of it is believed.
 const REST: Duration = Duration::from_millis(700);
+/// How long a state that can be loaded has to last before it is shown.
+const MOMENT: Duration = Duration::from_millis(20);
+/// How many bytes of a state are read to find out whether they are still there: what takes about a second.
+const PROOF: u64 = 256 << 20;
+/// Bytes that are read in one piece for that.
+const PIECE: usize = 1 << 20;
 /// How long a reader waits for a verdict about a file that is being written.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -87,11 +100,16 @@ impl Volume {
             return Ok(Outcome::Unchanged);
         };
         let accepted = source.state();
+        let doubtful = current.is_doubtful();
         if there == accepted || state.refused == Some(there) {
-            let gone = current.gone.load(Ordering::Acquire);
-            return Ok(if gone { Outcome::Refused } else { Outcome::Unchanged });
+            let refused = current.is_gone() || doubtful;
+            return Ok(if refused { Outcome::Refused } else { Outcome::Unchanged });
         }
-        if there.beside == accepted.beside && !accepted.stamp.may_have_new_bytes(&there.stamp, false) {
+        // What was in another state meanwhile is not the same for looking the same.
+        if !doubtful
+            && there.beside == accepted.beside
+            && !accepted.stamp.may_have_new_bytes(&there.stamp, false)
+        {
             source.accept(there);
             return Ok(Outcome::Unchanged);
         }
@@ -100,7 +118,11 @@ impl Volume {
         if known && !state.rested(there) {
             return Ok(Outcome::Unsettled);
         }
-        match self.load(current) {
+        let loaded = self.load(current);
+        if loaded.is_ok() && !source.is_folder() {
+            std::thread::sleep(MOMENT);
+        }
+        match loaded {
             // Whatever the loader says of a file that was written meanwhile concerns a state that is past.
             Ok(next) if next.source().state_now()? != next.source().state() => {
                 state.unsettled = None;
@@ -117,7 +139,7 @@ impl Volume {
             Err(error) => {
                 *state = Refresh { unsettled: None, refused: Some(there) };
                 if there.stamp.file == accepted.stamp.file && !source.is_folder() {
-                    current.gone.store(true, Ordering::Release);
+                    current.doubtful.store(true, Ordering::Release);
                     self.drop_pages(current);
                 }
                 self.note(current, "source-unreadable", &format!("the new state is not shown: {error}"));
@@ -177,13 +199,17 @@ impl Volume {
             log::info!("{}: changed; a new revision is shown", path.display());
         } else if current.container.source().stamp().file == next.source().stamp().file {
             self.judge(next.as_ref());
-            match current.gone.load(Ordering::Acquire) {
+            match current.is_gone() {
                 false => log::info!("{}: appended to; a new revision is shown", path.display()),
                 true => {
                     log::warn!("{}: rewritten in place; files open since before give EIO", path.display())
                 }
             }
         } else {
+            // The old file has no name any more by which a better state of it would be found.
+            if current.is_doubtful() {
+                current.gone.store(true, Ordering::Release);
+            }
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
         tell_choice(next.as_ref(), current.container.current().as_ref());
@@ -196,20 +222,28 @@ impl Volume {
     /// Which of the revisions that were read from this very file can still be read from it.
     fn judge(&self, next: &dyn Container) {
         let state = next.source().state();
-        for revision in self.revisions.read().iter().map(|top| &top.revision) {
+        let tops = self.revisions.read().clone();
+        for revision in tops.iter().map(|top| &top.revision) {
             let old = revision.container.source();
             // The files of a folder are looked at one by one.
             if old.stamp().file != state.stamp.file || old.state() == state || old.is_folder() {
                 continue;
             }
-            // The same size under another time is a rewrite, however much its directory looks like before.
-            if state.stamp.size > old.size() && next.continues(revision.container.as_ref()) {
-                revision.container.forget_decoded();
-                self.contents.retain(|(epoch, ..)| *epoch != revision.epoch);
-                old.accept(state);
-            } else {
+            if revision.is_gone() || !next.continues(revision.container.as_ref()) {
+                revision.gone.store(true, Ordering::Release);
+                continue;
+            }
+            // What has not grown may be a rewrite, however much its directory looks like before. Who reads meanwhile
+            // reads under the new state, and is told at the end that this was in doubt.
+            let grown = state.stamp.size > old.size();
+            revision.doubtful.store(!grown, Ordering::Release);
+            revision.container.forget_decoded();
+            self.contents.retain(|(epoch, ..)| *epoch != revision.epoch);
+            old.accept(state);
+            if !grown && !is_as_recorded(revision.container.as_ref()) {
                 revision.gone.store(true, Ordering::Release);
             }
+            revision.doubtful.store(false, Ordering::Release);
         }
     }
 
@@ -246,7 +280,7 @@ impl Volume {
         self.send(forget);
     }
 
-    /// The bytes of a revision are gone: pages of it must not be read either.
+    /// The bytes of a revision are gone, or in doubt: pages of it must not be read either.
     fn drop_pages(&self, revision: &Revision) {
         let of = |(ino, place): (u64, Place)| {
             (place.part.revision.epoch == revision.epoch).then_some(Invalidation::Inode(ino))
@@ -284,6 +318,32 @@ impl Refresh {
                 self.unsettled = Some((there, Instant::now()));
                 false
             }
+        }
+    }
+}
+
+/// Whether everything that a container shows has the checksum that its directory gives, now. What has none, or is too
+/// much to read, is not; what is refused for its kind gives no bytes that could be others.
+fn is_as_recorded(container: &dyn Container) -> bool {
+    let tree = container.tree();
+    let files = || tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);
+    if files().map(|id| tree.node(id).size()).fold(0, u64::saturating_add) > PROOF {
+        return false;
+    }
+    let mut buf = vec![0; PIECE];
+    files().all(|id| match (container.crc32(id), container.open(id)) {
+        (Some(crc), Ok(content)) => checksum(&content, &mut buf).is_ok_and(|found| found == crc),
+        (_, Err(Error::Unsupported { .. })) => true,
+        _ => false,
+    })
+}
+
+fn checksum(content: &Content, buf: &mut [u8]) -> Result<u32> {
+    let (mut sum, mut at) = (crc32fast::Hasher::new(), 0);
+    loop {
+        match content.read_at(at, buf)? {
+            0 => return Ok(sum.finalize()),
+            n => (sum.update(&buf[..n]), at += n as u64).1,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The time of an entry, the same on every machine.
 //!
 //! An extended timestamp is UTC and counts first, then NTFS's; a DOS time has no zone, and is read as UTC:
-//! wrong by hours perhaps, but the same hours everywhere.
+//! wrong by hours perhaps, but the same hours everywhere. NTFS's field can say what no file system keeps: zero means
+//! that nothing is known, and a time that a copy cannot be given makes every backup read the file again. Those are
+//! passed over.
 
 use super::record::extra_fields;
 use crate::tree::Time;
@@ -10,6 +12,8 @@ const EXTENDED: u16 = 0x5455;
 const NTFS: u16 = 0x000a;
 /// Seconds from 1601, in which Windows counts, to 1970.
 const WINDOWS_EPOCH: i64 = 11_644_473_600;
+/// The last second of the year 9999.
+const LAST: i64 = 253_402_300_799;
 
 /// The time of the last change of the data.
 pub fn of(extra: &[u8], dos: (u16, u16)) -> Time {
@@ -31,7 +35,8 @@ fn ntfs(extra: &[u8]) -> Option<Time> {
     let (_, times) = extra_fields(body.get(4..)?).find(|(id, _)| *id == 1)?;
     let ticks = u64::from_le_bytes(times.get(..8)?.try_into().ok()?);
     let seconds = i64::try_from(ticks / 10_000_000).ok()? - WINDOWS_EPOCH;
-    Some(Time { seconds, nanos: (ticks % 10_000_000) as u32 * 100 })
+    let nanos = (ticks % 10_000_000) as u32 * 100;
+    (0..=LAST).contains(&seconds).then_some(Time { seconds, nanos })
 }
 
 fn from_dos((time, date): (u16, u16)) -> Time {
@@ -86,12 +91,31 @@ mod tests {
         assert_eq!(of(&absent, (0, 0)).seconds, 315_532_800);
     }
 
-    #[test]
-    fn ntfs_times_have_tenths_of_microseconds() {
-        let ticks = (WINDOWS_EPOCH as u64 + 1_000_000_000) * 10_000_000 + 1_234_567;
+    fn field_of(ticks: u64) -> Vec<u8> {
         let mut extra = vec![0x0a, 0, 32, 0, 0, 0, 0, 0, 1, 0, 24, 0];
         extra.extend_from_slice(&ticks.to_le_bytes());
         extra.extend_from_slice(&[0; 16]);
-        assert_eq!(of(&extra, (0, 0)), Time { seconds: 1_000_000_000, nanos: 123_456_700 });
+        extra
+    }
+
+    #[test]
+    fn ntfs_times_have_tenths_of_microseconds() {
+        let ticks = (WINDOWS_EPOCH as u64 + 1_000_000_000) * 10_000_000 + 1_234_567;
+        assert_eq!(of(&field_of(ticks), (0, 0)), Time { seconds: 1_000_000_000, nanos: 123_456_700 });
+    }
+
+    #[test]
+    fn ntfs_times_that_no_file_has_are_passed_over() {
+        let ticks = |seconds: i64| (WINDOWS_EPOCH + seconds) as u64 * 10_000_000;
+        for (ticks, seconds) in [
+            (0, 315_532_800),
+            (ticks(0) - 1, 315_532_800),
+            (ticks(0), 0),
+            (ticks(LAST) + 9_999_999, LAST),
+            (ticks(LAST + 1), 315_532_800),
+            (u64::MAX, 315_532_800),
+        ] {
+            assert_eq!(of(&field_of(ticks), (0, 0)).seconds, seconds, "{ticks}");
+        }
     }
 }

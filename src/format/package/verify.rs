@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Package;
 use super::document::Reference;
+use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::packed;
@@ -118,7 +119,7 @@ fn check(package: &Package, id: NodeId) -> Result<()> {
     }
 }
 
-/// Every `vaso://blobs/<digest>` has its blob.
+/// Every `vaso://blobs/<digest>` has its blob, and every file beside the package is the one that is meant.
 fn references(package: &Package) -> Result<()> {
     let tree = &package.tree;
     let blobs: HashSet<&str> = tree.ids().filter_map(|id| package.recorded_sha256(id)).collect();
@@ -144,6 +145,12 @@ fn references(package: &Package) -> Result<()> {
             ));
             continue;
         };
+        let at = tree.shown(id);
+        // What is no text names nothing that could be looked for.
+        let text = std::str::from_utf8(&text).unwrap_or_default();
+        for finding in browse::examine_references(text, package.source.location(), &at) {
+            package.findings.add(finding);
+        }
         let uris = list.iter().filter_map(|entry| entry.uri.get());
         for digest in uris.filter_map(|uri| uri.strip_prefix("vaso://blobs/")) {
             if !blobs.contains(digest) {
