@@ -12,8 +12,7 @@ const KIB: u32 = 512;
 
 /// Bytes that are asked for at once, at most: all that is read ahead. Cut in two, it wakes two threads, one of which
 /// takes the reader's core: a query over a database then took a tenth longer wherever the machine was busy. Each
-/// request that waits holds as many bytes: 40 readers who jump about in 40 packed files cost the daemon 60 MiB in all,
-/// and 57 with half of it.
+/// request that waits holds as many bytes, which is why no more than a dozen slow ones are answered at a time.
 pub const REQUEST: u32 = KIB << 10;
 
 /// Has the kernel read further ahead in `mount`, if we may say so (root), and nobody wanted more.
