@@ -1,0 +1,164 @@
+use super::super::tests::project;
+use super::*;
+
+const BASE: &str = r#"
+    insert into meta values('project_name', 'p'), ('modified_utc', '1');
+    insert into dataset values(1, 'V', '{"experiment": "WT", "a": 1}'), (2, 'V', '{"experiment": "WT"}'),
+        (3, 'gone', null), (4, 'same', null);
+    insert into trace values(1, 0, 0, 1.5, 37), (1, 1, 1000000, 2.5, 37), (2, 0, 0, 3.5, 37), (4, 0, 0, 1, 1);
+    insert into event(dataset_id, t_seconds, label) values
+        (1, 1, 'a'), (1, 2, 'b'), (1, 2, 'b'), (1, 3, 'c'), (1, 4, 'd'), (4, 1, 'x');
+    insert into asset(id, kind, sha256) values(1, 'tiff', 'aa');
+    insert into ref values(1, 1, 'tiff', null);
+    insert into result values(1, 1, 'tone', '1', null, '{}');"#;
+
+/// The same with all numbers changed, as a save leaves it.
+const SAVED: &str = "
+    update dataset set id = id + 100; update trace set dataset_id = dataset_id + 100;
+    update event set id = id + 50, dataset_id = dataset_id + 100; update ref set dataset_id = dataset_id + 100;
+    update result set id = id + 7, dataset_id = dataset_id + 100;";
+
+#[test]
+fn a_save_that_changes_nothing_is_no_difference() {
+    let (a, b) = (project(BASE), project(&format!("{BASE}{SAVED}")));
+    assert_eq!(compare(&a, &b).unwrap(), Difference::default());
+    assert!(changed_tables(&a, &b).unwrap().is_empty());
+}
+
+#[test]
+fn everything_that_changed_is_told() {
+    let changes = r#"
+        update meta set value = '2' where key = 'modified_utc'; insert into meta values('new', '');
+        delete from dataset where id = 103; delete from trace where dataset_id = 103;
+        insert into dataset values(200, 'come', '{"experiment": "KO"}'), (201, 'V', '{"experiment": "WT"}');
+        update dataset set extra_json = '{"experiment": "WT", "a": 2}' where id = 101;
+        update trace set inner_diam = 9 where dataset_id = 102;
+        insert into trace values(101, 2, 0, 0, 0);
+        update event set label = 'B' where id = 52;
+        update event set deleted_utc = 'now' where label = 'c';
+        insert into event(dataset_id, t_seconds, label) values (101, 9, 'new'), (101, 9, 'newer');
+        update asset set sha256 = 'bb'; update result set payload_json = '{"x": 1}';"#;
+    let (a, b) = (project(BASE), project(&format!("{BASE}{SAVED}{changes}")));
+    let name = |experiment: &str, name: &str, twin| SampleName {
+        experiment: experiment.into(),
+        name: name.into(),
+        twin,
+    };
+    let told = |sample| SampleTold { sample, trace_rows: 0, events: 0 };
+    let expected = Difference {
+        meta: vec!["modified_utc".into(), "new".into()],
+        added: vec![told(name("KO", "come", 1)), told(name("WT", "V", 3))],
+        removed: vec![told(name("Default", "gone", 1))],
+        tables: [("asset".to_string(), Counts { before: 1, after: 1 })].into(),
+        edited: vec![
+            SampleChange {
+                sample: name("WT", "V", 1),
+                fields: vec!["extra_json.a".into(), "asset tiff".into(), "result tone".into()],
+                trace_rows: Counts { before: 2, after: 3 },
+                trace_differs: true,
+                events: EventChange { added: 2, removed: 1, edited: 1 },
+            },
+            SampleChange {
+                sample: name("WT", "V", 2),
+                trace_rows: Counts { before: 1, after: 1 },
+                trace_differs: true,
+                ..Default::default()
+            },
+        ],
+    };
+    assert_eq!(compare(&a, &b).unwrap(), expected);
+    let tables = changed_tables(&a, &b).unwrap();
+    let told: Vec<_> = tables.iter().map(|(t, c)| (t.as_str(), c.before, c.after)).collect();
+    let expected = [
+        ("asset", 1, 1),
+        ("dataset", 4, 5),
+        ("event", 6, 8),
+        ("meta", 2, 3),
+        ("ref", 1, 1),
+        ("result", 1, 1),
+        ("trace", 4, 5),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// What each change is told as: by tables, and in words for samples.
+#[test]
+fn no_change_goes_unseen() {
+    let base = format!(
+        "{BASE} create table notes(id integer primary key, text); insert into notes values(1, 'a');
+         insert into blob_chunk values(1, 0, x'00'); insert into event values(70, 9, 1, 'stray', null);
+         update dataset set extra_json = '{{\"experiment\": \"WT\", \"a\": 121.48791951161945}}' where id = 1;"
+    );
+    let before = project(&base);
+    for (change, table) in [
+        ("update trace set temp = 38 where dataset_id = 101 and t_seconds = 1", "trace"),
+        ("update result set payload_json = '{ }'", "result"),
+        ("update event set deleted_utc = 'now' where label = 'a'", "event"),
+        ("update event set label = 'other' where label = 'stray'", "event"),
+        ("update ref set note = 'x'", "ref"),
+        // The neighbour of that number.
+        (
+            r#"update dataset set extra_json = '{"experiment": "WT", "a": 121.48791951161946}' where id = 101"#,
+            "dataset",
+        ),
+        ("update asset set original_name = 'x'", "asset"),
+        ("update blob_chunk set data = x'01'", "blob_chunk"),
+        ("update notes set text = 'b'", "notes"),
+        ("insert into thumbnail values(101, x'89')", "thumbnail"),
+        ("delete from event where label = 'stray'", "event"),
+    ] {
+        let after = project(&format!("{base}{SAVED}{STRAY} {change}"));
+        let tables = changed_tables(&before, &after).unwrap();
+        assert_eq!(tables.keys().collect::<Vec<_>>(), [table], "{change}");
+        assert_ne!(compare(&before, &after).unwrap(), Difference::default(), "{change}");
+    }
+    let same = project(&format!("{base}{SAVED}{STRAY}"));
+    assert!(changed_tables(&before, &same).unwrap().is_empty());
+    assert_eq!(compare(&before, &same).unwrap(), Difference::default());
+    let grown = project(&format!(
+        "{base}{SAVED}{STRAY} insert into dataset values(300, 'n', null);
+        insert into trace values(300, 0, 0, 1, 1), (300, 1, 1, 1, 1);
+        insert into event(dataset_id, t_seconds, label) values (300, 1, 'x');"
+    ));
+    let added = compare(&before, &grown).unwrap().added;
+    assert_eq!((added[0].trace_rows, added[0].events), (2, 1));
+}
+
+/// What belongs to no dataset keeps its number.
+const STRAY: &str = "update event set dataset_id = 9 where label = 'stray';";
+
+#[test]
+fn a_newer_layout_is_no_difference() {
+    let newer = "alter table trace add column frame_number integer; alter table event add column od real;
+        alter table dataset add column trace_checksum text; create table event_audit(id integer primary key, what);";
+    let (a, b) = (project(BASE), project(&format!("{BASE}{newer}")));
+    for (one, other) in [(&a, &b), (&b, &a)] {
+        assert_eq!(compare(one, other).unwrap(), Difference::default());
+        assert_eq!(compare_work(one, other).unwrap(), Difference::default());
+    }
+}
+
+#[test]
+fn what_stands_in_new_columns_and_tables_is_a_difference() {
+    let newer = "alter table trace add column flow real; alter table event add column od real;
+        alter table dataset add column operator text;";
+    let a = project(BASE);
+    for (filled, table) in [
+        ("update trace set flow = 2.5 where dataset_id = 2", "trace"),
+        ("update event set od = 1 where label = 'x'", "event"),
+        ("update dataset set operator = 'Ana' where id = 4", "dataset"),
+        ("create table recipe(id integer primary key, text); insert into recipe values(1, 'r')", "recipe"),
+        ("insert into event values(70, 9, 1, 'stray', null, null)", "event"),
+    ] {
+        let b = project(&format!("{BASE}{newer}{filled};"));
+        for (one, other) in [(&a, &b), (&b, &a)] {
+            assert_eq!(
+                changed_tables(one, other).unwrap().into_keys().collect::<Vec<_>>(),
+                [table],
+                "{filled}"
+            );
+            assert_ne!(compare(one, other).unwrap(), Difference::default(), "{filled}");
+            assert_ne!(compare_work(one, other).unwrap(), Difference::default(), "{filled}");
+        }
+    }
+}
