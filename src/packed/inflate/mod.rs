@@ -8,7 +8,7 @@
 //! fdeflate (1.2 to 1.3 times zlib-rs) and zune-inflate (184) can stop nowhere either. What stands here does about 1.5
 //! times as much as zlib-rs, which the tests and the fuzzers hold it against, and is safe code throughout.
 //!
-//! Invariants: between two steps, no whole byte of input is held back, unless the input ended within a symbol; so
+//! Invariants: between two steps, no whole byte of input is held back, unless the input ended within a symbol or a head; so
 //! [`Step::used`] is the place in the stream. A stream that another decoder would refuse is refused.
 //!
 //! Memory: 155 KiB for each, whatever the stream says; 60 KiB for one that rests.
