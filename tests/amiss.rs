@@ -182,6 +182,57 @@ fn a_part_of_a_database_is_not_called_lost() {
     assert!(!told.contains("vaso recover"), "{told}");
 }
 
+/// A package of stored entries, each with a name and its bytes.
+fn stored(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in entries {
+        zip.start_file(*name, stored).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn entries_of_a_package_within_a_package_that_is_cut_off_are_not_the_projects() {
+    let manifest = |who: &str| {
+        format!(
+            r#"{{"schema": "https://vaso.dev/schemas/vaso-package-v1.json", "format_version": "1.0.0", "by": "{who}"}}"#
+        )
+    };
+    let noise = vec![b'x'; 50_000];
+    let inner = stored(&[
+        ("manifest.json", manifest("inner").as_bytes()),
+        ("only-inside.txt", b"inner"),
+        ("big.bin", &noise),
+    ]);
+    let ours = manifest("outer");
+    let outer =
+        stored(&[("manifest.json", ours.as_bytes()), ("files/theirs.vaso", &inner), ("last.txt", b"last")]);
+    let scene = Scene::new();
+    let begin = outer.windows(inner.len()).position(|part| part == inner).unwrap();
+    // Cut off within it; and whole, with its directory lost and one bit wrong.
+    let mut flipped =
+        outer[..outer.windows(4).position(|b| b == b"PK\x01\x02last").unwrap_or(outer.len() - 30)].to_vec();
+    flipped[begin + inner.len() / 2] ^= 1;
+    for (bytes, last) in [(outer[..begin + 30_000].to_vec(), false), (flipped, true)] {
+        fs::write(scene.path("cut.vaso"), bytes).unwrap();
+        let output = said(&scene, &["cat", "cut.vaso", "manifest.json"]);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), ours.clone()), "{output:?}");
+        for (name, there) in [("only-inside.txt", false), ("big.bin", false), ("last.txt", last)] {
+            let output = said(&scene, &["cat", "cut.vaso", name]);
+            assert_eq!(output.status.success(), there, "{name}: {output:?}");
+        }
+    }
+    // One size that is wrong hides nothing that follows.
+    let mut wrong = outer.clone();
+    wrong.truncate(outer.len() - 22);
+    wrong[begin - "files/theirs.vaso".len() - 30 + 18 + 3] ^= 1;
+    fs::write(scene.path("cut.vaso"), wrong).unwrap();
+    let output = said(&scene, &["cat", "cut.vaso", "last.txt"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "last".to_string()), "{output:?}");
+}
+
 #[test]
 fn how_each_candidate_was_judged_is_logged_where_it_is_asked_for() {
     let scene = Scene::new();

@@ -2,14 +2,15 @@
 //!
 //! The application appends in place, so a power cut leaves whole entries and no directory. Headers are searched
 //! from the front; an entry counts when all of it is there and its checksum is right, and the last complete
-//! one of a name wins. Work is bounded: after a bad entry the search goes on behind its header, so a hostile
-//! file could have the same bytes looked at many times; [`Effort`] ends that.
+//! one of a name wins. What an entry that is not whole surely spans is passed over, for a file within it may be a
+//! ZIP itself, whose entries are none of the project's; else the search goes on behind its header, so a
+//! hostile file could have the same bytes looked at many times; [`Effort`] ends that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::load::{Loaded, Loader};
-use super::record::{Central, LOCAL, LOCAL_LEN, Local, descriptor_fits};
+use super::record::{CENTRAL, Central, DESCRIPTOR, LOCAL, LOCAL_LEN, Local, descriptor_fits};
 use super::{method, names};
 use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
@@ -20,6 +21,8 @@ use crate::tree::Content;
 
 /// Bytes looked at in one piece.
 const PIECE: u64 = 1 << 20;
+/// What may follow an entry.
+const RECORDS: [[u8; 4]; 3] = [LOCAL, CENTRAL, DESCRIPTOR];
 /// The longest name that is worth a look.
 const MAX_NAME: usize = 4096;
 /// Parts of entries that are given out at most.
@@ -184,12 +187,32 @@ fn search(
             continue;
         }
         let entry = whole(source, header, &local, &mut effort)?;
-        at = entry.as_ref().map_or(at, |entry| entry.end);
+        at = match &entry {
+            Some(entry) => entry.end,
+            None => at.max(spanned(source, header, &local)?),
+        };
         if !each(header, &local, entry.as_ref())? {
             break;
         }
     }
     Ok(None)
+}
+
+/// Where an entry that is not whole surely ends: where the two sizes of stored bytes agree, or where another record
+/// begins. One size that is wrong must not hide what follows. 0 where nothing is sure.
+fn spanned(source: &Source, header: u64, local: &Local<'_>) -> Result<u64> {
+    let file_end = source.size();
+    let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+    let Some(end) = start.checked_add(local.packed).filter(|_| local.knows_sizes()) else { return Ok(0) };
+    let agreed = method::supported(local.method) == Some(Method::Stored) && local.packed == local.size;
+    if agreed || end == file_end {
+        return Ok(end.min(file_end));
+    }
+    if end > file_end {
+        return Ok(0);
+    }
+    let next = source.read_range(end..file_end.min(end + 4))?;
+    Ok(if RECORDS.iter().any(|record| next == *record) { end } else { 0 })
 }
 
 struct Whole {
