@@ -6,8 +6,8 @@
 //!
 //! Invariant: no expression of a stranger's schema is run for it. Tables with indices that are computed, or with an
 //! index whose condition may call something, are checked quickly only. Of tables with columns that are computed SQLite
-//! checks nothing, since it would compute them: what they store is read, and nothing else is known of them. Where there
-//! is such a table, the list of free pages is not looked at either.
+//! checks nothing, since it would compute them: what they store is read, the pages of their indices are looked at as
+//! bytes, and nothing else is known of them. Where there is such a table, the list of free pages is not looked at either.
 //!
 //! Limit: in a schema that is computed in part, or that has more than [`TABLES`] entries, SQLite is asked about the tables
 //! one by one, and about those only that the layout knows. [`Database::unchecked`] tells the others.
@@ -19,7 +19,8 @@ use rusqlite::{Connection, Row};
 
 use super::layout::{self, quoted};
 use super::link::Link;
-use super::{Database, Step, value};
+use super::pages::tree::Tree;
+use super::{Database, Step, glance, value};
 use crate::error::Result;
 
 /// The thorough check may take so many times as long as a look at all pages.
@@ -109,6 +110,7 @@ impl Database {
         for table in self.one_by_one(c)? {
             if has_computed_columns(c, &table)? {
                 self.read_through(link, &table)?;
+                self.look_at_indices(link, &table)?;
             } else {
                 self.checked(link, &format!("quick_check({})", quoted(&table)), CODE, 1)?;
             }
@@ -125,6 +127,30 @@ impl Database {
         let sql = format!("SELECT {} FROM main.{} NOT INDEXED", ends.join(", "), quoted(table));
         link.set_patience(self.patience_for_all());
         link.connection.query_row(&sql, [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Looks at the pages of a table's indices, whatever they are on.
+    fn look_at_indices(&self, link: &Link, table: &str) -> Step<()> {
+        let head = glance::header(&self.content, &self.name)?;
+        let mut reserved = [0];
+        self.content.read_at(20, &mut reserved)?;
+        let page_size = usize::try_from(head.page_size).unwrap_or(usize::MAX);
+        let usable = page_size.saturating_sub(reserved[0].into());
+        let sql = "SELECT name, rootpage FROM sqlite_schema
+            WHERE type = 'index' COLLATE NOCASE AND tbl_name = ?1 COLLATE NOCASE";
+        let mut statement = link.connection.prepare(sql)?;
+        let mut rows = statement.query([table])?;
+        while let Some(row) = rows.next()? {
+            let (content, pages, root) =
+                (&self.content, head.pages.try_into().unwrap_or(u32::MAX), row.get(1)?);
+            if !(Tree { content, page_size, usable, pages, root }).holds_together() {
+                let index = value::text(row.get_ref(0)?);
+                return Err(self
+                    .damaged("quick-check-failed", format!("the index {index} is damaged"))
+                    .into());
+            }
+        }
         Ok(())
     }
 
@@ -347,6 +373,42 @@ mod tests {
         bytes[at + 8..at + PAGE].fill(0xff);
         let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
         assert!(matches!(database.quick_check(), Err(Error::Damaged { .. })), "what it stores is still read");
+    }
+
+    #[test]
+    fn lost_pages_of_an_index_beside_a_computed_column_are_damage() {
+        let rows = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 4000)
+            insert into odd select i, hex(i * 7919 % 4001), 0 from n where i < 3999
+            union all select i, replace(hex(zeroblob(10000 + i)), '0', 'y'), 0 from n where i > 3998;";
+        let columns = "a integer primary key, b text, c integer";
+        let tables = format!("create table odd({columns}, d as (length(b)));
+            create index on_b on odd(b); create index on_d on odd(d, a); create index part on odd(b) where a > 9;");
+        for index in ["on_b", "on_d", "part"] {
+            let bytes = with_rows(&format!("{tables} {rows}"));
+            assert_eq!(code(bytes.clone()), None);
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("x"), &bytes).unwrap();
+            let c = Connection::open(dir.path().join("x")).unwrap();
+            let mut pages = c.prepare("select pageno, pagetype from dbstat where name = ?1").unwrap();
+            let pages = pages.query_map([index], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+            let pages: Vec<(i64, String)> = pages.map(|page| page.unwrap()).collect();
+            assert!(pages.len() > 5, "{pages:?}");
+            for (number, kind) in pages {
+                let number = number as usize;
+                // What ends in zeros may be a value.
+                if kind == "overflow" && bytes[(number - 1) * PAGE..][..4] == [0; 4] {
+                    continue;
+                }
+                let mut bytes = bytes.clone();
+                bytes[(number - 1) * PAGE..number * PAGE].fill(0);
+                let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
+                let checked = database.quick_check();
+                assert!(
+                    matches!(checked, Err(Error::Damaged { .. })),
+                    "{index} {number} {kind}: {checked:?}"
+                );
+            }
+        }
     }
 
     #[test]

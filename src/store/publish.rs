@@ -9,7 +9,11 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Location, Source};
+use crate::error::Result;
 
 /// Tells drafts of one process apart.
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -52,6 +56,14 @@ impl Draft {
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The file without its name: gone with the last who has it open, however that one ends.
+    pub fn unnamed(self) -> Result<Arc<Source>> {
+        let source = Source::open(Arc::new(Location::find(&self.path)?))?;
+        drop(self);
+        source.accept(source.state_now()?);
+        Ok(source)
     }
 }
 

@@ -178,9 +178,5 @@ fn torn(path: &Path) -> Result<Vec<Stored>> {
         content: Ok(content),
         doubt: Some("the ZIP file does not have all of it, or not as it was written".into()),
     };
-    Ok(format::package::torn(&source)?
-        .into_iter()
-        .filter(|(name, _)| format::package::is_database(name))
-        .map(stored)
-        .collect())
+    Ok(format::package::torn(&source)?.into_iter().map(stored).collect())
 }

@@ -62,6 +62,51 @@ pub struct Walk<'a> {
     spare: Vec<Level>,
 }
 
+impl Tree<'_> {
+    /// Whether all of its pages are of the kind, with cells and overflow pages that are there; what they hold is not
+    /// asked. No more pages are looked at than there are.
+    pub fn holds_together(&self) -> bool {
+        let (mut pending, mut left) = (vec![(self.root, 0)], self.pages);
+        let (mut page, mut next) = (vec![0; self.page_size], [0; 4]);
+        let mut may_read = |number: u32, bytes: &mut [u8]| {
+            let offset = u64::from(number.wrapping_sub(1)) * self.page_size as u64;
+            let is_there = (2..=self.pages).contains(&number) && left > 0;
+            left = left.saturating_sub(1);
+            is_there && self.content.read_at(offset, bytes).is_ok_and(|n| n == bytes.len())
+        };
+        while let Some((number, depth)) = pending.pop() {
+            if depth == DEEPEST || !may_read(number, &mut page) {
+                return false;
+            }
+            let Some(head) = Head::read(&page, 0, self.usable) else { return false };
+            if !matches!(head.kind, Kind::IndexLeaf | Kind::IndexInterior) {
+                return false;
+            }
+            for i in 0..head.cells {
+                let at = head.pointer(&page, i).filter(|at| *at >= head.end());
+                let Some(cell) = at.and_then(|at| Cell::read(head.kind, &page, at, self.usable)) else {
+                    return false;
+                };
+                let (mut overflow, mut rest) = (cell.overflow, cell.payload - cell.local.len() as u64);
+                while rest > 0 {
+                    if !may_read(overflow, &mut next) {
+                        return false;
+                    }
+                    (overflow, rest) =
+                        (u32::from_be_bytes(next), rest.saturating_sub(self.usable as u64 - 4));
+                }
+                if head.kind.is_interior() {
+                    pending.push((cell.left, depth + 1));
+                }
+            }
+            if head.kind.is_interior() {
+                pending.push((head.right, depth + 1));
+            }
+        }
+        true
+    }
+}
+
 impl<'a> Walk<'a> {
     /// A walk that begins behind all entries that `is_before`.
     pub fn seek(tree: &'a Tree<'a>, is_before: impl Fn(&[u8]) -> Option<bool>) -> Option<Walk<'a>> {

@@ -7,6 +7,9 @@
 //! hostile file could have the same bytes looked at many times; [`Effort`] ends that.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::load::{Loaded, Loader};
@@ -16,7 +19,7 @@ use crate::error::{Error, Result, from_io};
 use crate::finding::{Finding, Findings, Severity};
 use crate::packed::{Input, Method, decoder};
 use crate::signs::Named;
-use crate::store::Source;
+use crate::store::{Draft, Source};
 use crate::tree::Content;
 
 /// Bytes looked at in one piece.
@@ -25,7 +28,7 @@ const PIECE: u64 = 1 << 20;
 const RECORDS: [[u8; 4]; 3] = [LOCAL, CENTRAL, DESCRIPTOR];
 /// The longest name that is worth a look.
 const MAX_NAME: usize = 4096;
-/// Parts of entries that are given out at most.
+/// Parts of databases that are given out at most.
 const MOST_TORN: usize = 1000;
 
 /// What may still be spent: a unit for every byte that is decoded, one for every byte that is read for it, since a
@@ -137,33 +140,77 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<O
 }
 
 /// Whether an entry of this name is the database of a project: a snapshot of a bundle, or a shared project.
-pub fn is_database(name: &[u8]) -> bool {
+fn is_database(name: &[u8]) -> bool {
     let snapshot = name.strip_prefix(b"bundle/snapshots/");
     name == b"project.vaso" || snapshot.is_some_and(|name| Named::of(name).is_some())
 }
 
 /// What to do about a file of which no project can be shown, if a part of a project's database is in it.
 pub fn part_of_database(source: &Arc<Source>) -> Option<&'static str> {
-    let torn = torn(source).unwrap_or_default();
+    let torn = places(source).unwrap_or_default();
     let remedy = "but a part of a project's database is there, and `vaso recover` saves what is left of it";
-    torn.iter().any(|(name, _)| is_database(name)).then_some(remedy)
+    (!torn.is_empty()).then_some(remedy)
 }
 
-/// The bytes that are there of stored entries that are cut off, or whose checksum is wrong, by name: for whoever knows
-/// what to make of a part. At most one for each name, the last.
+/// What is there of databases whose entries are cut off, or whose checksums are wrong, by name: for whoever knows what to
+/// make of a part. At most one for each name, the last. What is packed is decoded up to the damage, into files that no
+/// folder has.
 pub fn torn(source: &Arc<Source>) -> Result<Vec<(Vec<u8>, Content)>> {
-    let size = source.size();
-    let mut torn: BTreeMap<Vec<u8>, Content> = BTreeMap::new();
+    let mut effort = Effort::for_size(source.size());
+    let mut torn = Vec::new();
+    for (name, (method, packed, size)) in places(source)? {
+        let content = match method {
+            Method::Stored => Content::Range(source.clone(), packed),
+            method => front(source, method, packed, size, &mut effort)?,
+        };
+        if content.size() > 0 {
+            torn.push((name, content));
+        }
+    }
+    Ok(torn)
+}
+
+/// How an entry is packed, where, and the size that it had, as far as that is known.
+type Place = (Method, Range<u64>, Option<u64>);
+
+/// The places of databases whose entries are not whole.
+fn places(source: &Arc<Source>) -> Result<BTreeMap<Vec<u8>, Place>> {
+    let end = source.size();
+    let mut torn: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
     search(source, |header, local, entry| {
         let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
-        let is_stored = method::supported(local.method) == Some(Method::Stored) && !local.flags.encrypted();
-        if entry.is_none() && is_stored && local.knows_sizes() && start < size {
-            let end = start.saturating_add(local.packed).min(size);
-            torn.insert(local.name.to_vec(), Content::Range(source.clone(), start..end));
+        let method = method::supported(local.method)
+            .filter(|_| entry.is_none() && is_database(local.name) && !local.flags.encrypted());
+        // A packed stream ends by itself; stored bytes do not.
+        let (packed, size) = match (local.knows_sizes(), method) {
+            (true, _) => (local.packed, Some(local.size)),
+            (false, Some(Method::Stored) | None) => (0, None),
+            (false, _) => (end, None),
+        };
+        if let Some(method) = method.filter(|_| packed > 0 && start < end) {
+            torn.insert(local.name.to_vec(), (method, start..start.saturating_add(packed).min(end), size));
         }
         Ok(torn.len() < MOST_TORN)
     })?;
-    Ok(torn.into_iter().collect())
+    Ok(torn)
+}
+
+/// What can be decoded of a packed entry, in a file that no folder has.
+fn front(
+    source: &Arc<Source>,
+    method: Method,
+    packed: Range<u64>,
+    size: Option<u64>,
+    effort: &mut Effort,
+) -> Result<Content> {
+    let folder = std::env::temp_dir();
+    let cannot = |e| Error::io("write into", &folder, e);
+    let draft = Draft::begin(&folder).map_err(cannot)?;
+    let mut file = OpenOptions::new().write(true).open(draft.path()).map_err(cannot)?;
+    decode(source, method, packed, size, effort, &mut |bytes| file.write_all(bytes).map_err(cannot))?;
+    let made = draft.unnamed()?;
+    let size = made.size();
+    Ok(Content::Range(made, 0..size))
 }
 
 /// Calls `each` with every header that has a name, and with its entry where that is whole, as long as it says so. The
@@ -256,7 +303,7 @@ fn whole(source: &Arc<Source>, header: u64, local: &Local<'_>, effort: &mut Effo
         let Some(end) = start.checked_add(local.packed).filter(|end| *end <= file_end) else {
             return Ok(None);
         };
-        let decoded = decode(source, method, start..end, Some(local.size), effort)?;
+        let decoded = decode(source, method, start..end, Some(local.size), effort, &mut |_| Ok(()))?;
         let right = decoded.is_some_and(|d| d.size == local.size && d.crc == local.crc);
         let Local { packed, size, crc, .. } = *local;
         return Ok(right.then_some(Whole { end, packed, size, crc }));
@@ -265,7 +312,9 @@ fn whole(source: &Arc<Source>, header: u64, local: &Local<'_>, effort: &mut Effo
     if method == Method::Stored {
         return Ok(None);
     }
-    let Some(decoded) = decode(source, method, start..file_end, None, effort)? else { return Ok(None) };
+    let Some(decoded) = decode(source, method, start..file_end, None, effort, &mut |_| Ok(()))? else {
+        return Ok(None);
+    };
     let end = file_end - decoded.unused;
     let packed = end - start;
     let tail = source.read_range(end..file_end.min(end + 24))?;
@@ -279,13 +328,15 @@ struct Decoded {
     unused: u64,
 }
 
-/// Decodes to the end, or to one byte more than `size`; `None` when the stream is damaged.
+/// Decodes to the end, or to one byte more than `size`, and gives `each` what it makes; `None` when the stream is
+/// damaged.
 fn decode(
     source: &Arc<Source>,
     method: Method,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     size: Option<u64>,
     effort: &mut Effort,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Option<Decoded>> {
     let input = Input::new(Content::Range(source.clone(), range), 0);
     let Ok(mut decoder) = decoder(method, input, size.unwrap_or(u64::MAX)) else { return Ok(None) };
@@ -303,6 +354,7 @@ fn decode(
             Ok(n) => {
                 made += n as u64;
                 crc.update(&buf[..n]);
+                each(&buf[..n])?;
                 effort.spend(n as u64);
                 if size.is_some_and(|size| made > size) || effort.is_spent() {
                     return Ok(None);
@@ -329,7 +381,8 @@ mod tests {
         // 20 MB with 400 headers took half a minute, and larger ones hours.
         let source = fuzzing::source(&[0, 0, 0, 0xff, 0xff].repeat(100_000));
         let mut effort = Effort(1_000_000);
-        let decoded = decode(&source, Method::Deflate, 0..500_000, None, &mut effort).unwrap();
+        let decoded =
+            decode(&source, Method::Deflate, 0..500_000, None, &mut effort, &mut |_| Ok(())).unwrap();
         assert!(decoded.is_none());
         assert_eq!(effort.0, 500_000);
     }
