@@ -17,8 +17,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     let of_use = recovery.choice != Choice::Nothing && recovery.all.iter().any(Judged::is_of_use);
     let ended = if of_use { Exit::Done } else { Exit::Unreadable };
     if as_json {
-        let object =
-            json!({ "project": path, "format": format, "chosen": chosen, "candidates": recovery.all });
+        let object = json!({ "project": path, "format": format, "chosen": chosen, "missing": recovery.missing, "candidates": recovery.all });
         return output::json(&object).map(|()| ended);
     }
     let mut text = format!("Recovery options for: {}\nFormat: {format}\n", name(path));
@@ -29,20 +28,35 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     text += &match (&recovery.choice, chosen) {
         (Choice::Sound, _) if recovery.undecided().iter().any(|judged| judged.log_damage.is_some()) => {
             let more = beyond(&others(recovery));
-            format!("\nWhat was saved is in order; but a log is damaged:\n{}{more}", undecided(recovery))
+            format!(
+                "\nWhat was saved is in order; but a log is damaged:\n{}{}{more}",
+                missing(recovery),
+                undecided(recovery)
+            )
         }
-        (Choice::Sound, _) => match (undecided(recovery), beyond(&others(recovery))) {
-            (open, more) if open.is_empty() && more.is_empty() => {
-                "\nThe project is sound: there is nothing to recover.".to_string()
+        (Choice::Sound, _) => {
+            let but = [missing(recovery), undecided(recovery), beyond(&others(recovery))].concat();
+            let is =
+                if recovery.missing.is_some() { "What is there is in order" } else { "The project is sound" };
+            match but.is_empty() {
+                true => format!("\n{is}: there is nothing to recover."),
+                false => format!("\n{is}; but:\n{but}"),
             }
-            (open, more) => format!("\nThe project is sound; but:\n{open}{more}"),
-        },
+        }
         (Choice::Take(_, because), Some(number)) => format!("\nTaken unasked: {number} ({because})."),
         _ => "\nNo recovery options available.".to_string(),
     };
-    text += &recovery.missing.as_ref().map(|missing| format!("\n{missing}")).unwrap_or_default();
-    say(&text)?;
+    if recovery.choice != Choice::Sound {
+        text += &format!("\n{}", missing(recovery));
+    }
+    say(text.trim_end())?;
     Ok(ended)
+}
+
+/// Why newer work may be missing of which nothing is there.
+fn missing(recovery: &Recovery) -> String {
+    let Some(missing) = &recovery.missing else { return String::new() };
+    format!("  {missing}: look for newer work on other machines and in backups\n")
 }
 
 /// What is to be decided by a person, each with how to take it.
@@ -160,27 +174,35 @@ fn describe(judged: &Judged) -> String {
 /// Nothing is to be recovered; but something else may ask for a decision.
 pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let open = recovery.undecided();
-    let ended = if open.is_empty() { Exit::Done } else { Exit::Findings };
-    // What a damaged log held may belong to the project: then nobody calls that sound.
-    let is_sound = open.iter().all(|judged| judged.log_damage.is_none());
+    let ended = if open.is_empty() && recovery.missing.is_none() { Exit::Done } else { Exit::Findings };
+    // What a damaged log held may belong to the project, and so does what is missing: then nobody calls that sound.
+    let has_log = open.iter().any(|judged| judged.log_damage.is_some());
+    let is_sound = !has_log && recovery.missing.is_none();
     if as_json {
         let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
         let object = json!({
-            "project": path, "recovered": false, "sound": is_sound, "undecided": numbers, "candidates": recovery.all,
+            "project": path, "recovered": false, "sound": is_sound, "missing": recovery.missing, "undecided": numbers,
+            "candidates": recovery.all,
         });
         return output::json(&object).map(|()| ended);
     }
     let more = beyond(&others(recovery));
     let mut text = match open.is_empty() {
+        _ if !has_log && recovery.missing.is_some() => format!(
+            "Nothing was written: what is there is in order, but newer work may be missing:\n{}{}",
+            missing(recovery),
+            undecided(recovery)
+        ),
         true if more.is_empty() => {
             "✓ The project is sound: there is nothing to recover, and nothing was written.\n".to_string()
         }
         true => {
             "The project itself is sound, and nothing was written; but others hold what it has not:\n".into()
         }
-        false if !is_sound => format!(
-            "Nothing was written: what was saved is in order, but a log with newer changes is damaged:\n{}",
-            undecided(recovery)
+        false if has_log => format!(
+            "Nothing was written: what was saved is in order, but a log with newer changes is damaged:\n{}{}",
+            undecided(recovery),
+            missing(recovery)
         ),
         false => format!(
             "The project itself is sound, and nothing was written; but there is something to decide:\n{}",
@@ -203,8 +225,7 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
 /// Nothing can be recovered.
 pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     if as_json {
-        let object =
-            json!({ "project": path, "recovered": false, "sound": false, "candidates": recovery.all });
+        let object = json!({ "project": path, "recovered": false, "sound": false, "missing": recovery.missing, "candidates": recovery.all });
         output::json(&object)?;
     } else {
         let damaged = recovery.all.iter().filter(|judged| !judged.sound);
