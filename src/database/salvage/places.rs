@@ -209,7 +209,7 @@ pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
         }
     }
     named.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let first = |number: u64| named.iter().position(|(name, _)| name.number.0 == number && !name.copy);
+    let first = |number: u64| named.iter().position(|(name, _)| name.number.0 == number);
     let newest = || named.first().and_then(|(name, _)| first(name.number.0));
     let current = head.and_then(|head| first(head.current?)).or_else(newest);
     let mut candidates = Vec::new();
