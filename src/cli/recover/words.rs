@@ -1,11 +1,12 @@
 //! What `vaso recover` says of a recovery.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::{Exit, name, output, say};
-use crate::database::salvage::{Choice, Elsewhere, Judged, Outcome, Recovery, grouped};
+use crate::database::is_hot;
+use crate::database::salvage::{Choice, Elsewhere, Judged, Outcome, Recovery, content_of, grouped};
 use crate::error::Result;
 
 /// All candidates, and which is taken unasked.
@@ -174,10 +175,12 @@ fn describe(judged: &Judged) -> String {
 /// Nothing is to be recovered; but something else may ask for a decision.
 pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let open = recovery.undecided();
-    let ended = if open.is_empty() && recovery.missing.is_none() { Exit::Done } else { Exit::Findings };
+    let (logs, is_half) = recovery.main().map(logs).unwrap_or_default();
+    let is_done = open.is_empty() && recovery.missing.is_none() && !is_half;
+    let ended = if is_done { Exit::Done } else { Exit::Findings };
     // What a damaged log held may belong to the project, and so does what is missing: then nobody calls that sound.
     let has_log = open.iter().any(|judged| judged.log_damage.is_some());
-    let is_sound = !has_log && recovery.missing.is_none();
+    let is_sound = !has_log && recovery.missing.is_none() && !is_half;
     if as_json {
         let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
         let object = json!({
@@ -191,6 +194,10 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
         _ if !has_log && recovery.missing.is_some() => format!(
             "Nothing was written: what is there is in order, but newer work may be missing:\n{}{}",
             missing(recovery),
+            undecided(recovery)
+        ),
+        _ if !has_log && is_half => format!(
+            "Nothing was written: SQLite finds nothing wrong, but half of a change may be in it:\n{}",
             undecided(recovery)
         ),
         true if more.is_empty() => {
@@ -209,17 +216,37 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
             undecided(recovery)
         ),
     };
-    if let Some(main) = recovery.main() {
-        let mut log = main.path.clone().into_os_string();
-        log.push("-wal");
-        if std::fs::symlink_metadata(&log).is_ok_and(|m| m.len() > 0) {
-            let log = Path::new(&log).display();
-            text += &format!("  Its newest changes may lie in {log}: keep the two files together\n");
-        }
-    }
+    text += &logs;
     text += &more;
     say(text.trim_end())?;
     Ok(ended)
+}
+
+/// What is to be said of the log and the journal beside the project's database, and whether half of a change may be in
+/// that: a journal beside a snapshot is not applied.
+fn logs(main: &Judged) -> (String, bool) {
+    let beside = |suffix: &str| {
+        let mut name = main.path.clone().into_os_string();
+        name.push(suffix);
+        Some(PathBuf::from(name)).filter(|path| path.symlink_metadata().is_ok_and(|m| m.len() > 0))
+    };
+    let mut text = String::new();
+    if let Some(log) = beside("-wal") {
+        let log = log.display();
+        text += &format!("  Its newest changes may lie in {log}: keep the two files together\n");
+    }
+    let hot = |path: &PathBuf| is_hot(&content_of(path).ok()?, &main.path).ok()?;
+    let Some(journal) = beside("-journal").filter(|path| hot(path) == Some(true)) else {
+        return (text, false);
+    };
+    let is_half = main.snapshot.is_some();
+    let before = if is_half { "is not put back" } else { "is put back" };
+    let journal = journal.display();
+    text += &format!(
+        "  A change to it was not finished, and the file may hold a half of that; what was before {before} from \
+         {journal}: keep the two files together\n"
+    );
+    (text, is_half)
 }
 
 /// Nothing can be recovered.
