@@ -331,6 +331,53 @@ fn of_one_number_recover_follows_what_readers_take() {
     assert_eq!(made.current().0, "000003.sqlite");
 }
 
+/// The findings of a mount of which everything was read, as severity and code, without mere notices.
+fn warned_by_a_mount(path: &Path) -> Vec<(String, String)> {
+    let mount = Mount::new(As::Me, path, &[]);
+    mount.sh("find $M -type f -exec cat {} + >/dev/null 2>&1; true");
+    let lines = String::from_utf8(mount.read(".vaso/findings.jsonl")).unwrap();
+    warned(lines.lines().map(|line| serde_json::from_str(line).unwrap()))
+}
+
+fn warned(findings: impl Iterator<Item = Value>) -> Vec<(String, String)> {
+    let word = |f: &Value, key: &str| f[key].as_str().unwrap().to_string();
+    let mut all: Vec<_> = findings
+        .filter(|f| f["severity"] != "notice")
+        .map(|f| (word(&f, "severity"), word(&f, "code")))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[test]
+fn a_mount_warns_of_nothing_that_verify_does_not_tell() {
+    let cases = [
+        ("extra-not-json", "update dataset set extra_json = '{torn'"),
+        ("extra-half-character", r#"update dataset set extra_json = '{"experiment": "a\ud800"}'"#),
+        ("cell-too-long", "update dataset set notes = printf('%.*c', 5000000, 'x')"),
+    ];
+    for (code, sql) in cases {
+        let made = Made::new();
+        made.add("000003.sqlite");
+        let db = rusqlite::Connection::open(made.snapshot("000003.sqlite")).unwrap();
+        db.execute_batch(sql).unwrap();
+        db.close().unwrap();
+        let mounted = warned_by_a_mount(&made.path);
+        assert!(mounted.iter().any(|(_, found)| found == code), "{code}: {mounted:?}");
+        let output = run(vaso(As::Me).args(["verify", "--json"]).arg(&made.path));
+        assert_eq!(output.status.code(), Some(1), "{code}: {output:?}");
+        let verified: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let verified = warned(verified["findings"].as_array().unwrap().iter().cloned());
+        let quiet: Vec<_> = mounted.iter().filter(|found| !verified.contains(found)).collect();
+        assert!(quiet.is_empty(), "{code}: {quiet:?}, and verify: {verified:?}");
+        // Of an earlier state too.
+        made.add("000004.sqlite");
+        let output = run(vaso(As::Me).args(["verify", "--json"]).arg(&made.path));
+        assert_eq!(output.status.code(), Some(1), "{code}: {output:?}");
+    }
+}
+
 #[test]
 fn without_a_valid_snapshot_the_stored_files_are_there() {
     let made = Made::new();
