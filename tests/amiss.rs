@@ -80,6 +80,31 @@ fn what_keeps_the_application_from_opening_a_bundle_is_told() {
 }
 
 #[test]
+fn a_journal_beside_a_snapshot_holds_what_was_before() {
+    let scene = Scene::new();
+    for (name, words) in [("journal", "what is in this file is older"), ("wal", "what it holds is not shown")]
+    {
+        fs::write(scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite-{name}")), b"something").unwrap();
+        let (_, told) = scene.told("verify", BUNDLE);
+        let is_of = |f: &&Value| f["path"] == format!("snapshots/000002.sqlite-{name}");
+        let message = told["findings"].as_array().unwrap().iter().find(is_of).unwrap()["message"].to_string();
+        assert!(message.contains(words), "{message}");
+    }
+    // The head of a journal, with no record behind it.
+    let head: Vec<u8> = [0xd9d5_05f9_u32, 0x20a1_63d7, 0, 0, 9, 512, 4096]
+        .iter()
+        .flat_map(|word| word.to_be_bytes())
+        .chain(std::iter::repeat_n(0, 512))
+        .collect();
+    fs::remove_dir_all(scene.path(&format!("{BUNDLE}/.staging"))).unwrap();
+    fs::write(scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite-journal")), head).unwrap();
+    let output = said(&scene, &["recover", BUNDLE]);
+    assert_eq!(output.status.code(), Some(1));
+    let output = text(&output.stdout);
+    assert!(output.contains("what was before is not put back from") && !output.contains('✓'), "{output}");
+}
+
+#[test]
 fn a_bundle_without_a_valid_snapshot_is_no_success_of_info_and_has_no_history_yet() {
     let scene = Scene::new();
     for number in 1..=2 {

@@ -278,6 +278,107 @@ fn the_newest_valid_snapshot_is_current_whatever_head_says() {
 }
 
 #[test]
+fn a_head_may_call_a_snapshot_otherwise_and_all_verbs_agree() {
+    let usual = "000002.sqlite";
+    // What lies there, what HEAD names, and what counts.
+    let cases: [(&[&str], &str, &str); 5] = [
+        (&[usual], "2.sqlite", usual),
+        (&["2.sqlite"], usual, "2.sqlite"),
+        (&["0000000000000000000002.sqlite"], "02.sqlite", "0000000000000000000002.sqlite"),
+        (&[usual, "2.sqlite"], "2.sqlite", usual),
+        (&["000002 (1).sqlite"], usual, "000002 (1).sqlite"),
+    ];
+    for (there, named, counts) in cases {
+        let made = Made::new();
+        let bytes = fs::read(made.snapshot(usual)).unwrap();
+        fs::remove_file(made.snapshot(usual)).unwrap();
+        there.iter().for_each(|name| fs::write(made.snapshot(name), &bytes).unwrap());
+        made.head(format!(r#"{{"current": "{named}"}}"#).as_bytes());
+        let because =
+            format!("it is the newest valid snapshot; HEAD.json names {named}, which has its number");
+        assert_eq!(made.current(), (counts.to_string(), because.clone()));
+        let mount = Mount::new(As::Me, &made.path, &[]);
+        mount.sh("cat $M/current.sqlite >/dev/null");
+        let status: Value = serde_json::from_slice(&mount.read(".vaso/status.json")).unwrap();
+        assert_eq!((&status["current"], &status["chosen_because"]), (&counts.into(), &because.into()));
+        drop(mount);
+        let json = |verb: &[&str]| -> Value {
+            let output = run(vaso(As::Me).args(verb).arg("--json").arg(&made.path));
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{verb:?}: {output:?}"))
+        };
+        let verified = json(&["verify"]);
+        let told = verified["findings"].as_array().unwrap().iter().find(|f| f["code"] == "head-other-name");
+        assert_eq!(told.unwrap()["message"], format!("it names {named}; but of that number {counts} counts"));
+        let log = json(&["log"]);
+        let current = log.as_array().unwrap().iter().find(|state| state["current"] == true).unwrap();
+        assert_eq!(current["name"], counts);
+        let list = json(&["recover", "--list"]);
+        let current = list["candidates"].as_array().unwrap().iter().find(|c| c["role"] == "current").unwrap();
+        assert!(current["path"].as_str().unwrap().ends_with(&format!("/{counts}")), "{named}: {current}");
+        let found = json(&["recover"]);
+        assert_eq!((&found["recovered"], &found["sound"]), (&false.into(), &true.into()), "{named}: {found}");
+    }
+}
+
+#[test]
+fn of_one_number_recover_follows_what_readers_take() {
+    let made = Made::new();
+    made.add("000003.sqlite").add("3.sqlite").add("000003 (1).sqlite");
+    let list = run(vaso(As::Me).args(["recover", "--list", "--json"]).arg(&made.path)).stdout;
+    let list: Value = serde_json::from_slice(&list).unwrap();
+    let current = list["candidates"].as_array().unwrap().iter().find(|c| c["role"] == "current").unwrap();
+    assert!(current["path"].as_str().unwrap().ends_with("/000003.sqlite"), "{current}");
+    assert_eq!(made.current().0, "000003.sqlite");
+}
+
+/// The findings of a mount of which everything was read, as severity and code, without mere notices.
+fn warned_by_a_mount(path: &Path) -> Vec<(String, String)> {
+    let mount = Mount::new(As::Me, path, &[]);
+    mount.sh("find $M -type f -exec cat {} + >/dev/null 2>&1; true");
+    let lines = String::from_utf8(mount.read(".vaso/findings.jsonl")).unwrap();
+    warned(lines.lines().map(|line| serde_json::from_str(line).unwrap()))
+}
+
+fn warned(findings: impl Iterator<Item = Value>) -> Vec<(String, String)> {
+    let word = |f: &Value, key: &str| f[key].as_str().unwrap().to_string();
+    let mut all: Vec<_> = findings
+        .filter(|f| f["severity"] != "notice")
+        .map(|f| (word(&f, "severity"), word(&f, "code")))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[test]
+fn a_mount_warns_of_nothing_that_verify_does_not_tell() {
+    let cases = [
+        ("extra-not-json", "update dataset set extra_json = '{torn'"),
+        ("extra-half-character", r#"update dataset set extra_json = '{"experiment": "a\ud800"}'"#),
+        ("cell-too-long", "update dataset set notes = printf('%.*c', 5000000, 'x')"),
+    ];
+    for (code, sql) in cases {
+        let made = Made::new();
+        made.add("000003.sqlite");
+        let db = rusqlite::Connection::open(made.snapshot("000003.sqlite")).unwrap();
+        db.execute_batch(sql).unwrap();
+        db.close().unwrap();
+        let mounted = warned_by_a_mount(&made.path);
+        assert!(mounted.iter().any(|(_, found)| found == code), "{code}: {mounted:?}");
+        let output = run(vaso(As::Me).args(["verify", "--json"]).arg(&made.path));
+        assert_eq!(output.status.code(), Some(1), "{code}: {output:?}");
+        let verified: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let verified = warned(verified["findings"].as_array().unwrap().iter().cloned());
+        let quiet: Vec<_> = mounted.iter().filter(|found| !verified.contains(found)).collect();
+        assert!(quiet.is_empty(), "{code}: {quiet:?}, and verify: {verified:?}");
+        // Of an earlier state too.
+        made.add("000004.sqlite");
+        let output = run(vaso(As::Me).args(["verify", "--json"]).arg(&made.path));
+        assert_eq!(output.status.code(), Some(1), "{code}: {output:?}");
+    }
+}
+
+#[test]
 fn without_a_valid_snapshot_the_stored_files_are_there() {
     let made = Made::new();
     for name in ["000001.sqlite", "000002.sqlite"] {

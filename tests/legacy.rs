@@ -152,6 +152,62 @@ fn what_a_crash_has_left_is_shown_as_sqlite_would_and_stays_as_it_is() {
     }
 }
 
+#[test]
+fn what_is_said_of_a_log_or_a_journal_is_what_is_in_it() {
+    let support = Support::new();
+    let made = support.made("hot");
+    let at = |name: &str| made.path().join(name);
+    let changed = |from: &str, to: &str, at_byte: usize| {
+        let mut bytes = fs::read(at(from)).unwrap();
+        bytes[at_byte] ^= 0x40;
+        fs::write(at(to), bytes).unwrap();
+    };
+    for name in ["damaged", "headless"] {
+        fs::copy(at("log.vaso"), at(&format!("{name}.vaso"))).unwrap();
+    }
+    changed("log.vaso-wal", "damaged.vaso-wal", 32 + 24 + 500);
+    changed("log.vaso-wal", "headless.vaso-wal", 20);
+    for name in ["garbled", "cleared"] {
+        fs::copy(at("hot.vaso"), at(&format!("{name}.vaso"))).unwrap();
+    }
+    changed("hot.vaso-journal", "garbled.vaso-journal", 3);
+    fs::write(at("cleared.vaso-journal"), vec![0; 5000]).unwrap();
+    let shown = "the newest changes may lie in it, and are shown";
+    let damaged = "not all of them are shown: it is damaged";
+    let hot = "what is in the journal is older, and is shown in place of that";
+    for (name, words) in [
+        ("log", shown),
+        ("damaged", damaged),
+        ("headless", damaged),
+        ("hot", hot),
+        ("there", hot),
+        ("gone", "a change that was finished"),
+        ("moved", "a change that was finished, as far as can be told"),
+        ("cleared", "a change that was finished"),
+        ("garbled", "cannot be read"),
+    ] {
+        let path = at(&format!("{name}.vaso"));
+        for verb in ["info", "verify"] {
+            let report: Value =
+                serde_json::from_slice(&run(vaso(As::Me).args([verb, "--json"]).arg(&path)).stdout).unwrap();
+            let findings = report["findings"].as_array().unwrap();
+            let told: Vec<&str> = findings
+                .iter()
+                .filter(|f| f["code"] == "log")
+                .map(|f| f["message"].as_str().unwrap())
+                .collect();
+            assert!(told.len() == 1 && told[0].contains(words), "{name}: {told:?}");
+            assert_eq!(told[0].contains("newest"), words == shown || words == damaged, "{told:?}");
+            assert_eq!(findings.iter().any(|f| f["code"] == "log-damaged"), words == damaged, "{name}");
+        }
+    }
+    let said = succeed(vaso(As::Me).arg("recover").arg(at("hot.vaso")));
+    assert!(said.contains("hot.vaso-journal: keep the two files together"), "{said}");
+    assert!(said.contains("what was before is put back") && !said.contains("newest"), "{said}");
+    let said = succeed(vaso(As::Me).arg("recover").arg(at("gone.vaso")));
+    assert!(!said.contains("journal"), "{said}");
+}
+
 /// Packs the entries of a ZIP file, or a file, anew and deflated, without one of them.
 const PACK: &str = "
 import sys, zipfile

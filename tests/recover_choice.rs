@@ -333,6 +333,41 @@ fn of_a_container_that_is_cut_off_no_result_is_complete() {
 }
 
 #[test]
+fn newer_work_that_a_head_names_and_is_not_there_is_no_sound_project() {
+    let wanting = |scene: &Scene, project: &str, missing: &str| {
+        let (code, verified) = scene.told("verify", project);
+        let finding = verified["findings"].as_array().unwrap().iter().find(|f| f["code"] == "head-dangling");
+        let told = format!("{} {}", finding.unwrap()["path"].as_str().unwrap(), finding.unwrap()["message"]);
+        assert_eq!((code, told.contains("000009.sqlite")), (Some(1), true), "{told}");
+        let found = scene.json(1, &[project]);
+        assert_eq!((&found["missing"], &found["sound"]), (&missing.into(), &false.into()), "{found}");
+        assert_eq!(scene.json(0, &[project, "--list"])["missing"], missing);
+        for said in [text(scene, 1, &[project]), text(scene, 0, &[project, "--list"])] {
+            assert!(said.contains(missing) && !said.contains('✓') | said.contains("[✓]"), "{said}");
+            assert!(!said.contains("sound"), "{said}");
+        }
+        // What is written all the same is not all.
+        assert_eq!(scene.json(0, &[project, "--use", "1"])["complete"], false);
+    };
+    let head = r#"{"current": "000009.sqlite"}"#;
+    for name in ["HEAD.json", "HEAD-LAB7.json"] {
+        let scene = Scene::new();
+        staged(&scene, "select 1");
+        fs::write(scene.path(&format!("{BUNDLE}/{name}")), head).unwrap();
+        wanting(&scene, BUNDLE, &format!("{name} names 000009.sqlite, which is not there"));
+        // One that is behind misses nothing.
+        fs::write(scene.path(&format!("{BUNDLE}/{name}")), r#"{"current": "000000.sqlite"}"#).unwrap();
+        assert_eq!(scene.json(0, &[BUNDLE])["missing"], Value::Null);
+    }
+    let scene = Scene::new();
+    let database = fs::read(scene.path("v7.db")).unwrap();
+    let entries: [(&str, &[u8]); 2] =
+        [("bundle/HEAD.json", head.as_bytes()), ("bundle/snapshots/000001.sqlite", &database)];
+    fs::write(scene.path("box.vaso"), packed(&entries, zip::CompressionMethod::Stored)).unwrap();
+    wanting(&scene, "box.vaso", "HEAD.json names 000009.sqlite, which is not there");
+}
+
+#[test]
 fn an_entry_that_is_not_what_its_checksum_says_is_not_sound() {
     let scene = Scene::new();
     let database = fs::read(scene.path("v7.db")).unwrap();

@@ -30,6 +30,15 @@ pub fn with_journal(base: Content, journal: Content) -> Result<Content> {
     })
 }
 
+/// Whether a journal begins as one whose transaction was not finished; `None` where it begins like no journal.
+pub fn has_header(journal: &Content) -> Result<Option<bool>> {
+    let mut magic = [0; MAGIC.len()];
+    journal.read_at(0, &mut magic)?;
+    // Until the journal is safe on the disk, and again when the transaction is, these are zeros.
+    let is_cleared = magic == [0; MAGIC.len()];
+    Ok(segment(journal, 0, None, 4096)?.map(|_| true).or(is_cleared.then_some(false)))
+}
+
 /// The name of the super-journal that a journal names. The journal is hot only while that file exists.
 pub fn super_journal(journal: &Content) -> Result<Option<Vec<u8>>> {
     let size = journal.size();

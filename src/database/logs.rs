@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::journal::has_header;
 use super::{super_journal, with_journal, with_wal};
 use crate::error::Result;
 use crate::tree::Content;
@@ -31,6 +32,15 @@ pub fn joint(journal: &Content, path: &Path) -> Result<Option<Joint>> {
     }
     let beside = super_journal.file_name().is_some_and(|name| is_there(&folder.join(name)));
     Ok(Some(Joint { super_journal, beside }))
+}
+
+/// Whether SQLite would roll the journal of the database at `path` back, for the sake of what was before; `None` of one
+/// that it cannot read.
+pub fn is_hot(journal: &Content, path: &Path) -> Result<Option<bool>> {
+    Ok(match (has_header(journal)?, joint(journal, path)?) {
+        (Some(true), Some(_)) => Some(false),
+        (is_open, _) => is_open,
+    })
 }
 
 /// As SQLite has it: an empty file is none.

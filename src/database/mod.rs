@@ -61,7 +61,7 @@ pub use compare::{
 };
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
-pub use logs::{Joint, joint, with_logs};
+pub use logs::{Joint, is_hot, joint, with_logs};
 pub use part::{Counted, Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample};
 

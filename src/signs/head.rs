@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::names;
 
+/// Its name.
+pub const NAME: &str = "HEAD.json";
 /// A HEAD of more bytes is none.
 pub const MAX: u64 = 1 << 20;
 

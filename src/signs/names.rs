@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use super::head;
+
 /// Numbers of snapshots are below this.
 const MOST: u64 = 1_000_000_000_000;
 /// What a snapshot's name ends with.
@@ -61,6 +63,11 @@ pub fn conflicting_number(name: &[u8]) -> Option<u64> {
 pub fn is_conflict_copy(name: &[u8], stem: &str, ext: &str) -> bool {
     let rest = name.strip_prefix(stem.as_bytes()).and_then(|rest| rest.strip_suffix(ext.as_bytes()));
     rest.is_some_and(is_conflict_mark)
+}
+
+/// Whether `name` is that of HEAD, or of a sync tool's copy of it.
+pub fn is_head(name: &[u8]) -> bool {
+    name == head::NAME.as_bytes() || is_conflict_copy(name, "HEAD", ".json")
 }
 
 /// What sync tools put between the stem and the suffix of a copy.
@@ -152,6 +159,7 @@ mod tests {
         {
             assert!(!is_conflict_copy(other.as_bytes(), "HEAD", ".json"), "{other}");
         }
+        assert!(is_head(b"HEAD.json") && is_head(b"HEAD 2.json") && !is_head(b"HEADER.json"));
         assert_eq!(conflicting_number(b"000007.sqlite"), None);
         assert_eq!(conflicting_number(b" (1).sqlite"), None);
     }

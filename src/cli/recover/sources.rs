@@ -12,9 +12,10 @@ use super::project;
 use crate::database::salvage::{self, Candidate, Role, Stored};
 use crate::error::{Error, Result};
 use crate::format::{self, Container, OpenOptions};
-use crate::signs::{Head, Named};
+use crate::signs::names::is_head;
+use crate::signs::{Head, Named, head};
 use crate::store::{Location, Source};
-use crate::tree::{Content, Kind, NodeId};
+use crate::tree::{Content, Kind, NodeId, Tree};
 
 /// The database of a shared project.
 const SHARED: &str = "project.vaso";
@@ -41,7 +42,9 @@ impl Sources {
 pub fn look(path: &Path) -> Result<Sources> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
     if meta.is_dir() {
-        return Ok(Sources::whole("bundle", salvage::in_bundle(path)?));
+        let candidates = salvage::in_bundle(path)?;
+        let missing = gone(&salvage::heads(path), &candidates);
+        return Ok(Sources { missing, ..Sources::whole("bundle", candidates) });
     }
     let mut front = [0; 4];
     salvage::content_of(path)?.read_at(0, &mut front)?;
@@ -71,8 +74,8 @@ pub fn look(path: &Path) -> Result<Sources> {
         return Err(Error::not_a_project(path, why));
     }
     let mut all = salvage::around(path);
-    let tree = project.tree();
-    let head = tree.find(b"HEAD.json").and_then(|id| salvage::head_in(&project.open(id).ok()?));
+    let heads = heads(project.as_ref());
+    let head = heads.iter().find(|(name, _)| name == head::NAME).map(|(_, head)| head);
     let mut stored = stored(path, project.as_ref())?;
     // Of a ZIP file that is cut off, a snapshot that is there in part is no part of the tree.
     let torn = if project.is_whole() { Vec::new() } else { torn(path)? };
@@ -81,20 +84,42 @@ pub fn look(path: &Path) -> Result<Sources> {
             stored.push(part);
         }
     }
-    let within = of_stored(stored, head.as_ref());
-    let missing = if kind == "container" { missing(project.as_ref(), head.as_ref(), &within) } else { None };
+    let within = of_stored(stored, head);
+    let missing = if kind == "container" { missing(project.as_ref(), &heads, &within) } else { None };
     all.extend(within);
     Ok(Sources { kind, candidates: all, whole: project.is_whole(), missing })
 }
 
 const CUT_OFF: &str = "the file is cut off, and newer work may have stood behind what is left of it";
 
+/// What the HEADs in a container say, each with its name.
+fn heads(project: &dyn Container) -> Vec<(String, Head)> {
+    let tree = project.tree();
+    let is_head = |id: &NodeId| tree.node(*id).kind == Kind::File && is_head(tree.name(*id));
+    let says = |id| {
+        let name = String::from_utf8_lossy(tree.name(id)).into_owned();
+        Some((name, salvage::head_in(&project.open(id).ok()?)?))
+    };
+    tree.children(Tree::ROOT).filter(is_head).filter_map(says).collect()
+}
+
+/// Whether a snapshot would be newer than all that are there.
+fn is_newer(number: u64, candidates: &[Candidate]) -> bool {
+    candidates.iter().all(|candidate| candidate.snapshot.is_none_or(|there| number > there))
+}
+
+/// The newest snapshot that a HEAD names, or a copy of it, if it is not there, nor a newer one.
+fn gone(heads: &[(String, Head)], candidates: &[Candidate]) -> Option<String> {
+    let named = heads.iter().filter_map(|(from, head)| Some((head.current?, from == head::NAME, from, head)));
+    let (number, _, from, head) = named.max_by_key(|(number, is_first, ..)| (*number, *is_first))?;
+    let name = head.name.as_ref().filter(|_| is_newer(number, candidates))?;
+    Some(format!("{from} names {name}, which is not there"))
+}
+
 /// Why newer snapshots than those in a container may be missing, with the one that is known by name.
-fn missing(project: &dyn Container, head: Option<&Head>, within: &[Candidate]) -> Option<String> {
-    let newest = within.iter().filter_map(|candidate| candidate.snapshot).max();
-    let is_newer = |number: u64| newest.is_none_or(|newest| number > newest);
-    let named = head.and_then(|head| head.name.clone().filter(|_| head.current.is_some_and(is_newer)));
-    let named = named.map(|name| format!("HEAD.json names {name}, which is not there"));
+fn missing(project: &dyn Container, heads: &[(String, Head)], within: &[Candidate]) -> Option<String> {
+    let is_newer = |number: u64| is_newer(number, within);
+    let named = gone(heads, within);
     if project.is_whole() {
         return named;
     }

@@ -1,11 +1,12 @@
 //! What `vaso recover` says of a recovery.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::{Exit, name, output, say};
-use crate::database::salvage::{Choice, Elsewhere, Judged, Outcome, Recovery, grouped};
+use crate::database::is_hot;
+use crate::database::salvage::{Choice, Elsewhere, Judged, Outcome, Recovery, content_of, grouped};
 use crate::error::Result;
 
 /// All candidates, and which is taken unasked.
@@ -17,8 +18,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     let of_use = recovery.choice != Choice::Nothing && recovery.all.iter().any(Judged::is_of_use);
     let ended = if of_use { Exit::Done } else { Exit::Unreadable };
     if as_json {
-        let object =
-            json!({ "project": path, "format": format, "chosen": chosen, "candidates": recovery.all });
+        let object = json!({ "project": path, "format": format, "chosen": chosen, "missing": recovery.missing, "candidates": recovery.all });
         return output::json(&object).map(|()| ended);
     }
     let mut text = format!("Recovery options for: {}\nFormat: {format}\n", name(path));
@@ -29,20 +29,35 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     text += &match (&recovery.choice, chosen) {
         (Choice::Sound, _) if recovery.undecided().iter().any(|judged| judged.log_damage.is_some()) => {
             let more = beyond(&others(recovery));
-            format!("\nWhat was saved is in order; but a log is damaged:\n{}{more}", undecided(recovery))
+            format!(
+                "\nWhat was saved is in order; but a log is damaged:\n{}{}{more}",
+                missing(recovery),
+                undecided(recovery)
+            )
         }
-        (Choice::Sound, _) => match (undecided(recovery), beyond(&others(recovery))) {
-            (open, more) if open.is_empty() && more.is_empty() => {
-                "\nThe project is sound: there is nothing to recover.".to_string()
+        (Choice::Sound, _) => {
+            let but = [missing(recovery), undecided(recovery), beyond(&others(recovery))].concat();
+            let is =
+                if recovery.missing.is_some() { "What is there is in order" } else { "The project is sound" };
+            match but.is_empty() {
+                true => format!("\n{is}: there is nothing to recover."),
+                false => format!("\n{is}; but:\n{but}"),
             }
-            (open, more) => format!("\nThe project is sound; but:\n{open}{more}"),
-        },
+        }
         (Choice::Take(_, because), Some(number)) => format!("\nTaken unasked: {number} ({because})."),
         _ => "\nNo recovery options available.".to_string(),
     };
-    text += &recovery.missing.as_ref().map(|missing| format!("\n{missing}")).unwrap_or_default();
-    say(&text)?;
+    if recovery.choice != Choice::Sound {
+        text += &format!("\n{}", missing(recovery));
+    }
+    say(text.trim_end())?;
     Ok(ended)
+}
+
+/// Why newer work may be missing of which nothing is there.
+fn missing(recovery: &Recovery) -> String {
+    let Some(missing) = &recovery.missing else { return String::new() };
+    format!("  {missing}: look for newer work on other machines and in backups\n")
 }
 
 /// What is to be decided by a person, each with how to take it.
@@ -160,51 +175,84 @@ fn describe(judged: &Judged) -> String {
 /// Nothing is to be recovered; but something else may ask for a decision.
 pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let open = recovery.undecided();
-    let ended = if open.is_empty() { Exit::Done } else { Exit::Findings };
-    // What a damaged log held may belong to the project: then nobody calls that sound.
-    let is_sound = open.iter().all(|judged| judged.log_damage.is_none());
+    let (logs, is_half) = recovery.main().map(logs).unwrap_or_default();
+    let is_done = open.is_empty() && recovery.missing.is_none() && !is_half;
+    let ended = if is_done { Exit::Done } else { Exit::Findings };
+    // What a damaged log held may belong to the project, and so does what is missing: then nobody calls that sound.
+    let has_log = open.iter().any(|judged| judged.log_damage.is_some());
+    let is_sound = !has_log && recovery.missing.is_none() && !is_half;
     if as_json {
         let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
         let object = json!({
-            "project": path, "recovered": false, "sound": is_sound, "undecided": numbers, "candidates": recovery.all,
+            "project": path, "recovered": false, "sound": is_sound, "missing": recovery.missing, "undecided": numbers,
+            "candidates": recovery.all,
         });
         return output::json(&object).map(|()| ended);
     }
     let more = beyond(&others(recovery));
     let mut text = match open.is_empty() {
+        _ if !has_log && recovery.missing.is_some() => format!(
+            "Nothing was written: what is there is in order, but newer work may be missing:\n{}{}",
+            missing(recovery),
+            undecided(recovery)
+        ),
+        _ if !has_log && is_half => format!(
+            "Nothing was written: SQLite finds nothing wrong, but half of a change may be in it:\n{}",
+            undecided(recovery)
+        ),
         true if more.is_empty() => {
             "✓ The project is sound: there is nothing to recover, and nothing was written.\n".to_string()
         }
         true => {
             "The project itself is sound, and nothing was written; but others hold what it has not:\n".into()
         }
-        false if !is_sound => format!(
-            "Nothing was written: what was saved is in order, but a log with newer changes is damaged:\n{}",
-            undecided(recovery)
+        false if has_log => format!(
+            "Nothing was written: what was saved is in order, but a log with newer changes is damaged:\n{}{}",
+            undecided(recovery),
+            missing(recovery)
         ),
         false => format!(
             "The project itself is sound, and nothing was written; but there is something to decide:\n{}",
             undecided(recovery)
         ),
     };
-    if let Some(main) = recovery.main() {
-        let mut log = main.path.clone().into_os_string();
-        log.push("-wal");
-        if std::fs::symlink_metadata(&log).is_ok_and(|m| m.len() > 0) {
-            let log = Path::new(&log).display();
-            text += &format!("  Its newest changes may lie in {log}: keep the two files together\n");
-        }
-    }
+    text += &logs;
     text += &more;
     say(text.trim_end())?;
     Ok(ended)
 }
 
+/// What is to be said of the log and the journal beside the project's database, and whether half of a change may be in
+/// that: a journal beside a snapshot is not applied.
+fn logs(main: &Judged) -> (String, bool) {
+    let beside = |suffix: &str| {
+        let mut name = main.path.clone().into_os_string();
+        name.push(suffix);
+        Some(PathBuf::from(name)).filter(|path| path.symlink_metadata().is_ok_and(|m| m.len() > 0))
+    };
+    let mut text = String::new();
+    if let Some(log) = beside("-wal") {
+        let log = log.display();
+        text += &format!("  Its newest changes may lie in {log}: keep the two files together\n");
+    }
+    let hot = |path: &PathBuf| is_hot(&content_of(path).ok()?, &main.path).ok()?;
+    let Some(journal) = beside("-journal").filter(|path| hot(path) == Some(true)) else {
+        return (text, false);
+    };
+    let is_half = main.snapshot.is_some();
+    let before = if is_half { "is not put back" } else { "is put back" };
+    let journal = journal.display();
+    text += &format!(
+        "  A change to it was not finished, and the file may hold a half of that; what was before {before} from \
+         {journal}: keep the two files together\n"
+    );
+    (text, is_half)
+}
+
 /// Nothing can be recovered.
 pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     if as_json {
-        let object =
-            json!({ "project": path, "recovered": false, "sound": false, "candidates": recovery.all });
+        let object = json!({ "project": path, "recovered": false, "sound": false, "missing": recovery.missing, "candidates": recovery.all });
         output::json(&object)?;
     } else {
         let damaged = recovery.all.iter().filter(|judged| !judged.sound);

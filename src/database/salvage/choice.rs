@@ -40,12 +40,9 @@ pub fn follow_readers(all: &mut [Judged]) {
         return;
     };
     let newer = |at: usize, j: &Judged| j.snapshot > all[at].snapshot;
-    let places = 0..all.len();
-    if let Some(sound) =
-        places.filter(|i| all[*i].sound && newer(at, &all[*i])).max_by_key(|i| all[*i].snapshot)
-    {
-        at = sound;
-    }
+    // Of one number the first counts: they are in the order of preference.
+    let sound = (0..all.len()).filter(|i| all[*i].sound && newer(at, &all[*i]));
+    at = sound.min_by_key(|i| std::cmp::Reverse(all[*i].snapshot)).unwrap_or(at);
     let mut damaged: Vec<usize> =
         (0..all.len()).filter(|i| !all[*i].sound && all[*i].has_work() && newer(at, &all[*i])).collect();
     damaged.sort_by_key(|i| std::cmp::Reverse(all[*i].snapshot));

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::candidate::{Candidate, Role, content_of};
 use crate::database::{with_logs, with_wal};
 use crate::error::{Error, Result};
-use crate::signs::{Head, Named, head};
+use crate::signs::{Head, Named, head, names};
 use crate::tree::Content;
 
 /// How many files of one folder are looked at.
@@ -143,11 +143,10 @@ fn name_of(path: &Path) -> &[u8] {
     path.file_name().unwrap_or_default().as_encoded_bytes()
 }
 
-/// What `HEAD.json` says, if it says something.
-fn head(bundle: &Path) -> Option<Head> {
-    let path = bundle.join("HEAD.json");
-    let content = is_file(&path).then(|| content_of(&path).ok())??;
-    head_in(&content)
+/// What `HEAD.json` and the copies that sync tools have made of it say, each with its name.
+pub fn heads(bundle: &Path) -> Vec<(String, Head)> {
+    let all = files(bundle).into_iter().filter(|path| names::is_head(name_of(path)));
+    all.filter_map(|path| Some((text(&path), head_in(&content_of(&path).ok()?)?))).collect()
 }
 
 /// The bytes of `HEAD.json`, if there is one. What cannot be a HEAD is refused, before anything is put in its place.
@@ -210,7 +209,7 @@ pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
         }
     }
     named.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let first = |number: u64| named.iter().position(|(name, _)| name.number.0 == number && !name.copy);
+    let first = |number: u64| named.iter().position(|(name, _)| name.number.0 == number);
     let newest = || named.first().and_then(|(name, _)| first(name.number.0));
     let current = head.and_then(|head| first(head.current?)).or_else(newest);
     let mut candidates = Vec::new();
@@ -225,7 +224,9 @@ pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
 /// The candidates of a bundle.
 pub fn in_bundle(bundle: &Path) -> Result<Vec<Candidate>> {
     let at = |path: PathBuf| Stored { time: modified(&path), content: content_of(&path), doubt: None, path };
-    let mut all = of_snapshots(stored(bundle).into_iter().map(at).collect(), head(bundle).as_ref());
+    let heads = heads(bundle);
+    let head = heads.iter().find(|(name, _)| name == head::NAME).map(|(_, head)| head);
+    let mut all = of_snapshots(stored(bundle).into_iter().map(at).collect(), head);
     all.extend(staging(&bundle.join(".staging")));
     all.extend(around(bundle));
     if all.is_empty() {

@@ -123,6 +123,46 @@ fn damaged_log(log: &Source, damage: &LogDamage) -> Finding {
     )
 }
 
+/// What is to be told of the log, or of the journal, at `path` beside the database `main`, and what to do about it.
+pub fn of_log(main: &Path, files: &Files, path: &str) -> (&'static str, &'static str) {
+    let is_journal = path.ends_with("-journal");
+    let suffix = if is_journal { "-journal" } else { "-wal" };
+    let content = files.list.iter().skip(1).find(|file| file.path.ends_with(suffix.as_bytes()));
+    let content = content.and_then(|file| files.open(file).ok());
+    if is_journal {
+        return match content.and_then(|content| database::is_hot(&content, main).ok()).flatten() {
+            Some(true) => (
+                "SQLite's journal of a change that was not finished, of which the file of the database may hold a half; \
+                 what is in the journal is older, and is shown in place of that",
+                "keep the two files together: SQLite puts back what was when a program opens the database",
+            ),
+            Some(false) => (
+                "SQLite's journal of a change that was finished, as far as can be told; nothing of it is shown",
+                "no reason to act: SQLite does the same",
+            ),
+            None => (
+                "SQLite's journal of a change, which cannot be read; the file of the database may hold a half of that",
+                "keep the two files together, and look for another copy of both",
+            ),
+        };
+    }
+    match content.and_then(|content| database::log_damage(&content).ok()) {
+        Some(None) => (
+            "what SQLite keeps beside the database; the newest changes may lie in it, and are shown",
+            "no reason to act: keep the two files together",
+        ),
+        Some(Some(_)) => (
+            "what SQLite keeps beside the database; the newest changes may lie in it, and not all of them are shown: \
+             it is damaged",
+            "keep the two files together, and look for another copy of the log",
+        ),
+        None => (
+            "what SQLite keeps beside the database; the newest changes may lie in it, and nothing of it is shown",
+            "keep the two files together, and look for another copy of the log",
+        ),
+    }
+}
+
 /// The database at `path` with its journal rolled back, if that is hot.
 fn rolled_back(base: Content, journal: Content, path: &Path, findings: &Findings) -> Result<Content> {
     let Some(Joint { super_journal, beside }) = database::joint(&journal, path)? else {

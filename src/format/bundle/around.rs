@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Bundle, Snapshot};
+use super::{Bundle, Snapshot, alone};
 use crate::database::{Beyond, Database, log_damage, with_logs};
 use crate::error::Result;
 use crate::finding::{Finding, Severity};
@@ -204,8 +204,11 @@ fn saved_at(bundle: &Bundle, snapshot: &Snapshot) -> Time {
     };
     match bundle.kind {
         "bundle" => snapshot.time(),
-        // The newest changes may lie in a log beside it.
-        "legacy" => bundle.stock.newest,
+        // The newest changes may lie in a log beside it; what is in a journal is older.
+        "legacy" => {
+            let states = bundle.stock.files.list.iter().filter(|file| !file.path.ends_with(b"-journal"));
+            states.map(|file| file.time).max().unwrap_or_default()
+        }
         _ => of_file(),
     }
 }
@@ -289,12 +292,18 @@ pub fn tell(bundle: &Bundle) {
                 "a sync tool has kept this copy: two machines have saved at the same time".into(),
                 "see which of the two holds what you need (vaso info, vaso log), and move the other elsewhere",
             ),
-            Left::Log if bundle.kind == "legacy" => (
-                Severity::Notice,
+            Left::Log if bundle.kind == "legacy" => {
+                let (what, remedy) = alone::of_log(bundle.source.path(), &bundle.stock.files, path);
+                (Severity::Notice, "log", what.into(), remedy)
+            }
+            // Of which pages it has, and which the file, SQLite alone decides: a snapshot is complete by itself.
+            Left::Log if path.ends_with("-journal") => (
+                Severity::Warning,
                 "log",
-                "what SQLite keeps beside the database; the newest changes may lie in it, and are shown"
+                "a program has begun to change what it lies beside, and half of that may be in there; what is in this \
+                 file is older, and is not put back"
                     .into(),
-                "no reason to act: keep the two files together",
+                "copy both files elsewhere, and open the copy with SQLite, which puts back what was; compare the two",
             ),
             Left::Log => (
                 Severity::Warning,

@@ -87,10 +87,10 @@ impl Candidates {
         }
         let mut heads = Vec::new();
         for file in files.list.iter().filter(|f| f.kind == Kind::File && !f.path.contains(&b'/')) {
-            let plain = file.path == b"HEAD.json";
-            if !plain && !names::is_conflict_copy(&file.path, "HEAD", ".json") {
+            if !names::is_head(&file.path) {
                 continue;
             }
+            let plain = file.path == head::NAME.as_bytes();
             let head = match files.read(file, head::MAX) {
                 Ok(bytes) => Head::parse(&bytes),
                 Err(changed @ Error::SourceChanged(_)) => return Err(changed),
@@ -144,15 +144,20 @@ impl Candidates {
     fn tell_of_dangling_heads(&self, findings: &Findings) {
         for (path, head) in &self.heads {
             let Ok(Head { current: Some(number), name: Some(name), .. }) = head else { continue };
-            if !self.by_number.contains_key(number) {
-                findings.add(Finding::new(
-                    Severity::Warning,
+            let (code, what, remedy) = match self.of_number(*number) {
+                [] => (
                     "head-dangling",
-                    path.clone(),
                     format!("it names {name}, which is not there"),
                     "look for that snapshot on other machines and in backups; the next save writes HEAD anew",
-                ));
-            }
+                ),
+                [first, ..] if first.name() != *name => (
+                    "head-other-name",
+                    format!("it names {name}; but of that number {} counts", first.name()),
+                    "see whether that is the one that was meant; the next save writes HEAD anew",
+                ),
+                _ => continue,
+            };
+            findings.add(Finding::new(Severity::Warning, code, path.clone(), what, remedy));
         }
     }
 
@@ -235,13 +240,14 @@ impl Candidates {
 
     /// Whether HEAD.json itself, and no copy of it, names a snapshot.
     fn is_of_head(&self, snapshot: &Snapshot) -> bool {
-        let says = |head: &Head| head.current == snapshot.number;
-        self.heads.iter().any(|(name, head)| name == "HEAD.json" && head.as_ref().is_ok_and(says))
+        let says = |head: &Head| head.name == Some(snapshot.name());
+        self.heads.iter().any(|(name, head)| name == head::NAME && head.as_ref().is_ok_and(says))
     }
 
     fn because(&self, chosen: &Snapshot, passed: &Passed) -> String {
-        let head = self.heads.iter().find(|(name, _)| name == "HEAD.json").map(|(_, head)| head);
-        let says = |head: &Head| head.current == chosen.number;
+        let head = self.heads.iter().find(|(name, _)| name == head::NAME).map(|(_, head)| head);
+        // A HEAD may mean it and call it otherwise: `2.sqlite`, or what only a copy is there of.
+        let says = |head: &Head| head.name == Some(chosen.name());
         let other = self.heads.iter().find(|(_, head)| head.as_ref().is_ok_and(says));
         let of_head = match (head, other) {
             (_, Some((name, _))) => format!("it is the newest valid snapshot, as {name} says"),
@@ -250,9 +256,10 @@ impl Candidates {
             (Some(Ok(Head { name: None, .. })), _) => {
                 "it is the newest valid snapshot; HEAD.json names none".into()
             }
-            (Some(Ok(Head { name: Some(name), write_in_progress, .. })), _) => {
+            (Some(Ok(Head { name: Some(name), write_in_progress, current })), _) => {
+                let same = if *current == chosen.number { ", which has its number" } else { "" };
                 let saving = if *write_in_progress { " and says that a save was under way" } else { "" };
-                format!("it is the newest valid snapshot; HEAD.json names {name}{saving}")
+                format!("it is the newest valid snapshot; HEAD.json names {name}{same}{saving}")
             }
         };
         of_head + &passed.words()

@@ -6,23 +6,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::choose::Snapshot;
 use super::stock::unfinished;
-use super::{Bundle, assets, files};
+use super::{Bundle, VIEW, assets, files};
 use crate::browse;
 use crate::database::{self, Database};
 use crate::error::{Error, Result};
 use crate::finding::{ELSEWHERE, Finding, Severity};
 use crate::format::Container;
-use crate::tree::{Coded, Content};
+use crate::tree::{Coded, Content, NodeId, Time};
 
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(100);
 
 /// How often a snapshot is read: once as pages, once for its rows and its embedded files.
 const PASSES: u64 = 2;
+
+/// Folders of samples that are looked into, and for how long at most.
+const FOLDERS: usize = 1000;
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Reads and checks all snapshots. `progress` is told bytes done and bytes in all.
 pub fn verify(bundle: &Bundle, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
@@ -52,7 +56,49 @@ pub fn verify(bundle: &Bundle, progress: &mut dyn FnMut(u64, u64)) -> Result<()>
         done += size;
         progress(done, all);
     }
+    look_inside(bundle)?;
     super::around::tell(bundle);
+    Ok(())
+}
+
+/// Looks at what a mount shows of the current snapshot: it has nothing to warn of that is not told here.
+fn look_inside(bundle: &Bundle) -> Result<()> {
+    let is_valid = |snapshot: &&Snapshot| bundle.stock.check(snapshot).is_ok();
+    let newest = Time { seconds: i64::MAX, nanos: 0 };
+    // What was chosen at first may have been found to be damaged by now.
+    let chosen = bundle.chosen().ok().filter(is_valid);
+    let Some(current) = chosen.or_else(|| bundle.candidates.until(newest).find(is_valid)) else {
+        return Ok(());
+    };
+    let tell = |at: &str, why: Error| match why {
+        changed @ Error::SourceChanged(_) => Err(changed),
+        Error::Unsupported { what, .. } => {
+            let remedy = "open the project with the application";
+            bundle.findings().add(Finding::new(Severity::Warning, "not-shown", at, what, remedy));
+            Ok(())
+        }
+        other => {
+            bundle.findings().refused(at, &other);
+            Ok(())
+        }
+    };
+    let view = match bundle.stock.view(current, 0) {
+        Ok(view) => view,
+        Err(why) => return tell(VIEW, why),
+    };
+    let (tree, begun) = (view.tree(), Instant::now());
+    let folders: Vec<NodeId> = tree.ids().filter(|id| tree.node(*id).door().is_some()).collect();
+    for (seen, folder) in folders.iter().enumerate() {
+        if seen == FOLDERS || begun.elapsed() > LOOK {
+            let what = format!("only {seen} of its {} samples were looked into", folders.len());
+            let remedy = "no reason to act: their rows were checked; look at the others in a mount";
+            bundle.findings().add(Finding::new(Severity::Notice, "looked-at-in-part", VIEW, what, remedy));
+            break;
+        }
+        if let Some(Err(why)) = view.behind(*folder) {
+            tell(&format!("{VIEW}/{}", tree.shown(*folder)), why)?;
+        }
+    }
     Ok(())
 }
 
@@ -111,6 +157,15 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
         find(severity, code, what, remedy);
     };
     let path = files::shown(&snapshot.file.path);
+    match database.samples(bundle.findings()) {
+        Ok(_) => {}
+        Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+        Err(Error::Unsupported { what, .. }) => {
+            let what = format!("its samples cannot be shown: {what}");
+            find(Severity::Warning, "not-shown", what, "open the project with the application");
+        }
+        Err(why) => bundle.findings().refused(&path, &why),
+    }
     match browse::examine_external(&database, bundle.source().location(), true, &path) {
         Ok(amiss) => amiss.into_iter().for_each(|finding| bundle.findings().add(finding)),
         Err(changed @ Error::SourceChanged(_)) => return Err(changed),
