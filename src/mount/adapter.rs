@@ -448,3 +448,6 @@ impl Filesystem for Adapter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

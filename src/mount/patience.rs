@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 /// Slow reads at the same time. Beyond that they wait for each other, and for nobody else.
-const MOST: usize = 12;
+pub(super) const MOST: usize = 12;
 /// A thread that has had nothing to do for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
 

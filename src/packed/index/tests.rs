@@ -94,3 +94,49 @@ fn what_was_spoiled_is_not_renewed() {
     }
     assert_eq!(left, 0);
 }
+
+/// What stands in a cache folder may be another's, and decoding from there shows it, or ends too soon.
+#[test]
+fn a_mark_that_contradicts_the_stream_is_forgotten_and_the_one_before_it_is_used() {
+    use super::super::pool::PIECE;
+    use super::super::stream::Stream;
+    use super::super::{Check, Decoding, Method, Packed};
+    use crate::tree::Content;
+    use std::io::Write;
+
+    let right: Vec<u8> =
+        (0..400_000u32).flat_map(|i| format!("{}\n", i.wrapping_mul(i)).into_bytes()).collect();
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(&right).unwrap();
+    let packed = encoder.finish().unwrap();
+    let bit = |at: u64| packed[at as usize / 8] >> (at % 8) & 1;
+    // A block of the kind that there is none of, and the last bits of the stream.
+    let none = (packed.len() as u64 * 4..).find(|at| bit(at + 1) == 1 && bit(at + 2) == 1).unwrap();
+    let stream = Stream::new(
+        Packed {
+            entry: 0,
+            name: "asset".into(),
+            method: Method::Deflate,
+            content: Content::Bytes(packed.as_slice().into()),
+            size: right.len() as u64,
+            check: Check::Crc32(crc32fast::hash(&right)),
+            identity: None,
+        },
+        Decoding::new(Arc::default(), None),
+    );
+    (0..stream.pieces()).for_each(|piece| _ = stream.piece(piece * PIECE).unwrap());
+    let index = stream.index().unwrap();
+    let target = right.len() as u64 / PIECE * PIECE;
+    let good = index.reach(target);
+    assert!(good > target / 2, "the stream has marks of its own");
+    for at in [none, packed.len() as u64 * 8 - 3] {
+        let wrong = Mark { out: target - 10, at, block: at };
+        index.add(wrong, vec![0; WINDOW].into());
+        assert_eq!(index.reach(target), wrong.out);
+        let from_the_front = stream.enter(target, Some(index.clone())).unwrap();
+        assert_eq!((from_the_front.position, index.reach(target)), (0, good));
+        let by_the_one_before = stream.enter(target, Some(index.clone())).unwrap();
+        assert_eq!(by_the_one_before.position, good.next_multiple_of(PIECE));
+    }
+    assert!(*stream.piece(target).unwrap() == right[target as usize..]);
+}
