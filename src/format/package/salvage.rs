@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -233,11 +233,8 @@ fn search(
         if local.name_len == 0 || local.name_len > MAX_NAME || local.name.len() < local.name_len {
             continue;
         }
-        let entry = whole(source, header, &local, &mut effort)?;
-        at = match &entry {
-            Some(entry) => entry.end,
-            None => at.max(spanned(source, header, &local)?),
-        };
+        let (entry, spanned) = look(source, header, &local, &mut effort)?;
+        at = at.max(spanned);
         if !each(header, &local, entry.as_ref())? {
             break;
         }
@@ -245,25 +242,8 @@ fn search(
     Ok(None)
 }
 
-/// Where an entry that is not whole surely ends: where the two sizes of stored bytes agree, or where another record
-/// begins. One size that is wrong must not hide what follows. 0 where nothing is sure.
-fn spanned(source: &Source, header: u64, local: &Local<'_>) -> Result<u64> {
-    let file_end = source.size();
-    let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
-    let Some(end) = start.checked_add(local.packed).filter(|_| local.knows_sizes()) else { return Ok(0) };
-    let agreed = method::supported(local.method) == Some(Method::Stored) && local.packed == local.size;
-    if agreed || end == file_end {
-        return Ok(end.min(file_end));
-    }
-    if end > file_end {
-        return Ok(0);
-    }
-    let next = source.read_range(end..file_end.min(end + 4))?;
-    Ok(if RECORDS.iter().any(|record| next == *record) { end } else { 0 })
-}
-
+/// An entry that is whole.
 struct Whole {
-    end: u64,
     packed: u64,
     size: u64,
     crc: u32,
@@ -291,35 +271,64 @@ impl Whole {
     }
 }
 
-/// The entry whose header is `local`, if all of it is there and its checksum is right.
-fn whole(source: &Arc<Source>, header: u64, local: &Local<'_>, effort: &mut Effort) -> Result<Option<Whole>> {
+/// The entry whose header is `local`, if all of it is there and its checksum is right; and where it ends. Where one that
+/// is not whole does is sure if the two sizes of stored bytes agree, if another record begins there, or if nothing but
+/// the end of the file ends its stream. Else it is 0: a size that is wrong must not hide what follows.
+fn look(
+    source: &Arc<Source>,
+    header: u64,
+    local: &Local<'_>,
+    effort: &mut Effort,
+) -> Result<(Option<Whole>, u64)> {
     let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
     let file_end = source.size();
-    let Some(method) = method::supported(local.method) else { return Ok(None) };
-    if start > file_end || local.flags.encrypted() {
-        return Ok(None);
-    }
-    if local.knows_sizes() {
-        let Some(end) = start.checked_add(local.packed).filter(|end| *end <= file_end) else {
-            return Ok(None);
-        };
-        let decoded = decode(source, method, start..end, Some(local.size), effort, &mut |_| Ok(()))?;
-        let right = decoded.is_some_and(|d| d.size == local.size && d.crc == local.crc);
-        let Local { packed, size, crc, .. } = *local;
-        return Ok(right.then_some(Whole { end, packed, size, crc }));
-    }
-    // Sizes follow the data. A deflate stream knows its own end; stored bytes do not.
-    if method == Method::Stored {
-        return Ok(None);
-    }
-    let Some(decoded) = decode(source, method, start..file_end, None, effort, &mut |_| Ok(()))? else {
-        return Ok(None);
+    let known_end = start.checked_add(local.packed).filter(|_| local.knows_sizes());
+    let method = method::supported(local.method).filter(|_| start <= file_end && !local.flags.encrypted());
+    let packed = start..known_end.unwrap_or(file_end).min(file_end);
+    let (is_cut_off, ended) = (known_end.is_none_or(|end| end > file_end), packed.end);
+    // Stored bytes do not know their own end, as a packed stream does.
+    let found = match method.filter(|method| *method != Method::Stored || !is_cut_off) {
+        Some(method) => {
+            let size = known_end.map(|_| local.size);
+            decode(source, method, packed, size, effort, &mut |_| Ok(()))?
+        }
+        None => Found::Damaged,
     };
-    let end = file_end - decoded.unused;
-    let packed = end - start;
-    let tail = source.read_range(end..file_end.min(end + 24))?;
-    let fits = descriptor_fits(&tail, decoded.crc, packed, decoded.size);
-    Ok(fits.then_some(Whole { end, packed, size: decoded.size, crc: decoded.crc }))
+    match found {
+        Found::Stream(decoded) if known_end.is_none() => {
+            // Sizes follow the data.
+            let end = file_end - decoded.unused;
+            let packed = end - start;
+            let tail = source.read_range(end..file_end.min(end + 24))?;
+            if descriptor_fits(&tail, decoded.crc, packed, decoded.size) {
+                return Ok((Some(Whole { packed, size: decoded.size, crc: decoded.crc }), end));
+            }
+        }
+        Found::Stream(decoded) if !is_cut_off && decoded.size == local.size && decoded.crc == local.crc => {
+            let Local { packed, size, crc, .. } = *local;
+            return Ok((Some(Whole { packed, size, crc }), ended));
+        }
+        Found::CutOff if is_cut_off => return Ok((None, file_end)),
+        _ => {}
+    }
+    let Some(end) = known_end else { return Ok((None, 0)) };
+    let agreed = method == Some(Method::Stored) && local.packed == local.size;
+    if agreed || end == file_end {
+        return Ok((None, end.min(file_end)));
+    }
+    let is_record = || -> Result<bool> {
+        let next = source.read_range(end..file_end.min(end + 4))?;
+        Ok(RECORDS.iter().any(|record| next == *record))
+    };
+    Ok((None, if end < file_end && is_record()? { end } else { 0 }))
+}
+
+/// What is found where a stream should be.
+enum Found {
+    Stream(Decoded),
+    /// It is right as far as its bytes go.
+    CutOff,
+    Damaged,
 }
 
 struct Decoded {
@@ -328,8 +337,7 @@ struct Decoded {
     unused: u64,
 }
 
-/// Decodes to the end, or to one byte more than `size`, and gives `each` what it makes; `None` when the stream is
-/// damaged.
+/// Decodes to the end, or to one byte more than `size`, and gives `each` what it makes.
 fn decode(
     source: &Arc<Source>,
     method: Method,
@@ -337,9 +345,11 @@ fn decode(
     size: Option<u64>,
     effort: &mut Effort,
     each: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Option<Decoded>> {
+) -> Result<Found> {
     let input = Input::new(Content::Range(source.clone(), range), 0);
-    let Ok(mut decoder) = decoder(method, input, size.unwrap_or(u64::MAX)) else { return Ok(None) };
+    let Ok(mut decoder) = decoder(method, input, size.unwrap_or(u64::MAX)) else {
+        return Ok(Found::Damaged);
+    };
     let mut buf = vec![0u8; 64 * 1024];
     let mut crc = crc32fast::Hasher::new();
     let mut made = 0u64;
@@ -350,19 +360,23 @@ fn decode(
         unread -= read;
         effort.spend(read);
         match outcome {
-            Ok(0) => return Ok(Some(Decoded { size: made, crc: crc.finalize(), unused: decoder.unused() })),
+            Ok(0) => {
+                let (crc, unused) = (crc.finalize(), decoder.unused());
+                return Ok(Found::Stream(Decoded { size: made, crc, unused }));
+            }
             Ok(n) => {
                 made += n as u64;
                 crc.update(&buf[..n]);
                 each(&buf[..n])?;
                 effort.spend(n as u64);
                 if size.is_some_and(|size| made > size) || effort.is_spent() {
-                    return Ok(None);
+                    return Ok(Found::Damaged);
                 }
             }
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Found::CutOff),
             Err(e) => {
                 return match from_io(e, |e| Error::damaged("stream-damaged", "", e.to_string())) {
-                    Error::Damaged { .. } => Ok(None),
+                    Error::Damaged { .. } => Ok(Found::Damaged),
                     other => Err(other),
                 };
             }
@@ -383,7 +397,7 @@ mod tests {
         let mut effort = Effort(1_000_000);
         let decoded =
             decode(&source, Method::Deflate, 0..500_000, None, &mut effort, &mut |_| Ok(())).unwrap();
-        assert!(decoded.is_none());
+        assert!(!matches!(decoded, Found::Stream(_)));
         assert_eq!(effort.0, 500_000);
     }
 }
