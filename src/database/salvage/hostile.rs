@@ -276,6 +276,16 @@ fn what_is_left_out_of_a_long_schema_is_no_exact_loss() {
 }
 
 #[test]
+fn tables_of_the_result_that_are_not_checked_are_told() {
+    let many: String = (0..1100).map(|i| format!("create table t{i:04}(a);")).collect();
+    for (sql, is_told) in [(many.as_str(), true), ("", false)] {
+        let (report, ..) = recovered(damaged(sql));
+        let told: Vec<_> = report.notes.iter().filter(|note| note.contains("were not checked")).collect();
+        assert_eq!(told.len(), usize::from(is_told), "{:?}", report.notes);
+    }
+}
+
+#[test]
 fn a_chain_of_empty_trunks_is_a_free_list() {
     let (mut bytes, _) = made(&format!("pragma page_size=512; {TRACE}"), "trace");
     let (first, trunks) = (bytes.len() / 512 + 1, 30_000);
