@@ -12,7 +12,7 @@ use crate::database::Database;
 use crate::error::Result;
 use crate::tree::{Coded, Content};
 
-const TRACE: &str = "
+pub const TRACE: &str = "
     create table meta(key text primary key, value text);
     create table dataset(id integer primary key, name text, extra_json text);
     create table trace(dataset_id integer, t_seconds real, t_us integer, inner_diam real,

@@ -241,6 +241,8 @@ impl<'a> Salvage<'a> {
 mod heads;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod odd;
 
 /// Looks through a file and makes a database of what is left, at `path`, an empty file.
 pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
