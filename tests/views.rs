@@ -82,6 +82,35 @@ fn parquet_is_what_the_stored_csv_is() {
 }
 
 #[test]
+fn a_line_that_is_no_event_to_a_view_is_none_to_verify() {
+    let folder = common::data("packages.tar.xz");
+    let path = folder.path().join("pkg/doc_layout.vaso");
+    let long = format!(r#"{{"label": "{}"}}"#, "x".repeat(1 << 20));
+    for (line, is_told) in [("7", true), ("[]", true), (&long, true), (r#"{"id": 7}"#, false), ("", false)] {
+        let mut old = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+        let changed = folder.path().join("changed.vaso");
+        let mut new = zip::ZipWriter::new(std::fs::File::create(&changed).unwrap());
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        for i in 0..old.len() {
+            let (mut entry, mut bytes) = (old.by_index(i).unwrap(), Vec::new());
+            std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+            let name = entry.name().unwrap().to_string();
+            if name == "events/events.jsonl" {
+                bytes.extend_from_slice(format!("{line}\n").as_bytes());
+            }
+            new.start_file(name, stored).unwrap();
+            std::io::Write::write_all(&mut new, &bytes).unwrap();
+        }
+        new.finish().unwrap();
+        let container = container(&changed);
+        container.verify(&mut |_, _| ()).unwrap();
+        let told = container.findings().list().iter().any(|f| f.code == "event-line-invalid");
+        assert_eq!(told, is_told, "{}", &line[..line.len().min(20)]);
+    }
+}
+
+#[test]
 fn a_package_is_shown_with_its_events_assets_and_documents() {
     let folder = common::data("packages.tar.xz");
     let container = container(&folder.path().join("pkg/doc_layout.vaso"));

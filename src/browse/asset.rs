@@ -62,15 +62,12 @@ const PIECE: &str = "asset-missing-piece";
 /// What somebody who knows of a stream alone finds about it, as it is for an embedded file: a stream that is cut off
 /// has lost its last pieces, and the file may be had from elsewhere.
 pub fn retell(finding: Finding) -> Finding {
-    const CUT_OFF: [&str; 3] = ["failed to fill whole buffer", "no final block", "checksum is cut off"];
     if finding.severity != Severity::Error {
         return finding;
     }
-    let is_cut_off =
-        finding.code == "stream-damaged" && CUT_OFF.iter().any(|end| finding.message.ends_with(end));
-    let (code, message) = match is_cut_off {
-        true => (PIECE, "its pieces end early: one or more are missing at its end".to_string()),
-        false => (finding.code, finding.message),
+    let (code, message) = match finding.code {
+        packed::CUT_OFF => (PIECE, "its pieces end early: one or more are missing at its end".to_string()),
+        code => (code, finding.message),
     };
     Finding { code, message, remedy: ELSEWHERE.to_string(), ..finding }
 }

@@ -12,6 +12,7 @@ use crate::database::json;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::tree::{Cell, Cells, Column, Content, Place, Table};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes that are read at once.
@@ -51,8 +52,7 @@ impl Lines {
         if line.trim_ascii().is_empty() {
             return Ok(false);
         }
-        let text = std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE);
-        let Some(entries) = text.and_then(json::fields) else {
+        let Some(entries) = entries(line) else {
             let (what, remedy) = ("a line of it is no event, and is not shown", "restore it from a backup");
             self.findings.add(Finding::new(Severity::Warning, "event-torn", &self.path, what, remedy));
             return Ok(false);
@@ -70,6 +70,16 @@ impl Lines {
         }
         each(&cells).map(|()| true)
     }
+}
+
+/// The values of an event by their keys; `None` of a line that is none.
+fn entries(line: &[u8]) -> Option<HashMap<String, &str>> {
+    std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE).and_then(json::fields)
+}
+
+/// Whether a line is an event of some dataset.
+pub fn is_event(line: &[u8]) -> bool {
+    entries(line).is_some()
 }
 
 impl Table for Lines {

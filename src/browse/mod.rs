@@ -49,6 +49,7 @@ mod testing;
 mod units;
 
 pub use external::{Around, examine as examine_external};
+pub use lines::is_event;
 pub use npy::head_of as npy_head;
 pub use package::{examine as examine_references, package_view};
 pub use project::database_view;

@@ -206,10 +206,11 @@ fn none_is_computed(connection: &Connection) -> rusqlite::Result<bool> {
     all_tables(connection, &|table| Ok(!has_computed_columns(connection, table)?))
 }
 
-/// What SQLite can be asked for in order to check all of a database thoroughly and compute nothing.
-pub fn thorough(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// What SQLite can be asked for in order to check a database thoroughly and compute nothing, and how many tables are
+/// left out of that: where something is computed, those beyond [`TABLES`] too.
+pub fn thorough(connection: &Connection) -> rusqlite::Result<(Vec<String>, usize)> {
     if all_tables(connection, &|table| is_plain(connection, table))? {
-        return Ok(vec!["PRAGMA integrity_check(1)".into()]);
+        return Ok((vec!["PRAGMA integrity_check(1)".into()], 0));
     }
     let mut all = Vec::new();
     for table in layout::names(connection)? {
@@ -218,7 +219,12 @@ pub fn thorough(connection: &Connection) -> rusqlite::Result<Vec<String>> {
             all.push(format!("PRAGMA {check}_check({})", quoted(&table)));
         }
     }
-    Ok(all)
+    // Without a function, which may not be called here. SQLite's own are called `sqlite_` and something.
+    let sql = "SELECT count(*) FROM sqlite_schema
+        WHERE type = 'table' AND rootpage > 0 AND (name < 'sqlite_' OR name >= 'sqlite`')";
+    let tables: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    let left_out = usize::try_from(tables).unwrap_or(0).saturating_sub(all.len());
+    Ok((all, left_out))
 }
 
 /// Whether a row for which `fits` holds is among those of a statement.

@@ -34,7 +34,7 @@ pub(crate) use self::inflate::{Inflater, Mark, Stop, against};
 pub use self::input::Input;
 pub use self::pool::Decoding;
 pub use self::sum::Check;
-pub use self::whole::{Packed, decode_all};
+pub use self::whole::{CUT_OFF, Packed, decode_all};
 use crate::error::{Error, Result};
 use crate::tree::Content;
 

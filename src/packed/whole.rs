@@ -149,10 +149,16 @@ pub fn note_unused(findings: &Findings, name: &str, unused: u64) {
     }
 }
 
+/// The code of a stream of which the end is missing.
+pub const CUT_OFF: &str = "stream-cut-off";
+
 /// A decoder's complaint as an error of ours.
 pub fn refuse(name: &str, error: io::Error) -> Error {
     from_io(error, |e| match e.kind() {
         io::ErrorKind::Unsupported => Error::Unsupported { entry: name.to_string(), what: e.to_string() },
+        io::ErrorKind::UnexpectedEof => {
+            Error::damaged(CUT_OFF, name, format!("its packed stream is cut off: {e}"))
+        }
         _ => Error::damaged("stream-damaged", name, format!("its packed stream is damaged: {e}")),
     })
 }

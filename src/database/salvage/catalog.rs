@@ -63,6 +63,12 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Whether all of it was found, and it is known of every tree how its pages are written.
+    pub fn knows_all(&self) -> bool {
+        let told = self.schema.iter().filter(|row| row.kind == "index" && row.root != 0).count();
+        self.is_whole && told == self.plan.indices.iter().filter(|layout| layout.root != 0).count()
+    }
+
     /// Adds the tables and indices that are missing, if this is a project.
     fn complete(&mut self, survey: &Survey<'_>) -> Result<()> {
         let versions = known::all();
@@ -147,7 +153,7 @@ fn score(survey: &Survey<'_>, found: &Plan, known: &Known) -> Result<u64> {
             break;
         }
         if survey.use_of(number) == Use::Unknown {
-            let owner = survey.owner(number, &plan)?;
+            let owner = survey.owner(number, &plan, None)?;
             looked += usize::from(owner != Owner::Nobody);
             score += if let Owner::Table(_, fits) = owner { 10 * fits as u64 } else { 0 };
         }

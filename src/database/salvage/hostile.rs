@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rusqlite::Connection;
 
+use super::page::{Cell, Head, Kind};
 use super::{Report, recover, recover_unnamed};
 use crate::database::Database;
 use crate::error::Result;
 use crate::tree::{Coded, Content};
 
-const TRACE: &str = "
+pub const TRACE: &str = "
     create table meta(key text primary key, value text);
     create table dataset(id integer primary key, name text, extra_json text);
     create table trace(dataset_id integer, t_seconds real, t_us integer, inner_diam real,
@@ -276,6 +277,16 @@ fn what_is_left_out_of_a_long_schema_is_no_exact_loss() {
 }
 
 #[test]
+fn tables_of_the_result_that_are_not_checked_are_told() {
+    let many: String = (0..1100).map(|i| format!("create table t{i:04}(a);")).collect();
+    for (sql, is_told) in [(many.as_str(), true), ("", false)] {
+        let (report, ..) = recovered(damaged(sql));
+        let told: Vec<_> = report.notes.iter().filter(|note| note.contains("were not checked")).collect();
+        assert_eq!(told.len(), usize::from(is_told), "{:?}", report.notes);
+    }
+}
+
+#[test]
 fn a_chain_of_empty_trunks_is_a_free_list() {
     let (mut bytes, _) = made(&format!("pragma page_size=512; {TRACE}"), "trace");
     let (first, trunks) = (bytes.len() / 512 + 1, 30_000);
@@ -312,4 +323,50 @@ fn what_is_only_looked_at_has_no_name_that_could_be_left_behind() {
     database.integrity_check().unwrap();
     assert_eq!(database.row_count("x").unwrap(), Some(1));
     assert!(report.recovered > 1900);
+}
+
+#[test]
+fn long_rows_that_all_lead_to_one_broken_chain_are_not_all_read() {
+    let sql = "create table x(a integer primary key, b blob); insert into x values(1, randomblob(8163));
+        with recursive n(i) as (select 2 union all select i + 1 from n where i < 400)
+        insert into x select i, randomblob(543) from n;";
+    let (mut bytes, root) = made(&format!("pragma page_size=512; {TRACE} {sql}"), "x");
+    let (mut first, mut rows) = (None, 0);
+    for at in (0..bytes.len() / 512).filter(|at| at + 1 != root) {
+        let page = bytes[at * 512..][..512].to_vec();
+        let Some(head) = Head::read(&page, 0, 512).filter(|head| head.kind == Kind::TableLeaf) else {
+            continue;
+        };
+        for cell in (0..head.cells).filter_map(|i| Cell::read(head.kind, &page, head.pointer(&page, i)?, 512))
+        {
+            match (cell.payload, first) {
+                (8167, _) => first = Some(cell.overflow),
+                // As long as the first, with the same overflow pages.
+                (547, Some(first)) => {
+                    let at = at * 512;
+                    bytes[at + cell.extent.start..][..2].copy_from_slice(&[0xbf, 0x67]);
+                    bytes[at + cell.local.start + 2..][..2].copy_from_slice(&[0xff, 0x52]);
+                    bytes[at + cell.local.end..][..4].copy_from_slice(&u32::to_be_bytes(first));
+                    rows += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(rows, 399);
+    let mut page = first.unwrap() as usize;
+    loop {
+        let next = &mut bytes[(page - 1) * 512..][..4];
+        match u32::from_be_bytes(next.try_into().unwrap()) {
+            0 => break next.copy_from_slice(&[0, 0, 0, 2]),
+            on => page = on as usize,
+        }
+    }
+    let (report, _, _) = recovered(bytes);
+    let x = report.tables.iter().find(|t| t.name == "x").unwrap();
+    assert!(x.unread > 0 && x.cut_off > 0, "{x:?}");
+    assert_eq!((x.recovered, x.lost, x.cut_off + x.unread), (0, 400, 400), "{x:?}");
+    assert!(
+        !report.is_lossless() && report.lines().iter().any(|line| line.contains("not all could be read"))
+    );
 }

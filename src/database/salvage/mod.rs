@@ -55,13 +55,12 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::pages::{page, record};
 use crate::error::{Error, Result};
-use crate::store::{Draft, Location, Source};
+use crate::store::Draft;
 use crate::tree::Content;
 
 use assess::Reader;
@@ -69,7 +68,7 @@ use catalog::Catalog;
 use geometry::Geometry;
 use layout::Layout;
 use pager::Pager;
-use survey::{Pages, Survey, Use};
+use survey::{Pages, Survey, Use, Whole};
 use version::Version;
 
 pub use candidate::{Candidate, Holds, Judged, Role, content_of};
@@ -115,7 +114,13 @@ impl<'a> Salvage<'a> {
         let indices = walk(&mut survey, &plan.indices)?;
         let internal = walk(&mut survey, &plan.internal)?;
         survey.walk_free_list()?;
-        let found = survey.assign(plan)?;
+        let is_whole = |(l, p): (&Layout, &Pages)| p.is_whole_of(l);
+        let whole = Whole {
+            tables: plan.tables.iter().zip(&tables).map(is_whole).collect(),
+            indices: plan.indices.iter().zip(&indices).map(is_whole).collect(),
+        };
+        let all_are_known = catalog.knows_all() && survey.free_list_is_whole && !survey.free_list_is_denied;
+        let found = survey.assign(plan, all_are_known.then_some(&whole))?;
         let stale = vec![0; tables.len()];
         for (at, pages) in found {
             tables[at].found = pages;
@@ -134,7 +139,7 @@ impl<'a> Salvage<'a> {
         let old = self.survey.may_have_old_pages()?;
         for (at, pages) in self.tables.iter_mut().enumerate() {
             let layout = &plan.tables[at];
-            if old && layout.root != 0 && pages.broken == 0 && pages.damaged == 0 {
+            if old && pages.is_whole_of(layout) {
                 for page in std::mem::take(&mut pages.found) {
                     let holding = self.survey.reader.assess(page, layout)?;
                     self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
@@ -143,7 +148,7 @@ impl<'a> Salvage<'a> {
         }
         for page in 1..=self.survey.reader.pager.count() {
             if self.survey.use_of(page) == Use::Free
-                && let survey::Owner::Table(at, _) = self.survey.owner(page, plan)?
+                && let survey::Owner::Table(at, _) = self.survey.owner(page, plan, None)?
             {
                 let holding = self.survey.reader.assess(page, &plan.tables[at])?;
                 self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
@@ -190,9 +195,8 @@ impl<'a> Salvage<'a> {
     fn may_have_deleted_rows(&self) -> bool {
         let survey = &self.survey;
         let is_doubtful = !survey.free_list_is_whole || survey.free_list_is_denied;
-        let is_whole = |layout: &Layout, t: &Pages| layout.root != 0 && t.broken == 0 && t.damaged == 0;
         let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
-        tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || is_whole(layout, t)))
+        tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || t.is_whole_of(layout)))
     }
 
     fn pages(&self) -> BTreeMap<&'static str, usize> {
@@ -241,6 +245,8 @@ impl<'a> Salvage<'a> {
 mod heads;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod odd;
 
 /// Looks through a file and makes a database of what is left, at `path`, an empty file.
 pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
@@ -256,9 +262,8 @@ fn recover_unnamed(content: &Content, folder: &Path) -> Result<Option<(Content, 
     let Some(salvage) = Salvage::examine(content)? else { return Ok(None) };
     let draft = Draft::begin(folder).map_err(|e| Error::io("write into", folder, e))?;
     let path = draft.path().to_path_buf();
-    let source = Source::open(Arc::new(Location::find(&path)?))?;
     let db = rebuild::open(&path)?;
-    drop(draft);
+    let source = draft.unnamed()?;
     let Some(report) = salvage.rebuild_in(db, &path)? else { return Ok(None) };
     source.accept(source.state_now()?);
     let size = source.size();

@@ -135,8 +135,8 @@ impl Survey<'_> {
     }
 
     /// Whether a row that has a zero in eight bytes was torn. SQLite writes such zeros for some statements, and others in
-    /// none; of a page that is whole, a row can only be torn where the page ends, and in columns in which no other row
-    /// has such zeros.
+    /// none; of a page that is whole, a row can only be torn where the page ends, in columns in which no other row has
+    /// such zeros, and where nothing but zeros stands behind them.
     fn is_torn(
         &self,
         page: &[u8],
@@ -162,7 +162,15 @@ impl Survey<'_> {
                 written[i] |= layout.fields[i].is_torn(&value);
             }
         }
-        values.iter().enumerate().any(|(i, value)| layout.fields[i].is_torn(value) && !written[i])
+        let has_no_other = |value: &Value<'_>| match value {
+            // These two and NULL may have no bytes at all.
+            Value::Null | Value::Integer(0 | 1) => true,
+            Value::Integer(_) => false,
+            Value::Real(v) => v.to_bits() == 0,
+            Value::Text(bytes) | Value::Blob(bytes) => bytes.iter().all(|b| *b == 0),
+        };
+        let mut end = values.iter().enumerate().rev().take_while(|(_, value)| has_no_other(value));
+        end.any(|(i, value)| layout.fields[i].is_torn(value) && !written[i])
     }
 
     /// Gives the keys of the rows that share an overflow page with another: one of them is wrong, and nobody can say

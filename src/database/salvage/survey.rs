@@ -2,15 +2,17 @@
 //!
 //! Trees are walked from their roots; a page is believed to be a part of a tree only if it holds what the tree says:
 //! pages of the right kind, records of the table's shape, keys within the bounds that its parent gives. What no tree
-//! leads to, and no free list has, is assigned by the shape of its records, if exactly one table fits. A page counts
-//! once, so trees that bite their own tails end.
+//! leads to, and no free list has, is assigned by the shape of its records, if exactly one table fits; where several do,
+//! and all trees and the free list are known, if exactly one of those has lost pages. A page counts once, so trees that
+//! bite their own tails end.
 
-use std::cell::Cell as Counter;
+use std::cell::{Cell as Counter, OnceCell};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
-use super::assess::{Holding, Reader};
+use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
 use super::page::{Cell, Head, Kind, four};
 use super::plan::Plan;
@@ -56,6 +58,11 @@ pub struct Pages {
 }
 
 impl Pages {
+    /// Whether the tree of a layout was found, and nothing of it is missing.
+    pub fn is_whole_of(&self, layout: &Layout) -> bool {
+        layout.root != 0 && self.broken == 0 && self.damaged == 0
+    }
+
     /// Whether anything is missing, or was not where it should be.
     pub fn is_sound(&self) -> bool {
         self.broken == 0 && self.damaged == 0 && self.found.is_empty()
@@ -78,6 +85,8 @@ pub struct Survey<'a> {
     led_to_zeros: bool,
     /// How often a page was held against one of many tables.
     trials: Counter<u64>,
+    /// What the pages that trees lead to hash to, once that is asked for.
+    known: OnceCell<HashSet<u64>>,
 }
 
 /// So many tables and indices are tried for every page; of more, so many for each page on the average.
@@ -85,6 +94,24 @@ const FEW: usize = 64;
 
 /// More pages are not looked through: each takes a byte of memory, and the size of a file with holes is only a claim.
 const MOST: u32 = 1 << 30;
+
+/// Pages of trees are compared with others where the file has fewer.
+const MOST_KNOWN: u32 = 1 << 24;
+
+/// Which trees are whole, where the schema and the free list are: no page that nothing leads to is theirs.
+#[derive(Debug)]
+pub struct Whole {
+    /// Those of the tables, in the order of the plan.
+    pub tables: Vec<bool>,
+    /// Those of the indices.
+    pub indices: Vec<bool>,
+}
+
+impl Whole {
+    fn has(&self, is_table: bool, at: usize) -> bool {
+        if is_table { self.tables[at] } else { self.indices[at] }
+    }
+}
 
 type Bound = Option<Rc<Key>>;
 
@@ -118,6 +145,7 @@ impl<'a> Survey<'a> {
             unassigned: Vec::new(),
             led_to_zeros: false,
             trials: Counter::new(0),
+            known: OnceCell::new(),
         })
     }
 
@@ -218,7 +246,7 @@ impl<'a> Survey<'a> {
                 }
                 if head.kind.is_interior() {
                     let ordered = layout.ordered;
-                    let key = |s: &super::assess::Spot| ordered.then(|| Rc::new(s.key.clone()));
+                    let key = |s: &Spot| ordered.then(|| Rc::new(s.key.clone()));
                     let children = holding.spots.iter().map(|s| (s.cell.left, key(s))).collect();
                     descend(children, head.right, low, high, stack);
                 }
@@ -313,14 +341,14 @@ impl<'a> Survey<'a> {
     }
 
     /// Assigns what no tree leads to. Gives the pages by the place of their table in the plan.
-    pub fn assign(&mut self, plan: &Plan) -> Result<BTreeMap<usize, Vec<u32>>> {
+    pub fn assign(&mut self, plan: &Plan, whole: Option<&Whole>) -> Result<BTreeMap<usize, Vec<u32>>> {
         let mut found: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let mut left = Vec::new();
         for number in 1..=self.reader.pager.count() {
             if self.use_of(number) != Use::Unknown || !has_rows(&self.reader, number)? {
                 continue;
             }
-            match self.owner(number, plan)? {
+            match self.owner(number, plan, whole)? {
                 Owner::Table(at, _) => {
                     self.set_use(number, Use::Found);
                     found.entry(at).or_default().push(number);
@@ -365,7 +393,7 @@ impl<'a> Survey<'a> {
             return Ok(false);
         }
         let Some(holding) = self.reader.assess(number, layout)? else { return Ok(false) };
-        let is_long = |s: &super::assess::Spot| s.values * 2 > layout.fields.len();
+        let is_long = |s: &Spot| s.values * 2 > layout.fields.len();
         if !holding.intact || holding.fit() == Fit::No || !holding.spots.iter().all(is_long) {
             return Ok(false);
         }
@@ -392,8 +420,8 @@ impl<'a> Survey<'a> {
         })
     }
 
-    /// Whose page this is, by the shape of its records.
-    pub fn owner(&self, number: u32, plan: &Plan) -> Result<Owner> {
+    /// Whose page this is, by the shape of its records, and by what the trees are known to have.
+    pub fn owner(&self, number: u32, plan: &Plan, whole: Option<&Whole>) -> Result<Owner> {
         let layouts = plan.tables.len() + plan.indices.len();
         if layouts > FEW {
             let trials = self.trials.get() + layouts as u64;
@@ -402,28 +430,67 @@ impl<'a> Survey<'a> {
                 return Ok(Owner::Nobody);
             }
         }
-        let mut best: Vec<(usize, usize)> = Vec::new();
-        for (at, table) in plan.tables.iter().enumerate() {
-            let score = self.score(number, table)?;
-            if score > 0 && best.first().is_none_or(|(_, most)| score >= *most) {
-                best.retain(|(_, most)| *most == score);
-                best.push((at, score));
+        let (mut most, mut best) = (0, Vec::new());
+        let tables = plan.tables.iter().enumerate().map(|(at, layout)| (true, at, layout));
+        let indices = plan.indices.iter().enumerate().map(|(at, layout)| (false, at, layout));
+        for (is_table, at, layout) in tables.chain(indices) {
+            let score = self.score(number, layout, whole.is_some())?;
+            if score > most {
+                best.clear();
+                most = score;
+            }
+            if score > 0 && score == most {
+                best.push((is_table, at));
             }
         }
-        let mut index = 0;
-        for layout in &plan.indices {
-            index = index.max(self.score(number, layout)?);
+        if let Some(whole) = whole.filter(|_| best.len() > 1)
+            && !self.is_copy(number)?
+        {
+            best.retain(|(is_table, at)| !whole.has(*is_table, *at));
         }
-        let most = best.first().map_or(0, |(_, score)| *score);
         Ok(match best[..] {
-            [(at, score)] if score > index => Owner::Table(at, score),
-            _ if index > most => Owner::Index,
+            [(true, at)] if self.may_be_short(number, plan, at, whole)? => Owner::Table(at, most),
+            [(false, _), ..] => Owner::Index,
             _ => Owner::Nobody,
         })
     }
 
+    /// A table WITHOUT ROWID that was given columns later has short records; but so has an index. A page of such records is
+    /// the table's only where that has lost pages, and no index that has could be meant.
+    fn may_be_short(&self, number: u32, plan: &Plan, at: usize, whole: Option<&Whole>) -> Result<bool> {
+        let table = &plan.tables[at];
+        let is_long = |spot: &Spot| spot.values * 2 > table.fields.len();
+        let is_short = |holding: Holding| !holding.spots.iter().all(is_long);
+        if table.has_rowid() || !self.reader.assess(number, table)?.is_some_and(is_short) {
+            return Ok(true);
+        }
+        let Some(whole) = whole.filter(|whole| !whole.has(true, at)) else { return Ok(false) };
+        for (_, index) in plan.indices.iter().enumerate().filter(|(at, _)| !whole.has(false, *at)) {
+            if self.suits(number, index)? && self.reader.assess(number, index)?.is_some_and(|h| h.intact) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a page is the same as one that a tree leads to: a copy that went to a wrong place.
+    fn is_copy(&self, number: u32) -> Result<bool> {
+        let hash = |number: u32| -> Result<u64> {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&self.reader.pager.page(number)?);
+            Ok(hasher.finish())
+        };
+        if self.known.get().is_none() && self.reader.pager.count() < MOST_KNOWN {
+            let is_known = |number: &u32| matches!(self.use_of(*number), Use::Reached | Use::Index);
+            let pages = (1..=self.reader.pager.count()).filter(is_known);
+            let _ = self.known.set(pages.map(hash).collect::<Result<_>>()?);
+        }
+        let hash = hash(number)?;
+        Ok(self.known.get().is_none_or(|known| known.contains(&hash)))
+    }
+
     /// How many rows of a page fit a table, those counting double that have all of its columns.
-    fn score(&self, number: u32, layout: &Layout) -> Result<usize> {
+    fn score(&self, number: u32, layout: &Layout, all_are_known: bool) -> Result<usize> {
         if !self.suits(number, layout)? {
             return Ok(0);
         }
@@ -432,9 +499,9 @@ impl<'a> Survey<'a> {
         if holding.fit() <= Fit::Odd || holding.spots.len() * 2 < holding.told {
             return Ok(0);
         }
-        // A table that was given columns later has short records; but so has an index that nobody knows.
-        let half = |s: &super::assess::Spot| s.values * 2 > layout.fields.len();
-        if !layout.has_rowid() && !holding.spots.iter().all(half) {
+        // A short record may be one of an index that nobody knows.
+        let half = |s: &Spot| s.values * 2 > layout.fields.len();
+        if !all_are_known && !layout.has_rowid() && !holding.spots.iter().all(half) {
             return Ok(0);
         }
         Ok(holding.spots.iter().map(|s| if s.fit == Fit::Exact { 2 } else { 1 }).sum())

@@ -183,7 +183,10 @@ fn events(package: &Package) -> Result<()> {
     };
     for (i, line) in text.split(|b| *b == b'\n').enumerate() {
         let blank = line.iter().all(u8::is_ascii_whitespace);
-        if !blank && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err() {
+        let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+        // What is no event to the view is none here.
+        let is_event = blank || browse::is_event(line) && is_json();
+        if !is_event {
             package.findings.add(Finding::new(
                 Severity::Warning,
                 "event-line-invalid",
