@@ -415,7 +415,15 @@ fn a_shared_project_is_recovered_as_a_database_is() {
         assert_eq!(found["report"]["lost"], 0, "{found}");
         assert_eq!(scene.count(&format!("{name}.recovered.vaso"), TRACE), 2750);
     }
-    // Cut off in the middle of the database.
+    // Cut off behind the database, and in the middle of it.
+    for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
+        let zip = packed(&[("project.vaso", &whole)], method);
+        fs::write(scene.path("behind.vasopack"), &zip[..zip.len() - 30]).unwrap();
+        let found = scene.json(0, &["behind.vasopack"]);
+        assert_eq!(found["recovered"], true, "{found}");
+        assert_eq!(scene.count("behind.recovered.vaso", TRACE), 2750, "{found}");
+        fs::remove_file(scene.path("behind.recovered.vaso")).unwrap();
+    }
     let zip = packed(&[("project.vaso", &whole)], zip::CompressionMethod::Stored);
     fs::write(scene.path("cut.vasopack"), &zip[..zip.len() * 2 / 3]).unwrap();
     let found = scene.json(0, &["cut.vasopack"]);

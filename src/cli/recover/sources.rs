@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::project;
 use crate::database::salvage::{self, Candidate, Role, Stored};
 use crate::error::{Error, Result};
+use crate::format::package::Part;
 use crate::format::{self, Container, OpenOptions};
 use crate::signs::names::is_head;
 use crate::signs::{Head, Named, head};
@@ -193,15 +194,16 @@ fn read_through(checking: &dyn Container, id: NodeId) -> Result<()> {
     }
 }
 
-/// The databases in a ZIP file of which not all is there, or not as it was.
+/// The databases in a ZIP file without a directory that it does not show: most are there in part, or not as they were.
 fn torn(path: &Path) -> Result<Vec<Stored>> {
     let source = Source::open(Arc::new(Location::find(path)?))?;
     let time = std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    let stored = |(name, content): (Vec<u8>, Content)| Stored {
-        path: path.join(OsStr::from_bytes(&name)),
+    let doubt = "the ZIP file does not have all of it, or not as it was written";
+    let stored = |part: Part| Stored {
+        path: path.join(OsStr::from_bytes(&part.name)),
         time,
-        content: Ok(content),
-        doubt: Some("the ZIP file does not have all of it, or not as it was written".into()),
+        content: Ok(part.content),
+        doubt: (!part.is_whole).then(|| doubt.to_string()),
     };
-    Ok(format::package::torn(&source)?.into_iter().map(stored).collect())
+    Ok(format::package::parts(&source)?.into_iter().map(stored).collect())
 }

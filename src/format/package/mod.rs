@@ -44,7 +44,7 @@ use crate::packed::{self, Check, Decoding, Packed};
 use crate::store::Source;
 use crate::tree::{Branch, Cache, Content, Kind, NodeId, Tree};
 
-pub use self::salvage::torn;
+pub use self::salvage::{Part, parts};
 
 /// Entries up to this size are decoded whole and checked before their first byte is given out.
 const SMALL: u64 = 256 * 1024;

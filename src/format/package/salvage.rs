@@ -28,6 +28,8 @@ const PIECE: u64 = 1 << 20;
 const RECORDS: [[u8; 4]; 3] = [LOCAL, CENTRAL, DESCRIPTOR];
 /// The longest name that is worth a look.
 const MAX_NAME: usize = 4096;
+/// The database of a shared project.
+const SHARED: &[u8] = b"project.vaso";
 /// Parts of databases that are given out at most.
 const MOST_TORN: usize = 1000;
 
@@ -142,7 +144,7 @@ pub fn salvage(source: &Arc<Source>, findings: &Findings, raw: bool) -> Result<O
 /// Whether an entry of this name is the database of a project: a snapshot of a bundle, or a shared project.
 fn is_database(name: &[u8]) -> bool {
     let snapshot = name.strip_prefix(b"bundle/snapshots/");
-    name == b"project.vaso" || snapshot.is_some_and(|name| Named::of(name).is_some())
+    name == SHARED || snapshot.is_some_and(|name| Named::of(name).is_some())
 }
 
 /// What to do about a file of which no project can be shown, if a part of a project's database is in it.
@@ -152,35 +154,47 @@ pub fn part_of_database(source: &Arc<Source>) -> Option<&'static str> {
     (!torn.is_empty()).then_some(remedy)
 }
 
-/// What is there of databases whose entries are cut off, or whose checksums are wrong, by name: for whoever knows what to
-/// make of a part. At most one for each name, the last. What is packed is decoded up to the damage, into files that no
-/// folder has.
-pub fn torn(source: &Arc<Source>) -> Result<Vec<(Vec<u8>, Content)>> {
+/// A database in a file that has lost its directory, or what is there of one.
+#[derive(Debug)]
+pub struct Part {
+    /// The name of its entry.
+    pub name: Vec<u8>,
+    /// What is there.
+    pub content: Content,
+    /// Whether that is all of it, by its checksum.
+    pub is_whole: bool,
+}
+
+/// What is there of databases whose entries are cut off, or whose checksums are wrong, and of a shared project, which
+/// nothing else shows where the directory is lost. At most one for each name, the last. What is packed is decoded up to
+/// the damage, into files that no folder has.
+pub fn parts(source: &Arc<Source>) -> Result<Vec<Part>> {
     let mut effort = Effort::for_size(source.size());
-    let mut torn = Vec::new();
-    for (name, (method, packed, size)) in places(source)? {
+    let mut parts = Vec::new();
+    for (name, (method, packed, size, is_whole)) in places(source)? {
         let content = match method {
             Method::Stored => Content::Range(source.clone(), packed),
             method => front(source, method, packed, size, &mut effort)?,
         };
         if content.size() > 0 {
-            torn.push((name, content));
+            parts.push(Part { name, content, is_whole });
         }
     }
-    Ok(torn)
+    Ok(parts)
 }
 
-/// How an entry is packed, where, and the size that it had, as far as that is known.
-type Place = (Method, Range<u64>, Option<u64>);
+/// How an entry is packed, where, the size that it had, as far as that is known, and whether it is whole.
+type Place = (Method, Range<u64>, Option<u64>, bool);
 
-/// The places of databases whose entries are not whole.
+/// The places of databases that are to be had in no other way.
 fn places(source: &Arc<Source>) -> Result<BTreeMap<Vec<u8>, Place>> {
     let end = source.size();
     let mut torn: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
     search(source, |header, local, entry| {
         let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
         let method = method::supported(local.method)
-            .filter(|_| entry.is_none() && is_database(local.name) && !local.flags.encrypted());
+            .filter(|_| entry.is_none() || local.name == SHARED)
+            .filter(|_| is_database(local.name) && !local.flags.encrypted());
         // A packed stream ends by itself; stored bytes do not.
         let (packed, size) = match (local.knows_sizes(), method) {
             (true, _) => (local.packed, Some(local.size)),
@@ -188,7 +202,8 @@ fn places(source: &Arc<Source>) -> Result<BTreeMap<Vec<u8>, Place>> {
             (false, _) => (end, None),
         };
         if let Some(method) = method.filter(|_| packed > 0 && start < end) {
-            torn.insert(local.name.to_vec(), (method, start..start.saturating_add(packed).min(end), size));
+            let packed = start..start.saturating_add(packed).min(end);
+            torn.insert(local.name.to_vec(), (method, packed, size, entry.is_some()));
         }
         Ok(torn.len() < MOST_TORN)
     })?;
