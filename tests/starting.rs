@@ -151,3 +151,24 @@ fn a_mount_answers_while_its_report_waits_and_is_undone_with_who_would_report_it
         assert!(running.0.wait().unwrap().success());
     }
 }
+
+#[test]
+fn a_warning_about_an_option_is_said_once() {
+    for who in everybody() {
+        let scene = Scene::new(who);
+        let helper = scene.dir.with_file_name("mount.vaso");
+        symlink(common::program(), &helper).unwrap();
+        let mut sloppy = common::command(who, &helper);
+        sloppy.arg(&scene.project).arg(&scene.dir).args(["-s", "-o", "rw,nocache,unheard=of"]);
+        for (mut command, told) in
+            [(scene.mount(&["-o", "rw"]), &["rw"][..]), (sloppy, &["rw", "unheard=of"])]
+        {
+            let output = run(&mut command);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            assert_eq!(said.lines().count(), told.len(), "{said}");
+            assert!(told.iter().zip(said.lines()).all(|(word, line)| line.contains(word)), "{said}");
+            scene.unmount();
+        }
+    }
+}

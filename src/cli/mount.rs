@@ -70,6 +70,10 @@ pub fn run(args: Args) -> Result<Exit> {
         true => MountOptions::parse_known(&args.options)?,
         false => MountOptions::parse(&args.options)?,
     };
+    // The child reads the same options, and whoever has started it has said this.
+    if !args.child {
+        options.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    }
     options.nocache |= args.no_cache;
     if let Some(folder) = &args.cache {
         options.cache = Some(std::path::absolute(folder).map_err(|e| Error::io("find", folder, e))?);

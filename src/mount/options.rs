@@ -38,6 +38,8 @@ pub struct MountOptions {
     pub nofail: bool,
     /// Flags that the kernel understands and that are no harm: noexec, and so on.
     pub flags: Vec<String>,
+    /// What was passed over and may have been meant otherwise; for whoever speaks to people.
+    pub warnings: Vec<String>,
 }
 
 /// Options with a meaning here, for the error of an unknown one.
@@ -117,7 +119,9 @@ impl MountOptions {
             for option in text.as_ref().split(',').map(str::trim).filter(|o| !o.is_empty()) {
                 match options.take(option)? {
                     true => {}
-                    false if sloppy => log::warn!("option {option:?} is unknown, and passed over"),
+                    false if sloppy => {
+                        options.warnings.push(format!("option {option:?} is unknown, and passed over"));
+                    }
                     false => return Err(unknown(option)),
                 }
             }
@@ -134,7 +138,7 @@ impl MountOptions {
         match (name, value) {
             ("ro", None) => {}
             // Writing comes with a later version; a mount for writing that cannot write would mislead.
-            ("rw", None) => log::warn!("this version mounts read-only; `rw` is ignored"),
+            ("rw", None) => self.warnings.push("this version mounts read-only; `rw` is ignored".into()),
             ("uid", Some(v)) => self.uid = Some(number(option, v, 10)?),
             ("gid", Some(v)) => self.gid = Some(number(option, v, 10)?),
             ("umask", Some(v)) => {
