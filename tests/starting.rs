@@ -172,3 +172,16 @@ fn a_warning_about_an_option_is_said_once() {
         }
     }
 }
+
+#[test]
+fn what_fstab_says_of_labels_and_for_others_keeps_nobody_from_mounting() {
+    for who in everybody() {
+        let scene = Scene::new(who);
+        let options = "ro,_netdev,nofail,noauto,user=me,comment=systemd.automount,x-systemd.requires=/data,\
+                       x-gvfs-name=My%20study,seclabel,context=\"system_u:object_r:fusefs_t:s0:c1,c2\"";
+        let mut command = scene.mount(&["-o", options]);
+        common::succeed(command.stdout(Stdio::piped()));
+        scene.answers();
+        scene.unmount();
+    }
+}
