@@ -486,7 +486,7 @@ impl Branch for Package {
     }
 
     fn origin(&self, node: NodeId) -> Option<[u8; 32]> {
-        let (_, entry) = self.entry(node).ok()?;
+        let (_, entry) = self.entry(node).ok().filter(|(_, entry)| entry.refusal.is_none())?;
         // What was written stays as it was: a file that was rewritten in place is another revision.
         let (device, inode) = self.source.stamp().file;
         let place = [device, inode, entry.header].map(u64::to_le_bytes);
