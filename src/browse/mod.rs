@@ -48,6 +48,7 @@ mod sizes;
 mod testing;
 mod units;
 
+pub use beside::NOT_FOUND;
 pub use external::{Around, examine as examine_external};
 pub use npy::head_of as npy_head;
 pub use package::{examine as examine_references, package_view};
