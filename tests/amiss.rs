@@ -357,3 +357,39 @@ fn both_ways_to_take_a_snapshot_out_agree_on_what_is_valid_and_keep_it_private()
     assert_eq!(mode("cut.recovered.vaso"), 0o600);
     assert!(scene.count("cut.recovered.vaso", TRACE) > 0);
 }
+
+#[test]
+fn a_link_that_cannot_be_read_is_not_said_to_lead_outside() {
+    let scene = Scene::new();
+    let long = "x/".repeat(2100);
+    let mut pack = common::Pack::new();
+    pack.stored("file", b"text").link("fine", "file").link("outside", "../elsewhere").link("long", &long);
+    pack.link("locked", "file").link("wrong", "sub/file");
+    let mut bytes = pack.bytes();
+    let places = |bytes: &[u8], what: &[u8]| -> Vec<usize> {
+        (0..bytes.len()).filter(|at| bytes[*at..].starts_with(what)).collect()
+    };
+    let [local, central] = places(&bytes, b"locked")[..] else {
+        panic!("a local header and a central record")
+    };
+    bytes[local - 30 + 6] |= 1;
+    bytes[central - 46 + 8] |= 1;
+    let target = places(&bytes, b"sub/file")[0];
+    bytes[target] ^= 1;
+    fs::write(scene.path("Links.vaso"), bytes).unwrap();
+    let (code, told) = scene.told("verify", "Links.vaso");
+    assert_eq!(code, Some(1));
+    let about = |path: &str| -> Vec<(&str, &str)> {
+        let of = |f: &&Value| f["path"] == path;
+        let word = |f: &Value| f["code"].as_str().unwrap().starts_with("link-");
+        let found = told["findings"].as_array().unwrap().iter().filter(of).filter(|f| word(f));
+        found.map(|f| (f["code"].as_str().unwrap(), f["message"].as_str().unwrap())).collect()
+    };
+    assert_eq!(about("fine"), []);
+    assert!(matches!(about("outside")[..], [("link-leaves-package", _)]), "{:?}", about("outside"));
+    for (path, why) in [("locked", "it is encrypted"), ("wrong", "checksum"), ("long", "longer than a path")]
+    {
+        let about = about(path);
+        assert!(matches!(about[..], [("link-unreadable", said)] if said.contains(why)), "{path}: {about:?}");
+    }
+}

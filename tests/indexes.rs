@@ -435,6 +435,66 @@ threads = [threading.Thread(target=in_order, args=(os.path.join(sys.argv[1], n),
     }
 }
 
+/// Nobody reads in order, nothing is kept on disk, and who is killed leaves a request behind that is still answered.
+#[test]
+fn readers_who_jump_about_in_many_packed_files_and_are_killed_do_not_make_the_daemon_large() {
+    const READERS: &str = r#"
+import os, random, sys, threading
+def jump_about(seed):
+    numbers = random.Random(seed)
+    for n in range(JUMPS):
+        fd = os.open(os.path.join(sys.argv[1], f'packed{numbers.randrange(FILES)}'), os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        length = 4096 if n % 4 else 400_000
+        at = numbers.randrange(os.fstat(fd).st_size - length)
+        assert len(os.pread(fd, length, at)) == length
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+threads = [threading.Thread(target=jump_about, args=(int(sys.argv[2]) * 100 + n,)) for n in range(8)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+"#;
+    const FILES: usize = 30;
+    let home = folder();
+    let path = home.path().join("Many.vaso");
+    let mut one = Pack::new();
+    one.deflated("packed", &recording(5, 8 << 20));
+    let mut one = zip::ZipArchive::new(std::io::Cursor::new(one.bytes())).unwrap();
+    let mut many = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    for i in 0..one.len() {
+        let name = one.by_index_raw(i).unwrap().name().unwrap().into_owned();
+        let names =
+            if name == "packed" { (0..FILES).map(|n| format!("packed{n}")).collect() } else { vec![name] };
+        for name in names {
+            many.raw_copy_file_rename(one.by_index_raw(i).unwrap(), name).unwrap();
+        }
+    }
+    many.finish().unwrap();
+    let mount = Mount::new(As::Me, &path, &["--no-cache"]);
+    let script =
+        |jumps: usize| READERS.replace("JUMPS", &jumps.to_string()).replace("FILES", &FILES.to_string());
+    let start = |seed: usize, jumps| {
+        let mut python = Command::new("python3");
+        python.args(["-c", &script(jumps)]).arg(&mount.dir).arg(seed.to_string()).spawn().unwrap()
+    };
+    // Five times eight at the same time; two of the five go on until they are killed.
+    let mut killed = [start(0, 1 << 30), start(1, 1 << 30)];
+    let mut others = [2, 3, 4].map(|seed| start(seed, 20));
+    let mut most = 0;
+    for (i, readers) in others.iter_mut().enumerate() {
+        let (ended, memory) = watched(readers, mount.pid);
+        most = most.max(memory);
+        if let Some(readers) = killed.get_mut(i) {
+            readers.kill().unwrap();
+            readers.wait().unwrap();
+        }
+        assert!(ended.success());
+    }
+    // The caps were met, or the test would see nothing.
+    assert!((20 << 10..64 << 10).contains(&most), "{most} KiB");
+    mount.unmount();
+}
+
 #[test]
 fn a_random_read_of_stored_bytes_is_one_read_and_the_second_costs_nothing() {
     let home = folder();

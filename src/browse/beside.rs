@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 use crate::store::{Folder, Location, Source, Stamp};
 use crate::tree::{Coded, Content, SafePath};
 
+/// What a finding says of a file that is not there.
+pub const NOT_FOUND: &str = "reference-not-found";
 /// Bytes that are read in one piece for the digest.
 const PIECE: usize = 1 << 20;
 
@@ -57,6 +59,19 @@ pub fn find(folder: &Folder, wanted: &Wanted) -> Option<Found> {
         let sha256 = wanted.sha256.clone();
         fits.then(|| Found { location, sha256, stamp, verdict: Mutex::new(None) })
     })
+}
+
+impl Wanted {
+    /// Whether all that is recorded of it is where it lies below the folder. Then what is not there is nowhere; of a path
+    /// that leads elsewhere it is not known, for nobody looks there.
+    pub fn is_below(&self) -> bool {
+        let leads_below = |path: &String| {
+            let path = path.replace('\\', "/");
+            let path = path.strip_prefix("./").unwrap_or(&path);
+            !path.starts_with("file:") && SafePath::check(path.as_bytes()).is_ok()
+        };
+        self.paths.iter().all(leads_below)
+    }
 }
 
 /// The places below a folder that a path may mean: itself, if it leads nowhere else, or its last name.
@@ -157,6 +172,8 @@ mod tests {
             ("../a.tif", &["../a.tif", "a.tif"]),
         ] {
             assert_eq!(below(path), places, "{path}");
+            let wanted = Wanted { sha256: String::new(), size: 0, paths: vec!["a.tif".into(), path.into()] };
+            assert_eq!(wanted.is_below(), ["raw/a.tif", "./a.tif"].contains(&path), "{path}");
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::beside::{self, Found, Wanted};
+use super::beside::{self, Found, NOT_FOUND, Wanted};
 use crate::database::{AssetInfo, Database};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
@@ -50,7 +50,7 @@ pub fn not_found(info: &AssetInfo, at: String) -> Finding {
         info.id
     );
     let remedy = "put the file beside the project, and open that anew, to see it among the assets";
-    Finding::new(Severity::Notice, "reference-not-found", at, what, remedy)
+    Finding::new(Severity::Notice, NOT_FOUND, at, what, remedy)
 }
 
 /// What is amiss with the files that the assets of a database name: those that are not there, and, where `thorough`,

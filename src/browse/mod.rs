@@ -48,6 +48,7 @@ mod sizes;
 mod testing;
 mod units;
 
+pub use beside::NOT_FOUND;
 pub use external::{Around, examine as examine_external};
 pub use lines::is_event;
 pub use npy::head_of as npy_head;

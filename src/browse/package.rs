@@ -23,7 +23,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use super::beside::{self, Found, Wanted};
+use super::beside::{self, Found, NOT_FOUND, Wanted};
 use super::document::Document;
 use super::files::{As, Files};
 use super::lines::Lines;
@@ -332,12 +332,17 @@ impl Assets<'_> {
     }
 }
 
-/// That a file is not there.
+/// That a file is not there. A package without its data is not clean; where the file may lie at a path that nobody
+/// looks at, which is usual while a package is where it was made, that is not known.
 fn not_found(wanted: &Wanted, at: String) -> Finding {
     let name = last_component(&wanted.paths[0]);
-    let what = format!("it refers to {name}, which does not lie beside the package as it is recorded");
+    let (severity, rest) = match wanted.is_below() {
+        true => (Severity::Warning, ""),
+        false => (Severity::Notice, "; where it was when that was recorded, nobody looks"),
+    };
+    let what = format!("it refers to {name}, which does not lie beside the package as it is recorded{rest}");
     let remedy = "put the file beside the package, and open that anew, to see it among its assets";
-    Finding::new(Severity::Notice, "reference-not-found", at, what, remedy)
+    Finding::new(severity, NOT_FOUND, at, what, remedy)
 }
 
 /// What is amiss with the files beside a package that a `refs.json` names: those that are not there, and those that are

@@ -52,8 +52,8 @@ fn show(folder: &Path) -> Result<()> {
     target.finish(0o644, std::time::SystemTime::now()).map_err(|e| cannot(&project, e))?;
     say(&format!("A sample project: {}", project.display()))?;
     let args = ["mount".into(), "--child".into(), "--".into(), project.clone().into(), dir.clone().into()];
-    match mount::launch(&args)? {
-        Ready::Mounted(..) => {}
+    match mount::launch(&args, |_| Ok(()))? {
+        Ready::Mounted => {}
         Ready::Failed(_) => return Err(Error::Refused("the sample project could not be mounted".into())),
     }
     // Whatever happens meanwhile, the mount ends with the demo.

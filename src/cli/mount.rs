@@ -70,6 +70,10 @@ pub fn run(args: Args) -> Result<Exit> {
         true => MountOptions::parse_known(&args.options)?,
         false => MountOptions::parse(&args.options)?,
     };
+    // The child reads the same options, and whoever has started it has said this.
+    if !args.child {
+        options.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    }
     options.nocache |= args.no_cache;
     if let Some(folder) = &args.cache {
         options.cache = Some(std::path::absolute(folder).map_err(|e| Error::io("find", folder, e))?);
@@ -88,9 +92,7 @@ pub fn run(args: Args) -> Result<Exit> {
         mount::detach_session();
     }
     let mounting = Mounting { source: args.source.clone(), dir: args.dir.clone(), options };
-    let mut announced = Ok(());
-    mount::run(&mounting, |volume| announced = answer(&args, volume))?;
-    announced?;
+    mount::run(&mounting, move |volume| answer(&args, volume))?;
     Ok(Exit::Done)
 }
 
@@ -132,13 +134,12 @@ fn background(args: &Args) -> Result<Exit> {
     again.extend(args.sloppy.then(|| "--sloppy".into()));
     again.extend(passed_on());
     again.extend(["--".into(), args.source.clone().into(), args.dir.clone().into()]);
-    match mount::launch(&again)? {
-        Ready::Mounted(report) => {
-            if args.json {
-                output::print(|out| writeln!(out, "{report}"))?;
-            }
-            Ok(Exit::Done)
-        }
+    let report = |report: &str| match args.json {
+        true => output::print(|out| writeln!(out, "{report}")),
+        false => Ok(()),
+    };
+    match mount::launch(&again, report)? {
+        Ready::Mounted => Ok(Exit::Done),
         // The child has said why.
         Ready::Failed(code) => Ok(Exit::Of(u8::try_from(code).unwrap_or(2))),
     }

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::{output, project};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
-use crate::format::{Around, vsf};
+use crate::format::{Around, NOT_FOUND, vsf};
 
 /// Read everything in a project, and check it.
 ///
@@ -88,7 +88,8 @@ fn what_is_signed(signature: &vsf::Signature) -> String {
 
 /// The last line. What could not be verified is not called right.
 fn verdict(report: &Report) -> String {
-    let unverified = report.findings.iter().filter(|finding| finding.code == vsf::UNVERIFIED).count();
+    let open = |finding: &&Finding| [vsf::UNVERIFIED, NOT_FOUND].contains(&finding.code);
+    let unverified = report.findings.iter().filter(open).count();
     match (report.ok, unverified) {
         (false, _) => "not clean: see the findings above".into(),
         (true, 0) => "clean: every checksum and digest is right".into(),

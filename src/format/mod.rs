@@ -19,6 +19,7 @@ pub mod history;
 pub mod package;
 pub mod vsf;
 
+pub use crate::browse::NOT_FOUND;
 pub use around::{Around, Left, Leftover};
 
 /// How a project is to be opened.

@@ -25,6 +25,9 @@ pub fn mount(
 ) -> io::Result<Session<Adapter>> {
     let config = config(source, options);
     if !nix::unistd::geteuid().is_root() {
+        if takes_labels() && !options.labels.is_empty() {
+            log::warn!("only root can label a mount: {} is ignored", options.labels.join(","));
+        }
         return Session::new(adapter, point, &config);
     }
     // The library's own way as root leaves out the subtype, by which the kernel's table tells whose mount it is.
@@ -36,11 +39,9 @@ pub fn mount(
         nix::unistd::getuid(),
         nix::unistd::getgid(),
     );
-    if options.allow_other || options.allow_root {
-        data.push_str(",allow_other");
-    }
-    if options.default_permissions {
-        data.push_str(",default_permissions");
+    for word in words(options, takes_labels()) {
+        data.push(',');
+        data.push_str(word);
     }
     let mut flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     for flag in &options.flags {
@@ -57,6 +58,20 @@ pub fn mount(
             log::error!("{e}");
         }
     })
+}
+
+/// Whether the kernel labels files. Where it does not, mount(8) passes labels over, and so the same fstab serves both.
+fn takes_labels() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+/// What the system call is told beside the device and the owner.
+fn words(options: &MountOptions, labels: bool) -> Vec<&str> {
+    let mut words = Vec::new();
+    words.extend((options.allow_other || options.allow_root).then_some("allow_other"));
+    words.extend(options.default_permissions.then_some("default_permissions"));
+    words.extend(options.labels.iter().map(String::as_str).filter(|_| labels));
+    words
 }
 
 fn config(source: &Path, options: &MountOptions) -> Config {
@@ -94,4 +109,18 @@ fn config(source: &Path, options: &MountOptions) -> Config {
 fn shown_source(path: &Path) -> String {
     let safe = |c: char| if c == ',' || c == '\\' || c.is_control() { '_' } else { c };
     path.to_string_lossy().chars().map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_for_a_kernel_that_knows_them() {
+        let label = r#"context="system_u:object_r:fusefs_t:s0:c1,c2""#;
+        let text = format!("allow_root,{label},default_permissions,rootcontext=a:b:c");
+        let options = MountOptions::parse([text]).unwrap();
+        assert_eq!(words(&options, false), ["allow_other", "default_permissions"]);
+        assert_eq!(words(&options, true), ["allow_other", "default_permissions", label, "rootcontext=a:b:c"]);
+    }
 }

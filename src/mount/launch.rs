@@ -1,11 +1,12 @@
 //! The background daemon: the program started again, with a pipe that says when the mount answers.
 //!
 //! Not a fork: a process that has threads cannot be forked safely. The child's standard output is the pipe.
-//! It writes one line when it is ready, and then lets go of the terminal; what goes wrong before that it says
-//! on standard error, which is the caller's.
+//! It writes one line when it is ready, and lets go of the terminal; what goes wrong before that it says on
+//! standard error, which is the caller's. On its standard input it hears that the line was passed on. Where that does
+//! not come, it ends the mount: a command that fails, or is killed, leaves none that nobody knows of.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -14,20 +15,21 @@ use crate::error::{Error, Result};
 /// How a start ended.
 #[derive(Debug)]
 pub enum Ready {
-    /// The mount answers; the line that the child wrote.
-    Mounted(String),
+    /// The mount answers.
+    Mounted,
     /// The child has said why not, and ended with this code.
     Failed(i32),
 }
 
-/// Starts this program again with `args`, and waits until its mount answers.
-pub fn launch(args: &[OsString]) -> Result<Ready> {
+/// Starts this program again with `args`, and waits until its mount answers. Then `report` passes on the line that the
+/// child wrote; where it fails, the mount is undone.
+pub fn launch(args: &[OsString], report: impl FnOnce(&str) -> Result<()>) -> Result<Ready> {
     let program = std::env::current_exe().map_err(|e| Error::io("find", "this program", e))?;
     let mut child = Command::new(&program)
         // By its own name, whatever name it was called by: as a helper of mount(8) it would read other arguments.
         .arg0("vaso")
         .args(args)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| Error::io("start", &program, e))?;
@@ -35,7 +37,14 @@ pub fn launch(args: &[OsString]) -> Result<Ready> {
     let mut line = String::new();
     BufReader::new(pipe).read_line(&mut line).map_err(|e| Error::io("wait for", &program, e))?;
     if line.ends_with('\n') {
-        return Ok(Ready::Mounted(line.trim_end().to_string()));
+        let mut passed_on = child.stdin.take().expect("standard input was piped");
+        if let Err(e) = report(line.trim_end()) {
+            drop(passed_on);
+            child.wait().map_err(|e| Error::io("wait for", &program, e))?;
+            return Err(e);
+        }
+        passed_on.write_all(b"\n").map_err(|e| Error::io("tell", &program, e))?;
+        return Ok(Ready::Mounted);
     }
     let status = child.wait().map_err(|e| Error::io("wait for", &program, e))?;
     Ok(Ready::Failed(status.code().unwrap_or(2)))
@@ -47,17 +56,17 @@ pub fn detach_session() {
     let _ = nix::unistd::setsid();
 }
 
-/// In the child: says that the mount answers, and lets go of the caller's files and folder.
+/// In the child: says that the mount answers, lets go of the caller's files and folder, and waits until the caller has
+/// passed it on. An error is a caller who will not.
 pub fn announce(line: &str) -> Result<()> {
     let mut out = std::io::stdout();
-    let said = writeln!(out, "{line}").and_then(|()| out.flush());
-    // A caller that was killed meanwhile does not end the mount.
-    if let Err(e) = said {
-        log::debug!("nobody waits for the mount: {e}");
-    }
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|e| Error::io("tell", "the caller", e))?;
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
     let null = null.map_err(|e| Error::io("open", "/dev/null", e))?;
     nix::unistd::dup2_stdout(&null).map_err(|e| Error::io("close", "standard output", e))?;
     nix::unistd::dup2_stderr(&null).map_err(|e| Error::io("close", "standard error", e))?;
-    std::env::set_current_dir("/").map_err(|e| Error::io("change to", "/", e))
+    std::env::set_current_dir("/").map_err(|e| Error::io("change to", "/", e))?;
+    let heard = std::io::stdin().read_exact(&mut [0]);
+    heard.map_err(|e| Error::io("hear from", "the caller", e))?;
+    nix::unistd::dup2_stdin(&null).map_err(|e| Error::io("close", "standard input", e))
 }

@@ -38,6 +38,10 @@ pub struct MountOptions {
     pub nofail: bool,
     /// Flags that the kernel understands and that are no harm: noexec, and so on.
     pub flags: Vec<String>,
+    /// Security labels for the kernel, as `context=...`.
+    pub labels: Vec<String>,
+    /// What was passed over and may have been meant otherwise; for whoever speaks to people.
+    pub warnings: Vec<String>,
 }
 
 /// Options with a meaning here, for the error of an unknown one.
@@ -77,6 +81,7 @@ const PASSED_OVER: &[&str] = &[
     "owner",
     "group",
     "_netdev",
+    "_rnetdev",
     "dev",
     "suid",
     "relatime",
@@ -91,6 +96,7 @@ const PASSED_OVER: &[&str] = &[
     "noiversion",
     "mand",
     "nomand",
+    "symfollow",
     "nosymfollow",
     "silent",
     "loud",
@@ -98,7 +104,12 @@ const PASSED_OVER: &[&str] = &[
     "auto_unmount",
     "kernel_cache",
     "auto_cache",
+    // What the kernel's table shows of any mount where labels are in use.
+    "seclabel",
 ];
+
+/// Security labels of SELinux, whose values are between quotes where they have commas.
+const LABELS: &[&str] = &["context", "fscontext", "defcontext", "rootcontext"];
 
 impl MountOptions {
     /// Reads the texts of all `-o`, each a list with commas.
@@ -114,10 +125,12 @@ impl MountOptions {
     fn read<S: AsRef<str>>(texts: impl IntoIterator<Item = S>, sloppy: bool) -> Result<MountOptions> {
         let mut options = MountOptions::default();
         for text in texts {
-            for option in text.as_ref().split(',').map(str::trim).filter(|o| !o.is_empty()) {
+            for option in split(text.as_ref())?.into_iter().map(str::trim).filter(|o| !o.is_empty()) {
                 match options.take(option)? {
                     true => {}
-                    false if sloppy => log::warn!("option {option:?} is unknown, and passed over"),
+                    false if sloppy => {
+                        options.warnings.push(format!("option {option:?} is unknown, and passed over"));
+                    }
                     false => return Err(unknown(option)),
                 }
             }
@@ -134,7 +147,7 @@ impl MountOptions {
         match (name, value) {
             ("ro", None) => {}
             // Writing comes with a later version; a mount for writing that cannot write would mislead.
-            ("rw", None) => log::warn!("this version mounts read-only; `rw` is ignored"),
+            ("rw", None) => self.warnings.push("this version mounts read-only; `rw` is ignored".into()),
             ("uid", Some(v)) => self.uid = Some(number(option, v, 10)?),
             ("gid", Some(v)) => self.gid = Some(number(option, v, 10)?),
             ("umask", Some(v)) => {
@@ -174,7 +187,8 @@ impl MountOptions {
             (name, None) if PASSED_OVER.contains(&name) => {}
             // `x-` is for user space, `X-` for mount(8); these have values that belong to others.
             (name, _) if name.starts_with("x-") || name.starts_with("X-") => {}
-            ("fsname" | "subtype" | "comment" | "max_read" | "context" | "user", Some(_)) => {}
+            (name, Some(_)) if LABELS.contains(&name) => self.labels.push(option.to_string()),
+            ("fsname" | "subtype" | "comment" | "max_read" | "user", Some(_)) => {}
             _ => return Ok(false),
         }
         Ok(true)
@@ -192,6 +206,20 @@ impl MountOptions {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+/// The options of one text. A comma between quotes is part of a value.
+fn split(text: &str) -> Result<Vec<&str>> {
+    let mut quoted = false;
+    let ends = |c: char| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    };
+    let options = text.split(ends).collect();
+    match text.matches('"').count() % 2 {
+        0 => Ok(options),
+        _ => Err(Error::Usage(format!("options {text}: a quote is not closed"))),
     }
 }
 
@@ -239,6 +267,25 @@ mod tests {
         assert_eq!((options.uid, options.gid, options.umask), (Some(1000), Some(100), 0o027));
         assert!(options.nofail);
         assert_eq!(options.flags, ["noexec"]);
+    }
+
+    #[test]
+    fn what_mount_and_its_users_put_beside_is_accepted_and_labels_go_to_the_kernel() {
+        let text = "rw,auto,noauto,user=me,nouser,owner,group,_netdev,_rnetdev,nofail,comment=systemd.automount,\
+                    x-systemd.automount,x-systemd.idle-timeout=1min,x-systemd.requires=/data,x-gvfs-show,\
+                    x-gvfs-name=My%20study,X-mount.mkdir=0755,seclabel,symfollow,lazytime,defaults";
+        let options = MountOptions::parse([text]).unwrap();
+        assert!(options.nofail && options.labels.is_empty() && options.warnings.len() == 1);
+        let label = r#"context="system_u:object_r:fusefs_t:s0:c127,c456""#;
+        let others = "fscontext=a:b:c,defcontext=a:b:d,rootcontext=a:b:e";
+        let options = MountOptions::parse([format!("ro,{label},noexec,{others}")]).unwrap();
+        assert_eq!(options.labels[0], label);
+        assert_eq!(options.labels[1..].join(","), others);
+        assert_eq!(options.flags, ["noexec"]);
+        for wrong in [r#"context="a:b:c,ro"#, "context", "seclabel=1", "secontext=a:b:c", "loop", "mode=700"]
+        {
+            assert!(matches!(MountOptions::parse([wrong]), Err(Error::Usage(_))), "{wrong}");
+        }
     }
 
     #[test]

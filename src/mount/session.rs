@@ -1,7 +1,8 @@
 //! The life of a daemon: mount, answer, notice changes, end.
 //!
 //! Three threads beside the workers: one looks at the source now and then, one tells the kernel what to
-//! forget (holding no lock: the kernel may ask us something before it answers), one waits for signals.
+//! forget (holding no lock: the kernel may ask us something before it answers), one waits for signals. And for a
+//! moment one that says that the mount answers, which may take as long as whoever is told likes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub struct Mounting {
     pub options: MountOptions,
 }
 
-/// Mounts, calls `ready` when the mount answers, and returns when it has ended.
-pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
+/// Mounts, calls `ready` when the mount answers, and returns when it has ended. That is at once where `ready` fails.
+pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send + 'static) -> Result<()> {
     let Mounting { source, dir, options } = mounting;
     super::memory::share();
     // Blocked before any thread exists, so that only the thread that waits for them gets them.
@@ -87,10 +88,22 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume)) -> Result<()> {
             std::thread::sleep(LOOK);
         }
     });
-    ready(&volume);
+    let failed = Arc::<Mutex<Option<Error>>>::default();
+    let why = failed.clone();
+    let _ = spawn("vaso-ready", move || {
+        if let Err(e) = ready(&volume) {
+            drop(volume);
+            *why.lock() = Some(e);
+            // As if somebody else had asked for it: the thread that waits for signals knows how.
+            let _ = nix::sys::signal::kill(nix::unistd::getpid(), Signal::SIGTERM);
+        }
+    });
     let ended = session.run();
     log::info!("{} is unmounted", point.display());
-    ended.map_err(|e| Error::io("serve", &point, e))
+    match failed.lock().take() {
+        Some(e) => Err(e),
+        None => ended.map_err(|e| Error::io("serve", &point, e)),
+    }
 }
 
 /// Ends the mount when a signal comes; before there is one, the program.

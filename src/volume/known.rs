@@ -54,6 +54,11 @@ impl Known {
         self.opens_unknown.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it does.
+    pub fn are_opens_unknown(&self) -> bool {
+        self.opens_unknown.load(Ordering::Relaxed)
+    }
+
     /// What a number stands for.
     pub fn get(&self, ino: u64) -> Option<Place> {
         let shard = self.shard(ino).lock();
@@ -83,7 +88,7 @@ impl Known {
             if before_epoch < epoch {
                 let before = shard.place(&held);
                 let directory = part.tree().node(node).kind == Kind::Directory;
-                let open = self.opens_unknown.load(Ordering::Relaxed) || shard.is_open(number);
+                let open = self.are_opens_unknown() || shard.is_open(number);
                 let gone = before.part.revision.gone.load(Ordering::Acquire);
                 if directory || !gone || !open {
                     let now = Place { part: part.clone(), node };

@@ -211,8 +211,21 @@ impl Volume {
                 Err(other) => return Err(other),
             };
             attr.blocks = attr.size.div_ceil(BLOCK);
+        } else if self.may_hide_a_refusal(part, id)
+            && let Err(Error::Damaged { .. } | Error::Unsupported { .. }) = self.content(part, id)
+        {
+            // As above: it is not empty, or nobody would be refused.
+            (attr.size, attr.blocks) = (1, 1);
         }
         Ok(attr)
+    }
+
+    /// Whether a file that is empty may be one that refuses to open, and nobody asks at open: the kernel was told so of
+    /// a state that refused nothing, and of an empty file it asks for nothing else.
+    fn may_hide_a_refusal(&self, part: &Part, id: NodeId) -> bool {
+        let node = part.tree().node(id);
+        let empty = node.kind == Kind::File && node.size() == 0 && !node.is_late();
+        empty && self.known.are_opens_unknown() && !part.revision.opens_all()
     }
 
     /// The same as far as it is known without work; what is not known is not lasting.
@@ -220,6 +233,7 @@ impl Volume {
         let node = part.tree().node(id);
         let late = if node.is_late() { part.branch.known_size(id) } else { None };
         let known = !part.awaits(id) && !node.is_late() || late.is_some();
+        let known = known && !self.may_hide_a_refusal(part, id);
         let revision = &part.revision;
         let size = if node.kind == Kind::Directory { DIRECTORY_SIZE } else { late.unwrap_or(node.size()) };
         Attr {
@@ -384,7 +398,7 @@ impl Volume {
 
     /// Whether no file that is shown refuses to open, so that opens need not be asked.
     pub fn opens_all(&self) -> bool {
-        self.current().container.opens_all()
+        self.current().opens_all()
     }
 
     /// From now on the kernel opens files without asking.

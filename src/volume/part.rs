@@ -1,7 +1,7 @@
 //! States of the project, and the parts that they are made of.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::ROOT;
 use super::control::{self, FOLDER};
@@ -21,12 +21,13 @@ pub struct Revision {
     pub(super) doubtful: AtomicBool,
     /// Another revision is current.
     pub(super) replaced: AtomicBool,
+    opens_all: OnceLock<bool>,
 }
 
 impl Revision {
     pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
         let [gone, doubtful, replaced] = [const { AtomicBool::new(false) }; 3];
-        Arc::new(Revision { epoch, container, gone, doubtful, replaced })
+        Arc::new(Revision { epoch, container, gone, doubtful, replaced, opens_all: OnceLock::new() })
     }
 
     /// The project in this state.
@@ -37,6 +38,11 @@ impl Revision {
     /// Whether the source was rewritten in place, for good.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether no file of it refuses to open.
+    pub(super) fn opens_all(&self) -> bool {
+        *self.opens_all.get_or_init(|| self.container.opens_all())
     }
 
     /// Whether it is not clear if these bytes are still there.

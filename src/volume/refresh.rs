@@ -248,12 +248,14 @@ impl Volume {
     }
 
     /// Moves the numbers that mean the same in the new revision, and has the kernel look the others up again.
-    fn hand_over(&self, new: &Arc<Part>) {
+    pub(super) fn hand_over(&self, new: &Arc<Part>) {
         let mut forget = vec![Invalidation::Inode(super::ROOT)];
         let mut parts = HashMap::new();
         for (ino, place) in self.known.each() {
             let old = &place.part;
             if old.revision.epoch == new.revision.epoch {
+                // A look-up was faster. Where nobody asks at open, nobody is told there that pages of before are wrong.
+                forget.push(Invalidation::Inode(ino));
                 continue;
             }
             let tree = old.tree();

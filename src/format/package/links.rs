@@ -1,9 +1,40 @@
 //! Symbolic links: shown as links only where they stay inside the package.
 
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::tree::{Kind, NodeId, Tree};
 
 /// The longest target that is looked at: what a system call takes.
 pub const MAX_TARGET: u64 = 4095;
+
+/// Why a link at `id` is shown as a plain file; `None` for one that stays inside. `target` is what it holds, or why that
+/// cannot be read; none where it is longer than any target.
+pub fn objection(tree: &Tree, id: NodeId, target: Option<Result<Arc<[u8]>>>) -> Option<Finding> {
+    let unreadable = match target {
+        Some(Ok(target)) if stays_inside(tree, id, &target) => return None,
+        Some(Ok(_)) => None,
+        Some(Err(Error::Damaged { what, .. } | Error::Unsupported { what, .. })) => Some(what),
+        Some(Err(other)) => Some(other.to_string()),
+        None => Some("it is longer than a path may be".into()),
+    };
+    let (code, message, remedy) = match unreadable {
+        None => (
+            "link-leaves-package",
+            "a symbolic link that does not stay inside the package; it is shown as a plain file that holds the \
+             target's text"
+                .into(),
+            "no reason to act, unless the link was meant to be followed",
+        ),
+        Some(why) => (
+            "link-unreadable",
+            format!("a symbolic link whose target cannot be read: {why}; it is shown as a plain file"),
+            "restore the link from a backup, if it was meant to be followed",
+        ),
+    };
+    Some(Finding::new(Severity::Warning, code, tree.shown(id), message, remedy))
+}
 
 /// Whether a link at `id` that says `target` leads to a place inside the tree, whatever stands there. A path
 /// that goes through another link is not followed, since `..` behind one leads elsewhere than it seems.

@@ -230,7 +230,8 @@ impl<'a> Loader<'a> {
             mode: mode.map_or(0o444, |m| (m & 0o777 | 0o400) as u16),
             kind: if file_type == S_IFLNK { Kind::Link } else { Kind::File },
             entry,
-            identity: record.crc.into(),
+            // What refuses to open is another content than what was read under this name and checksum before.
+            identity: u64::from(record.crc) | refusal.map_or(0, |why| 1 + why as u64) << 32,
         };
         let added = self.builder.leaf(path, leaf)?;
         self.account(added, &name);

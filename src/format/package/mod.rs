@@ -181,31 +181,22 @@ impl Package {
         Ok(package)
     }
 
-    /// Turns links that would leave the package into the plain files that hold their text.
+    /// Turns links that would leave the package, and those that lead nobody knows where, into plain files.
     fn settle_links(&mut self) -> Result<()> {
         let links: Vec<NodeId> =
             self.tree.ids().filter(|id| self.tree.node(*id).kind == Kind::Link).collect();
         let mut plain = HashSet::new();
         for id in links {
-            // What cannot be read has no target; it is a file that refuses to open.
             let target = match self.tree.node(id).size() {
                 size if size > links::MAX_TARGET => None,
                 _ => match self.read_whole(id) {
-                    Ok(target) => Some(target),
                     Err(changed @ Error::SourceChanged(_)) => return Err(changed),
-                    Err(_) => None,
+                    other => Some(other),
                 },
             };
-            if !target.is_some_and(|target| links::stays_inside(&self.tree, id, &target)) {
+            if let Some(finding) = links::objection(&self.tree, id, target) {
                 plain.insert(id);
-                self.findings.add(Finding::new(
-                    Severity::Warning,
-                    "link-leaves-package",
-                    self.tree.shown(id),
-                    "a symbolic link that does not stay inside the package; it is shown as a plain file that \
-                     holds the target's text",
-                    "no reason to act, unless the link was meant to be followed",
-                ));
+                self.findings.add(finding);
             }
         }
         if !plain.is_empty() {
@@ -495,7 +486,7 @@ impl Branch for Package {
     }
 
     fn origin(&self, node: NodeId) -> Option<[u8; 32]> {
-        let (_, entry) = self.entry(node).ok()?;
+        let (_, entry) = self.entry(node).ok().filter(|(_, entry)| entry.refusal.is_none())?;
         // What was written stays as it was: a file that was rewritten in place is another revision.
         let (device, inode) = self.source.stamp().file;
         let place = [device, inode, entry.header].map(u64::to_le_bytes);

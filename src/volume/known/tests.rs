@@ -291,3 +291,25 @@ fn shards_are_of_sizes_spread_evenly_between_one_and_two() {
         assert!((f64::from(*size) - expected).abs() < 0.02 * expected, "{i}: {size} and not {expected}");
     }
 }
+
+/// Of some of these files the bytes may be others under the same number, which only an open would find out.
+#[test]
+fn what_is_looked_up_before_the_kernel_is_told_of_a_new_state_is_forgotten_with_the_rest() {
+    use crate::volume::{Invalidation, Options, ROOT, Volume};
+    let options = Options { uid: 0, gid: 0, umask: 0, open: Default::default() };
+    let volume = Volume::new(Shown::new(9), options);
+    volume.opens_are_unknown();
+    let (to_kernel, told) = std::sync::mpsc::channel();
+    volume.notify(to_kernel);
+    let look = || {
+        let folder = volume.lookup(ROOT, b"d1").unwrap().ino;
+        [b"f1", b"f4", b"f7"].map(|name| volume.lookup(folder, name).unwrap().ino)
+    };
+    let before = look();
+    let next = Part::top(Revision::new(1, Shown::new(9)));
+    volume.revisions.write().push(next.clone());
+    assert_eq!(look(), before, "the numbers say that nothing has changed");
+    volume.hand_over(&next);
+    let told: Vec<Invalidation> = told.try_iter().collect();
+    assert!(before.into_iter().all(|ino| told.contains(&Invalidation::Inode(ino))), "{told:?}");
+}
