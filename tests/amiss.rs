@@ -207,17 +207,22 @@ fn a_part_of_a_database_is_not_called_lost() {
     assert!(!told.contains("vaso recover"), "{told}");
 }
 
-/// A package, each entry with a name and its bytes; deflate leaves them as they are.
-fn package(method: zip::CompressionMethod, entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let level = (method == zip::CompressionMethod::Deflated).then_some(0);
-    let options =
-        zip::write::SimpleFileOptions::default().compression_method(method).compression_level(level);
-    for (name, bytes) in entries {
-        zip.start_file(*name, options).unwrap();
-        zip.write_all(bytes).unwrap();
+/// An entry without a directory. Where it is packed, deflate leaves the bytes as they are, in blocks.
+fn entry(name: &str, is_packed: bool, bytes: &[u8]) -> Vec<u8> {
+    let block = |part: &[u8]| {
+        let len = part.len() as u16;
+        [&[0][..], &len.to_le_bytes(), &(!len).to_le_bytes(), part].concat()
+    };
+    let packed = match is_packed {
+        true => bytes.chunks(60_000).flat_map(block).chain([1, 0, 0, 0xff, 0xff]).collect(),
+        false => bytes.to_vec(),
+    };
+    let mut entry = b"PK\x03\x04\x14\0\0\0".to_vec();
+    entry.extend([if is_packed { 8 } else { 0 }, 0, 0, 0, 0x21, 0]);
+    for number in [crc32fast::hash(bytes), packed.len() as u32, bytes.len() as u32, name.len() as u32] {
+        entry.extend(number.to_le_bytes());
     }
-    zip.finish().unwrap().into_inner()
+    [&entry, name.as_bytes(), &packed].concat()
 }
 
 #[test]
@@ -237,26 +242,39 @@ fn entries_of_a_package_within_a_package_that_is_cut_off_are_not_the_projects() 
     let big = vec![b'x'; 50_000];
     let theirs = manifest("inner");
     let inner = [("manifest.json", theirs.as_bytes()), ("only-inside.txt", b"inner"), ("big.bin", &big)];
-    let inner = package(zip::CompressionMethod::Stored, &inner);
-    for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in inner {
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        zip.start_file(name, stored).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    let inner = zip.finish().unwrap().into_inner();
+    for is_packed in [false, true] {
         let outer = [("manifest.json", ours.as_bytes()), ("theirs.vaso", &inner), ("last.txt", b"last")];
-        let outer = package(method, &outer);
+        let outer = outer.map(|(name, bytes)| entry(name, is_packed, bytes)).concat();
         let begin = outer.windows(11).position(|b| b == b"theirs.vaso").unwrap();
-        // Cut off within it; and all there but for one bit and the directory.
+        // Cut off within it; cut off in the entry behind it; and cut off behind all, with a bit of it wrong.
         let mut flipped = outer.clone();
-        flipped.truncate(outer.len() - 22);
         flipped[begin + 40_000] ^= 1;
-        for (bytes, last) in [(outer[..begin + 30_000].to_vec(), None), (flipped, Some("last".into()))] {
+        let len = outer.len();
+        for (bytes, last) in [
+            (outer[..begin + 30_000].to_vec(), None),
+            (outer[..len - 3].to_vec(), None),
+            (flipped, Some("last".into())),
+        ] {
+            let whole = bytes.len() == len - 3;
             fs::write(&file, bytes).unwrap();
-            assert_eq!(shown("manifest.json").as_ref(), Some(&ours), "{method}");
+            assert_eq!(shown("manifest.json").as_ref(), Some(&ours), "{is_packed}");
             assert_eq!([shown("only-inside.txt"), shown("big.bin"), shown("last.txt")], [None, None, last]);
+            let theirs = said(&scene, &["cat", "cut.vaso", "theirs.vaso"]);
+            assert_eq!(theirs.stdout == inner, whole);
         }
         // One size that is wrong hides nothing that follows.
         let mut wrong = outer.clone();
-        wrong.truncate(outer.len() - 22);
         wrong[begin - 30 + 18 + 3] ^= 1;
         fs::write(&file, wrong).unwrap();
-        assert_eq!(shown("last.txt"), Some("last".into()), "{method}");
+        assert_eq!(shown("last.txt"), Some("last".into()), "{is_packed}");
     }
 }
 

@@ -4,11 +4,14 @@
 //! says, allowing for bytes that were put before the package, and when exactly so many records fill exactly
 //! so many bytes. From the end of the file, the first believable one whose comment reaches the end counts;
 //! else the first believable one at all; else the directory is lost. A field that lies makes a record
-//! unbelievable, so that two readers never see two different packages in one file.
+//! unbelievable, so that two readers never see two different packages in one file. One that lies within an entry is
+//! that of a package in the package, which is not shown in place of it where its own is cut off.
 
 use std::sync::Arc;
 
-use super::record::{CENTRAL, Central, END, END_LEN, END64_LEN, End, LOCATOR64_LEN, Parsed};
+use super::record::{
+    CENTRAL, Central, END, END_LEN, END64_LEN, End, LOCAL_LEN, LOCATOR64_LEN, Local, Parsed,
+};
 use crate::error::Result;
 use crate::store::Source;
 
@@ -16,6 +19,8 @@ use crate::store::Source;
 const SEARCH: u64 = END_LEN as u64 + u16::MAX as u64;
 /// So many end records are looked at; more of them are somebody's joke.
 const MOST_ENDS: usize = 8;
+/// So many entries in front of an end record are passed over at most.
+const MOST_BEFORE: usize = 1 << 20;
 /// The directory is read in pieces of this size.
 const PIECE: usize = 1 << 20;
 
@@ -56,6 +61,10 @@ pub fn find_ends(source: &Source) -> Result<Ends> {
         let position = window_start + at as u64;
         let trailing = (window.len() - at - END_LEN).checked_sub(end.comment_len);
         let (Some(trailing), Some(directory)) = (trailing, fit(source, position, end)?) else { continue };
+        // Offsets that count from the front are those of the file itself.
+        if (directory.shift > 0 || directory.count == 0) && is_within_entry(source, position)? {
+            continue;
+        }
         match trailing {
             0 => reaching.push((directory, 0)),
             n => others.push((directory, n as u64)),
@@ -63,6 +72,28 @@ pub fn find_ends(source: &Source) -> Result<Ends> {
     }
     let (directories, trailing) = reaching.into_iter().chain(others).take(MOST_ENDS).unzip();
     Ok(Ends { directories, trailing })
+}
+
+/// Whether the file begins with entries one behind the other, one of which spans `position`.
+fn is_within_entry(source: &Source, position: u64) -> Result<bool> {
+    let mut header = 0;
+    for _ in 0..MOST_BEFORE {
+        if position - header < LOCAL_LEN as u64 {
+            break;
+        }
+        let fixed = source.read_range(header..header + LOCAL_LEN as u64)?;
+        let Some(local) = Local::parse(&fixed) else { break };
+        // Large sizes are in the field behind the name.
+        let whole = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+        let all = source.read_range(header..whole.min(source.size()))?;
+        let Some(local) = Local::parse(&all).filter(Local::knows_sizes) else { break };
+        let Some(end) = whole.checked_add(local.packed) else { break };
+        if end > position {
+            return Ok(whole <= position);
+        }
+        header = end;
+    }
+    Ok(false)
 }
 
 /// The directory of the end record at `position`, if there is one where it says.
