@@ -397,3 +397,35 @@ fn a_database_whose_log_is_damaged_is_recovered_in_part() {
         assert!(text.contains("Recovered in part") && text.contains(LOG), "{text}");
     }
 }
+
+#[test]
+fn a_database_whose_journal_is_damaged_is_not_called_sound() {
+    let scene = Scene::new();
+    let (work, path) = (scene.path("work.db"), scene.path("hot.vaso"));
+    fs::copy(scene.path("v7.db"), &work).unwrap();
+    let db = Connection::open(&work).unwrap();
+    db.execute_batch(
+        "pragma journal_mode=delete; pragma cache_size=5; pragma cache_spill=5; begin; update trace set inner_diam = -1; update event set label = 'x'",
+    )
+    .unwrap();
+    let journal = PathBuf::from(format!("{}-journal", path.display()));
+    fs::copy(&work, &path).unwrap();
+    fs::copy(format!("{}-journal", work.display()), &journal).unwrap();
+    drop(db);
+    fs::remove_file(work).unwrap();
+    assert_eq!(scene.told("verify", "hot.vaso").0, Some(0));
+    assert_eq!(scene.json(0, &["hot.vaso"])["sound"], true);
+    // The sum of the second record.
+    flip(&journal, 512 + 2 * (page_size(&fs::read(&path).unwrap()) + 8) - 1);
+    let (code, told) = scene.told("verify", "hot.vaso");
+    let is_told = told["findings"].as_array().unwrap().iter().any(|f| f["code"] == "journal-damaged");
+    assert!(code == Some(1) && is_told, "{told}");
+    let found = scene.json(0, &["hot.vaso"]);
+    assert_eq!((&found["recovered"], &found["complete"]), (&true.into(), &false.into()), "{found}");
+    let text = String::from_utf8(scene.recover(&["hot.vaso"]).stdout).unwrap();
+    assert!(
+        text.contains("Recovered in part") && text.contains("the journal beside it is damaged"),
+        "{text}"
+    );
+    assert!(!text.contains("sound"), "{text}");
+}

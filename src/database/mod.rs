@@ -61,11 +61,11 @@ pub use compare::{
 };
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
-pub use logs::{Joint, joint, with_logs};
+pub use logs::{Joint, LogDamage, joint, with_logs};
 pub use part::{Counted, Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample};
 
-pub use wal::{LogDamage, log_damage, with_damaged_wal, with_wal};
+pub use wal::{log_damage, with_wal};
 
 use layout::Layout;
 use link::Link;

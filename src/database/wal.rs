@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use super::LogDamage;
 use super::overlay::Overlay;
 use crate::error::Result;
 use crate::tree::Content;
@@ -20,38 +21,14 @@ const FRAME: u64 = 24;
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 
-/// What of a log cannot be applied, although it seems to be committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogDamage {
-    /// The frames from the damage to the last that ends a transaction; none where nobody can tell how many there are.
-    pub frames: Option<u64>,
-}
-
-impl LogDamage {
-    /// In words.
-    pub fn words(&self) -> String {
-        let what = match self.frames {
-            None => "nothing of it could be used".to_string(),
-            Some(1) => "one frame of it could not be used".to_string(),
-            Some(n) => format!("{n} frames of it could not be used"),
-        };
-        format!("the log beside it is damaged: {what}, and what it held may be the newest data")
-    }
-}
-
 /// What of a log cannot be applied, if there is anything of the kind.
 pub fn log_damage(wal: &Content) -> Result<Option<LogDamage>> {
     Ok(read(wal)?.1)
 }
 
-/// The database with `wal` applied; the database itself if nothing in the log counts. The header says that there is
-/// no log either way.
-pub fn with_wal(base: Content, wal: Content) -> Result<Content> {
-    Ok(with_damaged_wal(base, wal)?.0)
-}
-
-/// The same, and what of the log could not be applied.
-pub fn with_damaged_wal(base: Content, wal: Content) -> Result<(Content, Option<LogDamage>)> {
+/// The database with `wal` applied, the database itself if nothing in the log counts; and what of the log could not be
+/// applied. The header says that there is no log either way.
+pub fn with_wal(base: Content, wal: Content) -> Result<(Content, Option<LogDamage>)> {
     let (committed, damage) = read(&wal)?;
     let size = match &committed {
         Some(log) => u64::from(log.pages_after) * u64::from(log.page_size),
@@ -123,7 +100,7 @@ fn read(wal: &Content) -> Result<(Option<Log>, Option<LogDamage>)> {
         return read_frames(wal, page_size, &head[16..24], sum);
     }
     let is_damaged = wal.size() > HEADER && !is_zero(wal)?;
-    Ok((None, if is_damaged { Some(LogDamage { frames: headless(wal, page_size)? }) } else { None }))
+    Ok((None, if is_damaged { Some(LogDamage::Log(headless(wal, page_size)?)) } else { None }))
 }
 
 fn is_page_size(size: u32) -> bool {
@@ -205,5 +182,5 @@ fn read_frames(
         }
     }
     let unused = last_commit(wal, page_size, salts, at)?;
-    Ok((log, unused.map(|end| LogDamage { frames: Some(frames(end - applied, page_size)) })))
+    Ok((log, unused.map(|end| LogDamage::Log(Some(frames(end - applied, page_size))))))
 }

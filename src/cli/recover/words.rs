@@ -29,7 +29,10 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     text += &match (&recovery.choice, chosen) {
         (Choice::Sound, _) if recovery.undecided().iter().any(|judged| judged.log_damage.is_some()) => {
             let more = beyond(&others(recovery));
-            format!("\nWhat was saved is in order; but a log is damaged:\n{}{more}", undecided(recovery))
+            format!(
+                "\nWhat was saved is in order; but not all could be used of what SQLite keeps beside a database:\n{}{more}",
+                undecided(recovery)
+            )
         }
         (Choice::Sound, _) => match (undecided(recovery), beyond(&others(recovery))) {
             (open, more) if open.is_empty() && more.is_empty() => {
@@ -179,7 +182,7 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
             "The project itself is sound, and nothing was written; but others hold what it has not:\n".into()
         }
         false if !is_sound => format!(
-            "Nothing was written: what was saved is in order, but a log with newer changes is damaged:\n{}",
+            "Nothing was written: what was saved is in order, but not all could be used of what SQLite keeps beside a database:\n{}",
             undecided(recovery)
         ),
         false => format!(

@@ -28,16 +28,19 @@ fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
 }
 
-/// The database at `path` as SQLite would see it after its own recovery, and as no log is wanted beside it.
-fn as_recovered(path: &Path) -> Result<Content> {
+/// The database at `path` as SQLite would see it after its own recovery, and as no log is wanted beside it; and what of
+/// log and journal could not be used.
+fn as_recovered(path: &Path) -> Result<(Content, Option<String>)> {
     let base = content_of(path)?;
     let (wal, journal) = (with(path, "-wal"), with(path, "-journal"));
     let there = |path: &Path| is_file(path).then(|| content_of(path)).transpose();
-    let whole = with_logs(base, path, there(&journal)?, there(&wal)?)?;
+    let (whole, damage) = with_logs(base, path, there(&journal)?, there(&wal)?)?;
     match whole {
         // Its header asks for a log, which is not there.
-        Content::Range(..) if whole.size() >= 100 => with_wal(whole, Content::Bytes([].into())),
-        whole => Ok(whole),
+        Content::Range(..) if whole.size() >= 100 => {
+            Ok((with_wal(whole, Content::Bytes([].into()))?.0, damage))
+        }
+        whole => Ok((whole, damage)),
     }
 }
 
@@ -48,7 +51,11 @@ fn modified(path: &Path) -> Option<SystemTime> {
 /// A database that is no snapshot.
 fn candidate(role: Role, path: PathBuf) -> Candidate {
     let time = modified(&path).max(modified(&with(&path, "-wal")));
-    Candidate { role, snapshot: None, time, content: as_recovered(&path), doubt: None, path }
+    let (content, log_damage) = match as_recovered(&path) {
+        Ok((content, damage)) => (Ok(content), damage),
+        Err(why) => (Err(why), None),
+    };
+    Candidate { role, snapshot: None, time, content, log_damage, doubt: None, path }
 }
 
 /// The files in a folder, in the order of their names.
@@ -195,7 +202,7 @@ impl Stored {
     /// As what it is for its project.
     pub fn as_candidate(self, role: Role, snapshot: Option<u64>) -> Candidate {
         let Stored { path, time, content, doubt } = self;
-        Candidate { role, path, snapshot, time, content, doubt }
+        Candidate { role, path, snapshot, time, content, log_damage: None, doubt }
     }
 }
 
