@@ -379,13 +379,14 @@ fn a_session_whose_log_is_damaged_is_not_called_saved() {
 #[test]
 fn a_database_whose_log_is_damaged_is_recovered_in_part() {
     let scene = Scene::new();
-    for (name, at, late) in [("head.vaso", 3, 0), ("middle.vaso", 0, 1)] {
+    // Of the header; of the last frame, which ends the second transaction, the page, a salt and the other one.
+    for (name, from_end, late) in
+        [("head.vaso", 0, 0), ("page.vaso", 100, 1), ("salt.vaso", 4109, 1), ("other_salt.vaso", 4105, 1)]
+    {
         let log = logged(&scene.path("v7.db"), &scene.path(name));
         let told = scene.json(0, &[name]);
         assert_eq!(told["sound"], true, "{told}");
-        // In the page of the last frame, which ends the second transaction.
-        let at = if at == 0 { fs::metadata(&log).unwrap().len() as usize - 100 } else { at };
-        flip(&log, at);
+        flip(&log, if from_end == 0 { 3 } else { fs::metadata(&log).unwrap().len() as usize - from_end });
         let (code, told) = scene.told("verify", name);
         let is_told = told["findings"].as_array().unwrap().iter().any(|f| f["code"] == "log-damaged");
         assert!(code == Some(1) && is_told, "{told}");

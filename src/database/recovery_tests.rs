@@ -182,6 +182,13 @@ fn of_a_log_that_is_damaged_it_is_told_what_was_committed_and_cannot_be_used() {
             "byte {at} of the fifth frame: {unused:?}"
         );
     }
+    // Behind the last frame is nothing that tells of it.
+    let last = whole.len() - 1048;
+    for salts in [8..12, 12..16, 8..16] {
+        let mut log = whole.clone();
+        log[last..][salts.clone()].iter_mut().for_each(|byte| *byte ^= 0x41);
+        assert!(told(&log).flatten().is_some(), "bytes {salts:?} of the last frame");
+    }
 }
 
 /// The same log as a big-endian machine would have written it.
