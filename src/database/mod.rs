@@ -14,6 +14,7 @@
 //!   count     how many rows, and whose              compare   what changed between two databases
 //!   digest    what the rows of a table amount to    check     whether SQLite finds it sound
 //!   beyond    what one holds that another has not    json  its words, and what they say
+//!   more      whether one does from which rows may be lost
 //!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
 //!
@@ -34,6 +35,7 @@ pub mod json;
 mod layout;
 mod link;
 mod logs;
+mod more;
 mod overlay;
 mod pages;
 mod part;
@@ -69,6 +71,7 @@ pub use wal::{log_damage, with_wal};
 
 use layout::Layout;
 use link::Link;
+use more::has_more;
 
 /// Connections that rest in a database between two reads.
 const IDLE: usize = 4;

@@ -65,6 +65,11 @@ fn undecided(recovery: &Recovery) -> String {
                 )
             }
             None if judged.log_damage.is_some() => format!("  {number} ({path}) is damaged"),
+            None if judged.is_of_use() && judged.is_of_session() => {
+                format!(
+                    "  {number} ({path}) is damaged, and nobody knows whether all that was in it was saved"
+                )
+            }
             None if judged.is_of_use() => format!("  {number} ({path}) is newer, and damaged"),
             None if judged.snapshot.is_some() => {
                 format!("  {path} is newer and damaged, and nothing can be had of it")
