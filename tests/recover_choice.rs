@@ -175,6 +175,35 @@ fn no_kind_of_work_in_a_damaged_session_is_denied() {
 }
 
 #[test]
+fn what_a_log_beside_a_snapshot_holds_is_told_and_left_to_a_person() {
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.path(&format!("{BUNDLE}/.staging"))).unwrap();
+    let snapshot = scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite"));
+    let log = snapshot.with_extension("sqlite-wal");
+    let (before, work) = (fs::read(&snapshot).unwrap(), scene.path("work.db"));
+    fs::write(&work, &before).unwrap();
+    let db = Connection::open(&work).unwrap();
+    db.execute_batch("pragma journal_mode = wal; pragma wal_autocheckpoint = 0").unwrap();
+    db.execute_batch(NEW_SAMPLE).unwrap();
+    fs::copy(scene.path("work.db-wal"), &log).unwrap();
+    let found = scene.json(1, &[BUNDLE]);
+    assert_eq!(found["sound"], false, "{found}");
+    let number = found["undecided"][0].to_string();
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(said.contains("holds unsaved work") && said.contains("the new sample E/late"), "{said}");
+    assert!(!said.contains("sound"), "{said}");
+    let taken = scene.json(0, &[BUNDLE, "--use", &number]);
+    assert_eq!(taken["complete"], false);
+    assert_eq!(scene.count("orphan_staging.recovered.vaso", DATASET), 3);
+    assert!(fs::read(&snapshot).unwrap() == before);
+    // A log of which all is in the snapshot too adds nothing.
+    db.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).unwrap();
+    fs::copy(&work, &snapshot).unwrap();
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    assert_eq!(scene.json(0, &[BUNDLE])["sound"], true);
+}
+
+#[test]
 fn recovery_in_part_is_no_success() {
     let scene = Scene::new();
     // Without its first page nobody knows what the file had.
