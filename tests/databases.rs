@@ -332,7 +332,7 @@ fn what_lies_in_the_log_alone_is_seen() {
         serde_json::from_slice(&fs::read(dir.join("wal_leftover.vaso.json")).unwrap()).unwrap();
     // The database under the log is that of `v7.vaso`.
     let base = content(&dir.join("v7.vaso"));
-    let with = vaso::database::with_wal(base, content(&dir.join("wal_leftover.vaso-wal"))).unwrap();
+    let with = vaso::database::with_wal(base, content(&dir.join("wal_leftover.vaso-wal"))).unwrap().0;
     let database = Database::open(with, "wal_leftover.vaso").unwrap();
     let told = &truth["content_with_wal"];
     assert_eq!(told["datasets"].as_array().unwrap().len(), 4);

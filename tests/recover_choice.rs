@@ -136,6 +136,74 @@ fn of_a_damaged_session_no_number_is_told_as_if_it_were_whole() {
 }
 
 #[test]
+fn no_kind_of_work_in_a_damaged_session_is_denied() {
+    let scene = Scene::new();
+    for sql in [
+        "update dataset set notes = 'a week of notes' where id = 1",
+        "update meta set value = 'New name' where key = 'project_name'",
+        "insert into meta values('of_a_plugin', '1')",
+        "insert into result(dataset_id, kind, version, created_utc, payload_json) values(1, 'k2', '1', '2026-01-01', '{}')",
+        "insert into asset(id, kind, sha256, size_bytes, compressed, chunk_size) values(99, 'x', 'ab', 0, 0, 10);
+         insert into ref(asset_id, dataset_id, role) values(99, 1, 'attachment:9')",
+        "insert or replace into thumbnail values(1, x'8950')",
+        "create table mine(a); insert into mine values('seen by nobody')",
+        "insert into event_audit(dataset_id, action, source, utc_ts) values(1, 'x', 'y', '2026-01-01')",
+        "update trace set outer_diam = 1.25 where dataset_id = 1",
+    ] {
+        let path = staged(&scene, sql);
+        zero(&path, leaves_of_trace(&path)[1]);
+        let said = text(&scene, 1, &[BUNDLE]);
+        assert!(
+            said.contains("is damaged, and holds unsaved work: at least") && said.contains("--use"),
+            "{sql}: {said}"
+        );
+        assert!(!said.contains("✓"), "{sql}: {said}");
+    }
+    // Of what is lost nobody can tell whether it was saved.
+    let path = staged(&scene, "");
+    zero(&path, leaves_of_trace(&path)[1]);
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(!said.contains("✓") && !said.contains("unsaved work"), "{said}");
+    assert!(said.contains("nobody knows whether all that was in it was saved"), "{said}");
+    // Where all of it is there and was saved, there is nothing to decide: of the free pages only the number is wrong.
+    let path = staged(&scene, "");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[39] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(text(&scene, 0, &[BUNDLE, "--list"]).contains("Damaged: "));
+    assert!(text(&scene, 0, &[BUNDLE]).contains("there is nothing to recover"));
+}
+
+#[test]
+fn what_a_log_beside_a_snapshot_holds_is_told_and_left_to_a_person() {
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.path(&format!("{BUNDLE}/.staging"))).unwrap();
+    let snapshot = scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite"));
+    let log = snapshot.with_extension("sqlite-wal");
+    let (before, work) = (fs::read(&snapshot).unwrap(), scene.path("work.db"));
+    fs::write(&work, &before).unwrap();
+    let db = Connection::open(&work).unwrap();
+    db.execute_batch("pragma journal_mode = wal; pragma wal_autocheckpoint = 0").unwrap();
+    db.execute_batch(NEW_SAMPLE).unwrap();
+    fs::copy(scene.path("work.db-wal"), &log).unwrap();
+    let found = scene.json(1, &[BUNDLE]);
+    assert_eq!(found["sound"], false, "{found}");
+    let number = found["undecided"][0].to_string();
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(said.contains("holds unsaved work") && said.contains("the new sample E/late"), "{said}");
+    assert!(!said.contains("sound"), "{said}");
+    let taken = scene.json(0, &[BUNDLE, "--use", &number]);
+    assert_eq!(taken["complete"], false);
+    assert_eq!(scene.count("orphan_staging.recovered.vaso", DATASET), 3);
+    assert!(fs::read(&snapshot).unwrap() == before);
+    // A log of which all is in the snapshot too adds nothing.
+    db.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).unwrap();
+    fs::copy(&work, &snapshot).unwrap();
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    assert_eq!(scene.json(0, &[BUNDLE])["sound"], true);
+}
+
+#[test]
 fn recovery_in_part_is_no_success() {
     let scene = Scene::new();
     // Without its first page nobody knows what the file had.

@@ -379,13 +379,14 @@ fn a_session_whose_log_is_damaged_is_not_called_saved() {
 #[test]
 fn a_database_whose_log_is_damaged_is_recovered_in_part() {
     let scene = Scene::new();
-    for (name, at, late) in [("head.vaso", 3, 0), ("middle.vaso", 0, 1)] {
+    // Of the header; of the last frame, which ends the second transaction, the page, a salt and the other one.
+    for (name, from_end, late) in
+        [("head.vaso", 0, 0), ("page.vaso", 100, 1), ("salt.vaso", 4109, 1), ("other_salt.vaso", 4105, 1)]
+    {
         let log = logged(&scene.path("v7.db"), &scene.path(name));
         let told = scene.json(0, &[name]);
         assert_eq!(told["sound"], true, "{told}");
-        // In the page of the last frame, which ends the second transaction.
-        let at = if at == 0 { fs::metadata(&log).unwrap().len() as usize - 100 } else { at };
-        flip(&log, at);
+        flip(&log, if from_end == 0 { 3 } else { fs::metadata(&log).unwrap().len() as usize - from_end });
         let (code, told) = scene.told("verify", name);
         let is_told = told["findings"].as_array().unwrap().iter().any(|f| f["code"] == "log-damaged");
         assert!(code == Some(1) && is_told, "{told}");
@@ -396,4 +397,36 @@ fn a_database_whose_log_is_damaged_is_recovered_in_part() {
         let text = String::from_utf8(scene.recover(&[name]).stdout).unwrap();
         assert!(text.contains("Recovered in part") && text.contains(LOG), "{text}");
     }
+}
+
+#[test]
+fn a_database_whose_journal_is_damaged_is_not_called_sound() {
+    let scene = Scene::new();
+    let (work, path) = (scene.path("work.db"), scene.path("hot.vaso"));
+    fs::copy(scene.path("v7.db"), &work).unwrap();
+    let db = Connection::open(&work).unwrap();
+    db.execute_batch(
+        "pragma journal_mode=delete; pragma cache_size=5; pragma cache_spill=5; begin; update trace set inner_diam = -1; update event set label = 'x'",
+    )
+    .unwrap();
+    let journal = PathBuf::from(format!("{}-journal", path.display()));
+    fs::copy(&work, &path).unwrap();
+    fs::copy(format!("{}-journal", work.display()), &journal).unwrap();
+    drop(db);
+    fs::remove_file(work).unwrap();
+    assert_eq!(scene.told("verify", "hot.vaso").0, Some(0));
+    assert_eq!(scene.json(0, &["hot.vaso"])["sound"], true);
+    // The sum of the second record.
+    flip(&journal, 512 + 2 * (page_size(&fs::read(&path).unwrap()) + 8) - 1);
+    let (code, told) = scene.told("verify", "hot.vaso");
+    let is_told = told["findings"].as_array().unwrap().iter().any(|f| f["code"] == "journal-damaged");
+    assert!(code == Some(1) && is_told, "{told}");
+    let found = scene.json(0, &["hot.vaso"]);
+    assert_eq!((&found["recovered"], &found["complete"]), (&true.into(), &false.into()), "{found}");
+    let text = String::from_utf8(scene.recover(&["hot.vaso"]).stdout).unwrap();
+    assert!(
+        text.contains("Recovered in part") && text.contains("the journal beside it is damaged"),
+        "{text}"
+    );
+    assert!(!text.contains("sound"), "{text}");
 }

@@ -9,7 +9,7 @@ use super::{Counts, Database, EventChange, SampleChange, SampleName, SampleTold,
 use crate::error::Result;
 
 /// Keys of `meta` that programs change without anybody's doing.
-const NO_WORK: [&str; 2] = ["modified_utc", "app_version"];
+pub(super) const NO_WORK: [&str; 2] = ["modified_utc", "app_version"];
 /// Samples that are told by name.
 const TOLD: usize = 12;
 

@@ -186,7 +186,7 @@ pub fn compare_work(before: &Arc<Database>, after: &Arc<Database>) -> Result<Dif
 }
 
 /// What samples are made of, of which a difference of samples tells.
-const OF_SAMPLES: [&str; 9] =
+pub(super) const OF_SAMPLES: [&str; 9] =
     ["meta", "dataset", "trace", "event", "result", "ref", "asset", "blob_chunk", "thumbnail"];
 
 fn compare_samples(
@@ -220,7 +220,7 @@ fn told_of(database: &Arc<Database>, name: &SampleName, id: i64) -> Result<Sampl
 }
 
 /// Samples by the names that last, and after them what belongs to datasets that do not exist.
-fn all_of(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
+pub(super) fn all_of(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
     let mut all = named(database)?;
     for id in database.orphans()?.into_keys() {
         let (experiment, name) = ("(no dataset)".to_string(), format!("dataset {id}"));
@@ -281,7 +281,7 @@ fn sample_change(
 }
 
 /// What differs of what is said about a sample itself.
-fn fields(one: &Sample, other: &Sample) -> Vec<String> {
+pub(super) fn fields(one: &Sample, other: &Sample) -> Vec<String> {
     let mut fields = Vec::new();
     let mut differs = |name: &str, differs: bool| {
         if differs {
@@ -313,7 +313,7 @@ fn fields(one: &Sample, other: &Sample) -> Vec<String> {
 }
 
 /// What belongs to a sample, by a name that lasts, each with a digest.
-fn parts(database: &Arc<Database>, id: i64) -> Result<BTreeMap<String, String>> {
+pub(super) fn parts(database: &Arc<Database>, id: i64) -> Result<BTreeMap<String, String>> {
     let mut parts = BTreeMap::new();
     let mut roles: BTreeMap<String, u32> = BTreeMap::new();
     for reference in database.references(id)? {
@@ -343,7 +343,7 @@ fn parts(database: &Arc<Database>, id: i64) -> Result<BTreeMap<String, String>> 
 const TIME_AGAIN: &str = "t_us";
 
 /// The columns that one or the other has, but for what a newer layout says again.
-fn of_both(first: &[String], second: &[String]) -> Vec<String> {
+pub(super) fn of_both(first: &[String], second: &[String]) -> Vec<String> {
     let only = |one: &[String], other: &[String]| -> Vec<String> {
         one.iter().filter(|name| !other.contains(name) && *name != TIME_AGAIN).cloned().collect()
     };
@@ -352,7 +352,7 @@ fn of_both(first: &[String], second: &[String]) -> Vec<String> {
 }
 
 /// The same of tables as they are shown, numbers of rows not among them.
-fn columns_of(first: &dyn Table, second: &dyn Table) -> Vec<String> {
+pub(super) fn columns_of(first: &dyn Table, second: &dyn Table) -> Vec<String> {
     let names = |table: &dyn Table| -> Vec<String> {
         table.columns().iter().filter(|c| c.name != "id").map(|c| c.name.clone()).collect()
     };
@@ -360,18 +360,18 @@ fn columns_of(first: &dyn Table, second: &dyn Table) -> Vec<String> {
 }
 
 /// Where columns stand, those that are there.
-fn places(table: &dyn Table, names: &[String]) -> Vec<Option<usize>> {
+pub(super) fn places(table: &dyn Table, names: &[String]) -> Vec<Option<usize>> {
     names.iter().map(|name| table.columns().iter().position(|c| c.name == *name)).collect()
 }
 
 /// Writes the cells of a row at these places, NULL for what is not there.
-fn write_row(out: &mut Vec<u8>, cells: &[Cell<'_>], places: &[Option<usize>]) {
+pub(super) fn write_row(out: &mut Vec<u8>, cells: &[Cell<'_>], places: &[Option<usize>]) {
     out.clear();
     places.iter().for_each(|place| write(out, place.map_or(Cell::Null, |place| cells[place])));
 }
 
 /// Calls `each` with every row.
-fn all_rows(table: &dyn Table, mut each: impl FnMut(&[Cell<'_>])) -> Result<()> {
+pub(super) fn all_rows(table: &dyn Table, mut each: impl FnMut(&[Cell<'_>])) -> Result<()> {
     let mut from = Place::default();
     loop {
         let next = table.read(&from, STRETCH, &mut |cells| {

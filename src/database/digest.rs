@@ -87,6 +87,28 @@ impl Database {
     }
 
     fn sum_of_rows(&self, table: &str, columns: &[String], names: &Names) -> Result<Sum> {
+        let mut sum = Sum::default();
+        self.each_row(table, columns, names, |row| add(&mut sum, row))?;
+        Ok(sum)
+    }
+
+    /// Calls `each` with every row of a table as what it says in these columns.
+    pub(super) fn each_telling_row(
+        &self,
+        table: &str,
+        columns: &[String],
+        each: impl FnMut(&[u8]),
+    ) -> Result<()> {
+        self.each_row(table, columns, self.lasting_names()?, each)
+    }
+
+    fn each_row(
+        &self,
+        table: &str,
+        columns: &[String],
+        names: &Names,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<()> {
         let shape = self.with(|link| Ok(layout::shape(&link.connection, table)?))?.unwrap_or_default();
         let list: Vec<String> = columns.iter().map(|column| shape.or_null(column)).collect();
         let list = if list.is_empty() { "NULL".to_string() } else { list.join(", ") };
@@ -102,7 +124,7 @@ impl Database {
             link.set_patience(self.patience_for_all());
             let mut statement = link.connection.prepare(&sql)?;
             let mut rows = statement.query([])?;
-            let (mut sum, mut text) = (Sum::default(), Vec::new());
+            let mut text = Vec::new();
             while let Some(row) = rows.next()? {
                 link.watch.renew();
                 text.clear();
@@ -114,9 +136,9 @@ impl Database {
                         None => write(&mut text, value::cell(cell)),
                     }
                 }
-                add(&mut sum, &text);
+                each(&text);
             }
-            Ok(sum)
+            Ok(())
         })
     }
 }

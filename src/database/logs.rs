@@ -13,6 +13,40 @@ use super::{super_journal, with_journal, with_wal};
 use crate::error::Result;
 use crate::tree::Content;
 
+/// What beside a database cannot be used, although it seems that it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogDamage {
+    /// Of a log, so many frames up to the last that ends a transaction; none where nobody can tell how many there are.
+    Log(Option<u64>),
+    /// Of a hot journal, something.
+    Journal,
+}
+
+impl LogDamage {
+    /// What a finding is called.
+    pub fn code(&self) -> &'static str {
+        match self {
+            LogDamage::Log(_) => "log-damaged",
+            LogDamage::Journal => "journal-damaged",
+        }
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        let what = match self {
+            LogDamage::Journal => {
+                return "the journal beside it is damaged: it could not be rolled back in whole, and changes that were \
+                        never committed may be among the data"
+                    .to_string();
+            }
+            LogDamage::Log(None) => "nothing of it could be used".to_string(),
+            LogDamage::Log(Some(1)) => "one frame of it could not be used".to_string(),
+            LogDamage::Log(Some(n)) => format!("{n} frames of it could not be used"),
+        };
+        format!("the log beside it is damaged: {what}, and what it held may be the newest data")
+    }
+}
+
 /// A journal whose transaction was committed with others, as far as can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joint {
@@ -48,21 +82,27 @@ fn is_there(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() || meta.len() > 0)
 }
 
-/// The database in `base`, which lies at `path`, with its journal and its log.
+/// The database in `base`, which lies at `path`, with its journal and its log; and in words, what of these could not be
+/// used.
 pub fn with_logs(
     base: Content,
     path: &Path,
     journal: Option<Content>,
     wal: Option<Content>,
-) -> Result<Content> {
-    let mut whole = base;
+) -> Result<(Content, Option<String>)> {
+    let (mut whole, mut damage) = (base, Vec::new());
     if let Some(journal) = journal
         && joint(&journal, path)?.is_none()
     {
-        whole = with_journal(whole, journal)?;
+        let (rolled_back, unused) = with_journal(whole, journal)?;
+        whole = rolled_back;
+        damage.extend(unused);
     }
-    match wal {
-        Some(wal) => with_wal(whole, wal),
-        None => Ok(whole),
+    if let Some(wal) = wal {
+        let (applied, unused) = with_wal(whole, wal)?;
+        whole = applied;
+        damage.extend(unused);
     }
+    let words: Vec<String> = damage.iter().map(LogDamage::words).collect();
+    Ok((whole, (!words.is_empty()).then(|| words.join("; "))))
 }

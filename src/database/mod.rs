@@ -14,6 +14,7 @@
 //!   count     how many rows, and whose              compare   what changed between two databases
 //!   digest    what the rows of a table amount to    check     whether SQLite finds it sound
 //!   beyond    what one holds that another has not    json  its words, and what they say
+//!   more      whether one does from which rows may be lost
 //!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
 //! ```
 //!
@@ -34,6 +35,7 @@ pub mod json;
 mod layout;
 mod link;
 mod logs;
+mod more;
 mod overlay;
 mod pages;
 mod part;
@@ -61,14 +63,15 @@ pub use compare::{
 };
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
-pub use logs::{Joint, is_hot, joint, with_logs};
+pub use logs::{Joint, LogDamage, is_hot, joint, with_logs};
 pub use part::{Counted, Outcome, Reference};
 pub use sample::{Attachment, DEFAULT_EXPERIMENT, PROJECT_ATTACHMENTS, Sample};
 
-pub use wal::{LogDamage, log_damage, with_damaged_wal, with_wal};
+pub use wal::{log_damage, with_wal};
 
 use layout::Layout;
 use link::Link;
+use more::has_more;
 
 /// Connections that rest in a database between two reads.
 const IDLE: usize = 4;

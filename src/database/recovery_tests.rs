@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{log_damage, super_journal, with_journal, with_wal};
+use super::{LogDamage, super_journal};
+use crate::error::Result;
 use crate::tree::Content;
 
 fn content(path: &Path) -> Content {
@@ -24,6 +25,14 @@ fn bytes(content: &Content) -> Vec<u8> {
     }
     assert!(all == again);
     all
+}
+
+fn with_wal(base: Content, wal: Content) -> Result<Content> {
+    Ok(super::with_wal(base, wal)?.0)
+}
+
+fn with_journal(base: Content, journal: Content) -> Result<Content> {
+    Ok(super::with_journal(base, journal)?.0)
 }
 
 /// A copy of the database and its companion, as a crash would leave them.
@@ -136,7 +145,11 @@ fn a_damaged_log_counts_as_far_as_sqlite_reads_it() {
 #[test]
 fn of_a_log_that_is_damaged_it_is_told_what_was_committed_and_cannot_be_used() {
     let (_dir, path, c) = walled(1024);
-    let told = |log: &[u8]| log_damage(&Content::Bytes(log.into())).unwrap().map(|damage| damage.frames);
+    let told = |log: &[u8]| match super::with_wal(Content::Bytes([].into()), Content::Bytes(log.into())) {
+        Ok((_, Some(LogDamage::Log(frames)))) => Some(frames),
+        Ok((_, None)) => None,
+        other => panic!("{other:?}"),
+    };
     let log = || fs::read(crash(&path, "-wal").companion).unwrap();
     fill(&c, 0, 10);
     c.query_row("pragma wal_checkpoint(restart)", [], |_| Ok(())).unwrap();
@@ -168,6 +181,13 @@ fn of_a_log_that_is_damaged_it_is_told_what_was_committed_and_cannot_be_used() {
             unused.is_some_and(|n| n >= frames - 4 && n < frames),
             "byte {at} of the fifth frame: {unused:?}"
         );
+    }
+    // Behind the last frame is nothing that tells of it.
+    let last = whole.len() - 1048;
+    for salts in [8..12, 12..16, 8..16] {
+        let mut log = whole.clone();
+        log[last..][salts.clone()].iter_mut().for_each(|byte| *byte ^= 0x41);
+        assert!(told(&log).flatten().is_some(), "bytes {salts:?} of the last frame");
     }
 }
 
@@ -231,6 +251,8 @@ fn a_hot_journal_is_rolled_back_as_sqlite_would() {
         for round in 0..3 {
             let crashed = crash(&path, "-journal");
             assert!(fs::read(&crashed.database).unwrap() != before);
+            let journal = fs::read(&crashed.companion).unwrap();
+            assert!(!is_damaged(&before, &journal), "{page_size} {sync} {round}");
             let ours = with_journal(content(&crashed.database), content(&crashed.companion)).unwrap();
             let ours = bytes(&ours);
             assert!(ours == crashed.recovered(), "{page_size} {sync} {round}");
@@ -241,6 +263,7 @@ fn a_hot_journal_is_rolled_back_as_sqlite_would() {
         let crashed = crash(&path, "-journal");
         let mut journal = fs::read(&crashed.companion).unwrap();
         journal[..28].fill(0);
+        assert!(!is_damaged(&before, &journal));
         let ours = with_journal(content(&crashed.database), Content::Bytes(journal.into())).unwrap();
         assert!(bytes(&ours) == fs::read(&crashed.database).unwrap());
     }
@@ -272,6 +295,102 @@ fn a_damaged_journal_counts_as_far_as_sqlite_reads_it() {
         }
     }
     assert!(same > 50, "{same}");
+}
+
+fn is_damaged(base: &[u8], journal: &[u8]) -> bool {
+    let journal = Content::Bytes(journal.into());
+    super::with_journal(Content::Bytes(base.into()), journal).unwrap().1 == Some(LogDamage::Journal)
+}
+
+/// Where the headers of a journal that is in order begin, each with the number of its records.
+fn headers(journal: &[u8], page_size: usize) -> Vec<(usize, usize)> {
+    let four = |at: usize| u32::from_be_bytes(journal[at..at + 4].try_into().unwrap()) as usize;
+    let (sector, mut at, mut all) = (four(20), 0, Vec::new());
+    while at + 28 <= journal.len() && journal[at] == 0xd9 {
+        all.push((at, four(at + 8)));
+        at = (at + sector + four(at + 8) * (page_size + 8)).next_multiple_of(sector);
+    }
+    all
+}
+
+#[test]
+fn a_journal_that_cannot_be_rolled_back_in_whole_is_damaged() {
+    let (_dir, path, _c, before) = journaled(1024, "full");
+    let whole = fs::read(crash(&path, "-journal").companion).unwrap();
+    let headers = headers(&whole, 1024);
+    let sector = 512;
+    assert!(headers.len() > 2 && whole[20..24] == [0, 0, 2, 0]);
+    let crashed = fs::read(crash(&path, "-journal").database).unwrap();
+    let changed = |at: usize, bit: u8| {
+        let mut journal = whole.clone();
+        journal[at] ^= bit;
+        is_damaged(&crashed, &journal)
+    };
+    for (nth, (head, records)) in headers.iter().copied().enumerate() {
+        // Magic, number of records, nonce; of the first one, sizes as well, and the others have them again.
+        for at in 0..if nth == 0 { 28 } else { 20 } {
+            for bit in 0..8 {
+                // A size of zero is that of the database.
+                let is_zero = at == 26 && bit == 2;
+                assert!(changed(head + at, 1 << bit) != is_zero, "bit {bit} of byte {at} of header {nth}");
+            }
+        }
+        for record in [0, records / 2, records - 1] {
+            let at = head + sector + record * 1032;
+            // The number that is too large or that of another page, a byte of the page that is summed up, the sum.
+            for byte in [0, 4 + 824, 1028, 1031] {
+                assert!(changed(at + byte, 0x80), "byte {byte} of record {record} of segment {nth}");
+            }
+            let mut journal = whole.clone();
+            journal.copy_within(at + 1032..at + 1036, at);
+            assert!(is_damaged(&crashed, &journal), "record {record} of segment {nth} is of another page");
+            assert!(is_damaged(&crashed, &whole[..at + 1000]), "cut in record {record} of segment {nth}");
+        }
+        let mut journal = whole.clone();
+        journal[head..head + 512].fill(0xa5);
+        assert!(is_damaged(&crashed, &journal), "header {nth} is gone");
+    }
+    assert!(is_damaged(&crashed, &whole[..20]) && is_damaged(&crashed, b"no journal at all"));
+    // A crash before anything was counted, or while more was written that was not.
+    let mut unsynced = whole.clone();
+    unsynced[..12].fill(0);
+    assert!(!is_damaged(&before, &unsynced));
+    let last = headers[headers.len() - 1];
+    let end = (last.0 + sector + last.1 * 1032).next_multiple_of(sector);
+    for cut in [0, end, end + 20, end + 600, end + 2000] {
+        assert!(!is_damaged(&crashed, &whole[..cut.min(whole.len())]), "{cut}");
+    }
+}
+
+#[test]
+fn a_journal_that_nobody_waits_for_is_damaged_only_where_more_of_it_follows() {
+    let (_dir, path, _c, _) = journaled(1024, "off");
+    let crashed = crash(&path, "-journal");
+    let (base, whole) = (fs::read(&crashed.database).unwrap(), fs::read(&crashed.companion).unwrap());
+    assert_eq!(whole[8..12], [0xff; 4]);
+    assert!(!is_damaged(&base, &whole) && !is_damaged(&base, &whole[..whole.len() - 7]));
+    let sum = |record: usize| 512 + record * 1032 + 1031;
+    for (record, damaged) in [(0, true), (7, true), ((whole.len() - 512) / 1032 - 1, false)] {
+        let mut journal = whole.clone();
+        journal[sum(record)] ^= 1;
+        assert_eq!(is_damaged(&base, &journal), damaged, "{record}");
+    }
+}
+
+#[test]
+fn what_an_older_transaction_has_left_in_a_journal_is_no_damage() {
+    let (_dir, path, c, _) = journaled(1024, "full");
+    c.execute_batch("commit; pragma journal_mode=persist").unwrap();
+    for (round, rows) in [300, 12, 60, 5, 120].into_iter().enumerate() {
+        c.execute_batch("begin").unwrap();
+        fill(&c, 0, rows);
+        let crashed = crash(&path, "-journal");
+        let (base, journal) = (fs::read(&crashed.database).unwrap(), fs::read(&crashed.companion).unwrap());
+        assert!(journal.len() > 30_000 && !is_damaged(&base, &journal), "{round}");
+        c.execute_batch("commit").unwrap();
+        let journal = fs::read(format!("{}-journal", path.display())).unwrap();
+        assert!(journal.len() > 30_000 && !is_damaged(&base, &journal), "{round}");
+    }
 }
 
 #[test]

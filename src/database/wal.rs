@@ -4,12 +4,14 @@
 //! count up to the last one that ends a transaction and whose salts and sums hold, from the first frame on; what
 //! comes behind is of an older log, or was never finished. The log is read once, in pieces.
 //!
-//! A log is damaged where its header is not right, or where behind the last frame that counts a frame with the salts of
-//! the header ends a transaction: that was committed, and may be the newest work. Frames with other salts are left from
-//! an earlier use of the file; one that ends no transaction was being written when the power failed.
+//! A log is damaged where its header is not right, or where behind the last frame that counts a frame of this log ends a
+//! transaction: that was committed, and may be the newest work. Frames of which both salts are others are left from an
+//! earlier use of the file, unless the sum goes on with one, which it does not cover the salts of; a frame that ends no
+//! transaction was being written when the power failed.
 
 use std::collections::BTreeMap;
 
+use super::LogDamage;
 use super::overlay::Overlay;
 use crate::error::Result;
 use crate::tree::Content;
@@ -20,38 +22,14 @@ const FRAME: u64 = 24;
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 
-/// What of a log cannot be applied, although it seems to be committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogDamage {
-    /// The frames from the damage to the last that ends a transaction; none where nobody can tell how many there are.
-    pub frames: Option<u64>,
-}
-
-impl LogDamage {
-    /// In words.
-    pub fn words(&self) -> String {
-        let what = match self.frames {
-            None => "nothing of it could be used".to_string(),
-            Some(1) => "one frame of it could not be used".to_string(),
-            Some(n) => format!("{n} frames of it could not be used"),
-        };
-        format!("the log beside it is damaged: {what}, and what it held may be the newest data")
-    }
-}
-
 /// What of a log cannot be applied, if there is anything of the kind.
 pub fn log_damage(wal: &Content) -> Result<Option<LogDamage>> {
     Ok(read(wal)?.1)
 }
 
-/// The database with `wal` applied; the database itself if nothing in the log counts. The header says that there is
-/// no log either way.
-pub fn with_wal(base: Content, wal: Content) -> Result<Content> {
-    Ok(with_damaged_wal(base, wal)?.0)
-}
-
-/// The same, and what of the log could not be applied.
-pub fn with_damaged_wal(base: Content, wal: Content) -> Result<(Content, Option<LogDamage>)> {
+/// The database with `wal` applied, the database itself if nothing in the log counts; and what of the log could not be
+/// applied. The header says that there is no log either way.
+pub fn with_wal(base: Content, wal: Content) -> Result<(Content, Option<LogDamage>)> {
     let (committed, damage) = read(&wal)?;
     let size = match &committed {
         Some(log) => u64::from(log.pages_after) * u64::from(log.page_size),
@@ -123,7 +101,7 @@ fn read(wal: &Content) -> Result<(Option<Log>, Option<LogDamage>)> {
         return read_frames(wal, page_size, &head[16..24], sum);
     }
     let is_damaged = wal.size() > HEADER && !is_zero(wal)?;
-    Ok((None, if is_damaged { Some(LogDamage { frames: headless(wal, page_size)? }) } else { None }))
+    Ok((None, if is_damaged { Some(LogDamage::Log(headless(wal, page_size)?)) } else { None }))
 }
 
 fn is_page_size(size: u32) -> bool {
@@ -164,13 +142,15 @@ fn frames(bytes: u64, page_size: u32) -> u64 {
     bytes / (FRAME + u64::from(page_size))
 }
 
-/// The end of the last frame from `at` on that has these salts and ends a transaction.
+/// The end of the last frame from `at` on that has one of these salts and ends a transaction.
 fn last_commit(wal: &Content, page_size: u32, salts: &[u8], mut at: u64) -> Result<Option<u64>> {
     let mut head = [0; FRAME as usize];
     let (step, mut last) = (FRAME + u64::from(page_size), None);
     while at + step <= wal.size() && wal.read_at(at, &mut head)? == head.len() {
         at += step;
-        if head[8..16] == *salts && be(&head, 4) > 0 {
+        // Both are new each time that a log begins again.
+        let is_of_log = head[8..12] == salts[..4] || head[12..16] == salts[4..];
+        if is_of_log && be(&head, 4) > 0 {
             last = Some(at);
         }
     }
@@ -186,13 +166,15 @@ fn read_frames(
     let mut log: Option<Log> = None;
     let mut pending: Vec<(u32, u64)> = Vec::new();
     let mut frame = vec![0; FRAME as usize + page_size as usize];
-    let (mut at, mut applied) = (HEADER, HEADER);
+    let (mut at, mut applied, mut goes_on) = (HEADER, HEADER, None);
     while wal.read_at(at, &mut frame)? == frame.len() {
         let (head, page) = frame.split_at(FRAME as usize);
         let (number, pages_after) = (be(head, 0), be(head, 4));
         sum.add(&head[..8]);
         sum.add(page);
         if number == 0 || head[8..16] != *salts || !sum.is(&head[16..]) {
+            let end = at + frame.len() as u64;
+            goes_on = (pages_after > 0 && sum.is(&head[16..])).then_some(end);
             break;
         }
         pending.push((number - 1, at + FRAME));
@@ -204,6 +186,6 @@ fn read_frames(
             applied = at;
         }
     }
-    let unused = last_commit(wal, page_size, salts, at)?;
-    Ok((log, unused.map(|end| LogDamage { frames: Some(frames(end - applied, page_size)) })))
+    let unused = last_commit(wal, page_size, salts, at)?.max(goes_on);
+    Ok((log, unused.map(|end| LogDamage::Log(Some(frames(end - applied, page_size))))))
 }

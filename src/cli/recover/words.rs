@@ -30,7 +30,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
         (Choice::Sound, _) if recovery.undecided().iter().any(|judged| judged.log_damage.is_some()) => {
             let more = beyond(&others(recovery));
             format!(
-                "\nWhat was saved is in order; but a log is damaged:\n{}{}{more}",
+                "\nWhat was saved is in order; but not all could be used of what SQLite keeps beside a database:\n{}{}{more}",
                 missing(recovery),
                 undecided(recovery)
             )
@@ -77,6 +77,11 @@ fn undecided(recovery: &Recovery) -> String {
                 )
             }
             None if judged.log_damage.is_some() => format!("  {number} ({path}) is damaged"),
+            None if judged.is_of_use() && judged.is_of_session() => {
+                format!(
+                    "  {number} ({path}) is damaged, and nobody knows whether all that was in it was saved"
+                )
+            }
             None if judged.is_of_use() => format!("  {number} ({path}) is newer, and damaged"),
             None if judged.snapshot.is_some() => {
                 format!("  {path} is newer and damaged, and nothing can be had of it")
@@ -207,7 +212,8 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
             "The project itself is sound, and nothing was written; but others hold what it has not:\n".into()
         }
         false if has_log => format!(
-            "Nothing was written: what was saved is in order, but a log with newer changes is damaged:\n{}{}",
+            "Nothing was written: what was saved is in order, but not all could be used of what SQLite keeps beside a \
+             database:\n{}{}",
             undecided(recovery),
             missing(recovery)
         ),

@@ -403,7 +403,7 @@ fn a_log_beside_the_database_counts() {
     c.execute_batch(&format!("{insert} delete from trace where t_seconds < -10;")).unwrap();
     let wal = fs::read(made.path.with_extension("sqlite-wal")).unwrap();
     assert!(wal.len() > 100_000);
-    let content = with_wal(made.content(), Content::Bytes(wal.into())).unwrap();
+    let content = with_wal(made.content(), Content::Bytes(wal.into())).unwrap().0;
     let count: i64 = c.query_row("select count(*) from trace", [], |row| row.get(0)).unwrap();
     assert_eq!(check(&made.path, content), (true, count as u64));
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::report::{Report, grouped};
 use super::unsaved::Unsaved;
-use crate::database::{Database, log_damage};
+use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::store::{Location, Source};
@@ -48,6 +48,8 @@ pub struct Candidate {
     pub time: Option<SystemTime>,
     /// Its bytes, with log or journal applied; or why they cannot be had.
     pub content: Result<Content>,
+    /// What of log or journal could not be used.
+    pub log_damage: Option<String>,
     /// Why the bytes may not be those that were written, whatever SQLite finds.
     pub doubt: Option<String>,
 }
@@ -85,7 +87,7 @@ pub struct Judged {
     pub sound: bool,
     /// What is wrong with it.
     pub damage: Option<String>,
-    /// What of the log beside it could not be used, so that the newest data may be missing.
+    /// What of the log or the journal beside it could not be used, so that nobody knows whether this is the newest data.
     pub log_damage: Option<String>,
     /// When the file was last written, with its log; of what lies in a ZIP file, when that was.
     pub written_utc: Option<String>,
@@ -160,7 +162,7 @@ impl Holds {
 impl Judged {
     /// Looks at a candidate.
     pub fn of(candidate: Candidate) -> Judged {
-        let Candidate { role, path, snapshot, time, content, doubt } = candidate;
+        let Candidate { role, path, snapshot, time, content, log_damage, doubt } = candidate;
         let mut judged = Judged {
             number: 0,
             role,
@@ -168,7 +170,7 @@ impl Judged {
             snapshot,
             sound: false,
             damage: None,
-            log_damage: None,
+            log_damage,
             written_utc: time.map(|time| Time::from(time).utc()),
             modified_utc: None,
             holds: None,
@@ -179,24 +181,12 @@ impl Judged {
         };
         match content {
             Ok(content) => {
-                judged.log_damage = judged.damage_of_log();
                 judged.content = Some(content.clone());
                 judged.look(&content, doubt);
             }
             Err(e) => judged.damage = Some(e.to_string()),
         }
         judged
-    }
-
-    /// What of the log beside it could not be used. A snapshot is complete without one.
-    fn damage_of_log(&self) -> Option<String> {
-        if self.snapshot.is_some() || self.role == Role::Snapshot {
-            return None;
-        }
-        let log = super::places::with(&self.path, "-wal");
-        let is_file = std::fs::symlink_metadata(&log).is_ok_and(|meta| meta.is_file());
-        let damage = is_file.then(|| log_damage(&content_of(&log)?)).transpose();
-        damage.ok().flatten().flatten().map(|damage| damage.words())
     }
 
     fn look(&mut self, content: &Content, doubt: Option<String>) {

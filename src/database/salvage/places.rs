@@ -1,7 +1,8 @@
 //! Where the candidates of a project lie: beside a legacy file, and in a bundle.
 //!
 //! Nothing is opened through a link. A `-wal` or `-journal` is applied to the file of a session or to a legacy file, never
-//! to a snapshot.
+//! to a snapshot, which is complete without one. But a program may have written into it since: what a snapshot and the
+//! log beside it give together, if that is anything else, is a candidate that nobody takes unasked.
 
 use std::ffi::OsString;
 use std::fs;
@@ -28,16 +29,19 @@ fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
 }
 
-/// The database at `path` as SQLite would see it after its own recovery, and as no log is wanted beside it.
-fn as_recovered(path: &Path) -> Result<Content> {
+/// The database at `path` as SQLite would see it after its own recovery, and as no log is wanted beside it; and what of
+/// log and journal could not be used.
+fn as_recovered(path: &Path) -> Result<(Content, Option<String>)> {
     let base = content_of(path)?;
     let (wal, journal) = (with(path, "-wal"), with(path, "-journal"));
     let there = |path: &Path| is_file(path).then(|| content_of(path)).transpose();
-    let whole = with_logs(base, path, there(&journal)?, there(&wal)?)?;
+    let (whole, damage) = with_logs(base, path, there(&journal)?, there(&wal)?)?;
     match whole {
         // Its header asks for a log, which is not there.
-        Content::Range(..) if whole.size() >= 100 => with_wal(whole, Content::Bytes([].into())),
-        whole => Ok(whole),
+        Content::Range(..) if whole.size() >= 100 => {
+            Ok((with_wal(whole, Content::Bytes([].into()))?.0, damage))
+        }
+        whole => Ok((whole, damage)),
     }
 }
 
@@ -48,7 +52,11 @@ fn modified(path: &Path) -> Option<SystemTime> {
 /// A database that is no snapshot.
 fn candidate(role: Role, path: PathBuf) -> Candidate {
     let time = modified(&path).max(modified(&with(&path, "-wal")));
-    Candidate { role, snapshot: None, time, content: as_recovered(&path), doubt: None, path }
+    let (content, log_damage) = match as_recovered(&path) {
+        Ok((content, damage)) => (Ok(content), damage),
+        Err(why) => (Err(why), None),
+    };
+    Candidate { role, snapshot: None, time, content, log_damage, doubt: None, path }
 }
 
 /// The files in a folder, in the order of their names.
@@ -194,7 +202,7 @@ impl Stored {
     /// As what it is for its project.
     pub fn as_candidate(self, role: Role, snapshot: Option<u64>) -> Candidate {
         let Stored { path, time, content, doubt } = self;
-        Candidate { role, path, snapshot, time, content, doubt }
+        Candidate { role, path, snapshot, time, content, log_damage: None, doubt }
     }
 }
 
@@ -221,12 +229,46 @@ pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
     candidates
 }
 
+/// A snapshot with the log beside it, if that is more than the snapshot.
+fn with_log(snapshot: &Path) -> Option<Candidate> {
+    let path = with(snapshot, "-wal");
+    let (base, wal) = (is_file(&path).then(|| content_of(snapshot).ok())??, content_of(&path).ok()?);
+    let (content, damage) = with_wal(base.clone(), wal).ok()?;
+    let is_same = || is_same(&content, &with_wal(base, Content::Bytes([].into()))?.0);
+    if damage.is_none() && is_same().unwrap_or(false) {
+        return None;
+    }
+    let foreign = "it is a log beside a snapshot, and nobody knows whether it belongs to that";
+    let damage = damage.map_or(foreign.to_string(), |damage| format!("{foreign}; {}", damage.words()));
+    let (role, time) = (Role::Staging, modified(&path));
+    let (content, log_damage) = (Ok(content), Some(damage));
+    Some(Candidate { role, path, snapshot: None, time, content, log_damage, doubt: None })
+}
+
+fn is_same(one: &Content, other: &Content) -> Result<bool> {
+    let (mut at, mut first, mut second) = (0, vec![0; 1 << 16], vec![0; 1 << 16]);
+    while one.size() == other.size() {
+        let n = one.read_at(at, &mut first)?;
+        if other.read_at(at, &mut second)? != n || first[..n] != second[..n] {
+            return Ok(false);
+        }
+        if n == 0 {
+            return Ok(true);
+        }
+        at += n as u64;
+    }
+    Ok(false)
+}
+
 /// The candidates of a bundle.
 pub fn in_bundle(bundle: &Path) -> Result<Vec<Candidate>> {
     let at = |path: PathBuf| Stored { time: modified(&path), content: content_of(&path), doubt: None, path };
+    let stored = stored(bundle);
+    let with_logs: Vec<Candidate> = stored.iter().filter_map(|path| with_log(path)).collect();
     let heads = heads(bundle);
     let head = heads.iter().find(|(name, _)| name == head::NAME).map(|(_, head)| head);
-    let mut all = of_snapshots(stored(bundle).into_iter().map(at).collect(), head);
+    let mut all = of_snapshots(stored.into_iter().map(at).collect(), head);
+    all.extend(with_logs);
     all.extend(staging(&bundle.join(".staging")));
     all.extend(around(bundle));
     if all.is_empty() {

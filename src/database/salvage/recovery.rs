@@ -156,13 +156,15 @@ impl Recovery {
         beyond.filter(|e| !e.holds.is_empty()).collect()
     }
 
-    /// What asks for a decision although the project is sound: unsaved work, and sessions and newer snapshots that are
-    /// damaged.
+    /// What asks for a decision although the project is sound: unsaved work, newer snapshots that are damaged, and damaged
+    /// sessions, unless all of one is there and was saved.
     pub fn undecided(&self) -> Vec<&Judged> {
         let Some(main) = self.main() else { return Vec::new() };
         let is_open = |j: &&Judged| {
             let unsaved = j.unsaved.as_ref().is_some_and(super::Unsaved::is_some);
-            unsaved && (j.role == Role::Staging || !j.is_older_than(main))
+            let may_lack = j.salvage.as_ref().is_some_and(|report| !report.is_lossless());
+            let is_recent = j.role == Role::Staging || j.is_of_session() && !j.is_older_than(main);
+            is_recent && (unsaved || may_lack)
                 || !j.sound
                     && j.is_newer_than(main)
                     && (j.snapshot.is_some() || j.log_damage.is_some() || !j.is_of_use() && !j.has_no_bytes())

@@ -6,7 +6,7 @@
 //! A database that was begun from an older state would take back what was saved since. It goes on from the state to which
 //! it is nearest; where two that differ are as near, nobody can tell from which it was begun.
 //!
-//! Limit: of a damaged database only additions are believed, since what it lacks may be lost and not removed.
+//! Limit: of a damaged database only what it has is believed, since what it lacks may be lost and not removed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::candidate::{Judged, Role};
-use crate::database::{Beyond, Database, SampleChange};
+use crate::database::{self, Beyond, Database, SampleChange};
 use crate::error::Result;
 
 /// Saved states that one database is compared with.
@@ -35,6 +35,9 @@ pub struct Unsaved {
     pub beyond: Option<Beyond>,
     /// Whether the database is damaged, so that this is not all of it.
     pub in_part: bool,
+    /// Whether it has anything that the saved state has not, and does not only lack something.
+    #[serde(skip)]
+    has_more: bool,
 }
 
 impl Unsaved {
@@ -42,7 +45,7 @@ impl Unsaved {
     pub fn is_some(&self) -> bool {
         match &self.beyond {
             None => true,
-            Some(beyond) if self.in_part => adds(beyond),
+            Some(_) if self.in_part => self.has_more,
             Some(beyond) => !beyond.is_empty(),
         }
     }
@@ -73,22 +76,10 @@ impl Unsaved {
     }
 }
 
-/// Whether anything is there that was not, or is there otherwise.
-fn adds(beyond: &Beyond) -> bool {
-    let more = |change: &SampleChange| {
-        let (before, after) = (change.trace_rows.before, change.trace_rows.after);
-        after > before
-            || after == before && change.trace_differs
-            || change.events.added > 0
-            || change.events.edited > 0
-    };
-    !beyond.added.is_empty() || beyond.edited.iter().any(more)
-}
-
 /// Whether what can be had of a damaged database is more than what a sound one has. If nobody can tell, it is.
 pub fn has_more(damaged: &Judged, sound: &Judged) -> bool {
-    let compared = || Beyond::of(&damaged.database()?, Some(&sound.database()?));
-    compared().map_or(true, |beyond| adds(&beyond))
+    let compared = || database::has_more(&damaged.database()?, &sound.database()?);
+    compared().unwrap_or(true)
 }
 
 /// Compares the databases of sessions with what was saved.
@@ -121,20 +112,20 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
         words: format!("what it holds that was not saved cannot be told: {why}"),
         beyond: None,
         in_part,
+        has_more: true,
     };
     let database = match staged.database() {
         Ok(opened) => opened,
         Err(why) => return Some(cannot(why)),
     };
-    let mut found: Vec<(&Judged, Beyond)> = Vec::new();
+    let mut found: Vec<(&Judged, Beyond, bool)> = Vec::new();
     let mut failed = None;
     for other in saved {
-        match beyond(&database, other) {
+        match beyond(&database, other, in_part) {
             Err(why) => failed = Some(cannot(why)),
-            Ok(beyond) => {
-                let is_all = if in_part { !adds(&beyond) } else { beyond.is_empty() };
-                found.push((*other, beyond));
-                if is_all {
+            Ok((beyond, has_more)) => {
+                found.push((*other, beyond, has_more));
+                if !has_more {
                     found.drain(..found.len() - 1);
                     break;
                 }
@@ -143,17 +134,18 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
     }
     let Some(at) = (0..found.len()).min_by_key(|at| found[*at].1.distance()) else { return failed };
     let (state, least) = (found[at].0, found[at].1.distance());
-    let as_near = found.iter().enumerate().find_map(|(i, (other, beyond))| {
+    let as_near = found.iter().enumerate().find_map(|(i, (other, beyond, _))| {
         let is_other = i != at && beyond.distance() == least && !holds_the_same(other, state);
         is_other.then(|| other.path.clone())
     });
-    let (_, beyond) = found.swap_remove(at);
+    let (_, beyond, has_more) = found.swap_remove(at);
     Some(Unsaved {
         compared_with: state.path.clone(),
         as_near,
         words: beyond.words(),
         beyond: Some(beyond),
         in_part,
+        has_more,
     })
 }
 
@@ -163,7 +155,10 @@ fn holds_the_same(one: &Judged, other: &Judged) -> bool {
     compared().is_ok_and(|beyond| beyond.is_empty())
 }
 
-fn beyond(database: &Arc<Database>, saved: &Judged) -> Result<Beyond> {
+/// What a database holds beyond a saved state, and whether it has anything that this has not.
+fn beyond(database: &Arc<Database>, saved: &Judged, in_part: bool) -> Result<(Beyond, bool)> {
     let saved = saved.database()?;
-    Beyond::of(database, Some(&saved))
+    let beyond = Beyond::of(database, Some(&saved))?;
+    let has_more = if in_part { database::has_more(database, &saved)? } else { !beyond.is_empty() };
+    Ok((beyond, has_more))
 }

@@ -91,14 +91,14 @@ fn applied(source: &Arc<Source>, logs: &Logs, findings: &Findings) -> Result<Con
     for (log, beside) in logs {
         let log_content = Content::Range(beside.clone(), 0..beside.size());
         let applied = match *log {
-            "-wal" => database::with_damaged_wal(whole.clone(), log_content).map(|(applied, damage)| {
-                damage.iter().for_each(|damage| findings.add(damaged_log(beside, damage)));
-                applied
-            }),
+            "-wal" => database::with_wal(whole.clone(), log_content),
             _ => rolled_back(whole.clone(), log_content, source.path(), findings),
         };
         match applied {
-            Ok(applied) => whole = applied,
+            Ok((applied, damage)) => {
+                damage.iter().for_each(|damage| findings.add(damaged_log(beside, damage)));
+                whole = applied;
+            }
             Err(changed @ Error::SourceChanged(_)) => return Err(changed),
             Err(why) => findings.add(Finding::new(
                 Severity::Error,
@@ -112,14 +112,14 @@ fn applied(source: &Arc<Source>, logs: &Logs, findings: &Findings) -> Result<Con
     Ok(whole)
 }
 
-/// That a log cannot be applied in whole.
+/// That a log or a journal cannot be used in whole.
 fn damaged_log(log: &Source, damage: &LogDamage) -> Finding {
     Finding::new(
         Severity::Error,
-        "log-damaged",
+        damage.code(),
         files::shown(log.path().as_os_str().as_encoded_bytes()),
         format!("of the database, {}", damage.words()),
-        "keep both files as they are, and look for another copy of the log; `vaso recover` saves what can be read",
+        "keep both files as they are, and look for another copy of this one; `vaso recover` saves what can be read",
     )
 }
 
@@ -164,7 +164,12 @@ pub fn of_log(main: &Path, files: &Files, path: &str) -> (&'static str, &'static
 }
 
 /// The database at `path` with its journal rolled back, if that is hot.
-fn rolled_back(base: Content, journal: Content, path: &Path, findings: &Findings) -> Result<Content> {
+fn rolled_back(
+    base: Content,
+    journal: Content,
+    path: &Path,
+    findings: &Findings,
+) -> Result<(Content, Option<LogDamage>)> {
     let Some(Joint { super_journal, beside }) = database::joint(&journal, path)? else {
         return database::with_journal(base, journal);
     };
@@ -189,7 +194,7 @@ fn rolled_back(base: Content, journal: Content, path: &Path, findings: &Findings
         what,
         remedy,
     ));
-    Ok(base)
+    Ok((base, None))
 }
 
 /// Whether there is anything to make a view of in the one database of a project. Its bytes are shown in any case.

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Bundle, Snapshot, alone};
-use crate::database::{Beyond, Database, log_damage, with_logs};
+use crate::database::{Beyond, Database, with_logs};
 use crate::error::Result;
 use crate::finding::{Finding, Severity};
 use crate::format::{Around, Container, Left, Leftover};
@@ -233,7 +233,7 @@ fn nearest(bundle: &Bundle, database: &Arc<Database>, written: Time) -> Result<N
     }
 }
 
-/// The database of an item, with the logs that lie beside it; `damage` is what of its log cannot be used.
+/// The database of an item, with the logs that lie beside it; `damage` is what of these cannot be used.
 fn open(folder: &Folder, items: &[Item], item: &Item, damage: &mut Option<String>) -> Result<Arc<Database>> {
     let content = |item: &Item| -> Result<Content> {
         let source = Source::open_listed(folder.location(&item.name)?, item.stamp)?;
@@ -247,11 +247,8 @@ fn open(folder: &Folder, items: &[Item], item: &Item, damage: &mut Option<String
     };
     let name = String::from_utf8_lossy(&item.name).into_owned();
     let path = folder.path().join(&name);
-    let wal = log("-wal")?;
-    if let Some(wal) = &wal {
-        *damage = log_damage(wal)?.map(|damage| damage.words());
-    }
-    let whole = with_logs(content(item)?, &path, log("-journal")?, wal)?;
+    let (whole, unused) = with_logs(content(item)?, &path, log("-journal")?, log("-wal")?)?;
+    *damage = unused;
     Database::open(super::stock::without_log(whole)?, &name)
 }
 
