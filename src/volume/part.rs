@@ -44,9 +44,17 @@ impl Revision {
         self.doubtful.load(Ordering::Acquire)
     }
 
-    /// Fails when the source was rewritten in place: its bytes are another state's. Also while that is in doubt.
+    /// Whether its bytes are another state's, for good or for all that is known.
+    ///
+    /// A verdict is stored before the doubt is taken back, so the doubt is asked for first: whoever sees none after
+    /// one sees the verdict as well. The other way round, both could change between the two questions.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_doubtful() || self.is_gone()
+    }
+
+    /// Fails when the source was rewritten in place, and while that is in doubt.
     pub(super) fn still_there(&self) -> Result<()> {
-        match self.is_gone() || self.is_doubtful() {
+        match self.is_refused() {
             true => Err(Error::SourceChanged(self.container.source().path().to_path_buf())),
             false => Ok(()),
         }
