@@ -19,6 +19,9 @@ pub struct Revision {
     /// The source is in a state that cannot be loaded. Nothing is read until one comes that can be, which decides
     /// whether these bytes are still there.
     pub(super) doubtful: AtomicBool,
+    /// All of it is of one state, as far as that can be told without its checksums. What is not trusted is checked
+    /// at open, which takes its time.
+    pub(super) trusted: AtomicBool,
     /// Another revision is current.
     pub(super) replaced: AtomicBool,
 }
@@ -26,7 +29,8 @@ pub struct Revision {
 impl Revision {
     pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
         let [gone, doubtful, replaced] = [const { AtomicBool::new(false) }; 3];
-        Arc::new(Revision { epoch, container, gone, doubtful, replaced })
+        let trusted = AtomicBool::new(true);
+        Arc::new(Revision { epoch, container, gone, doubtful, trusted, replaced })
     }
 
     /// The project in this state.
@@ -42,6 +46,11 @@ impl Revision {
     /// Whether it is not clear if these bytes are still there.
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful.load(Ordering::Acquire)
+    }
+
+    /// Whether files are opened without being read first.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Acquire)
     }
 
     /// Whether its bytes are another state's, for good or for all that is known.

@@ -441,6 +441,12 @@ impl Container for Bundle {
         }
     }
 
+    fn distrust(&self) {
+        if let Some(package) = &self.package {
+            package.distrust();
+        }
+    }
+
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
