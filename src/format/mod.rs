@@ -152,6 +152,11 @@ pub trait Container: Branch {
     /// may hold some of each of two states.
     fn distrust(&self) {}
 
+    /// The ZIP file that it lies in, which has the checksums of all that it is made of.
+    fn enclosing(&self) -> Option<&dyn Container> {
+        None
+    }
+
     /// For comparisons between two containers of one format.
     fn as_any(&self) -> &dyn std::any::Any;
 }

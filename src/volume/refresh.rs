@@ -348,6 +348,8 @@ impl Refresh {
 /// Whether everything that a container shows has the checksum that its directory gives, now. What has none, or is too
 /// much to read, is not; what is refused for its kind gives no bytes that could be others.
 fn is_as_recorded(container: &dyn Container) -> bool {
+    // What is derived is made of what lies there.
+    let container = container.enclosing().unwrap_or(container);
     let tree = container.tree();
     let files = || tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);
     if files().map(|id| tree.node(id).size()).fold(0, u64::saturating_add) > PROOF {

@@ -447,6 +447,10 @@ impl Container for Bundle {
         }
     }
 
+    fn enclosing(&self) -> Option<&dyn Container> {
+        self.package.as_deref()
+    }
+
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
