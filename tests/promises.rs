@@ -561,6 +561,49 @@ fn r5_stored_bytes_overwritten_under_the_same_directory_are_never_taken_for_the_
     }
 }
 
+/// Such a copy has the directory of the old file at its end until it is done; also where it is made longer first.
+#[test]
+fn r5_a_copy_that_is_being_written_over_the_file_shows_nobody_some_of_each() {
+    for (who, refusing) in cases() {
+        for longer in [false, true] {
+            let home = folder();
+            let bytes = package(76, refusing);
+            let path = source(home.path(), &bytes);
+            let mount = Mount::new(who, &path, &[]);
+            let mut reader = Reader::new(who);
+            open_all(&mut reader, &mount, "old", 76);
+            let next = package(77, refusing);
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            // The first copy pauses in the middle of what is stored, and the second in what is packed.
+            for (seam, torn) in [(500_000, "stored"), (1_400_000, "packed")] {
+                file.write_all_at(&next[..seam], 0).unwrap();
+                if longer {
+                    file.set_len(bytes.len() as u64 + seam as u64 / 1000).unwrap();
+                }
+                let old = contents(76);
+                eventually("what is torn is refused, however little is read of it", || {
+                    drop_caches();
+                    for (name, old) in &old {
+                        let seen = reader.whole(&mount.path(name));
+                        assert!(
+                            seen == Err(EIO) || seen.as_ref() == Ok(old),
+                            "{who:?} {longer} {name} {seam}"
+                        );
+                    }
+                    reader.beginning(&mount.path(torn), 4096) == Err(EIO)
+                });
+                assert!(reader.whole(&mount.path("small")) == Ok(b"small 76\n".to_vec()));
+                assert!(mount.sh("cat $M/.vaso/findings.jsonl").contains(torn), "nobody is told");
+            }
+            file.write_all_at(&next, 0).unwrap();
+            file.set_len(next.len() as u64).unwrap();
+            eventually("the new state is seen", || {
+                contents(77).iter().all(|(name, new)| reader.whole(&mount.path(name)).as_ref() == Ok(new))
+            });
+        }
+    }
+}
+
 /// Waits until an old handle gives an error, which nothing but its own bytes may come before.
 fn until_refused(reader: &mut Reader, key: &str, old: &[u8]) {
     eventually("an old handle fails", || {

@@ -149,6 +149,15 @@ pub trait Container: Branch {
     /// Forgets what was decoded so far: the source was changed, and nothing of before is taken for granted.
     fn forget_decoded(&self);
 
+    /// From now on a file is held against its checksum, if it has one, before a byte of it is given out: the source
+    /// may hold some of each of two states.
+    fn distrust(&self) {}
+
+    /// The ZIP file that it lies in, which has the checksums of all that it is made of.
+    fn enclosing(&self) -> Option<&dyn Container> {
+        None
+    }
+
     /// For comparisons between two containers of one format.
     fn as_any(&self) -> &dyn std::any::Any;
 }

@@ -385,6 +385,9 @@ impl Volume {
         let unchanged = || {
             let (part, _) = self.resolve(ino).ok()?;
             let source = part.revision.container.source();
+            if !part.revision.is_trusted() {
+                return None;
+            }
             // The files of a folder are looked at one by one; what is derived may have to be rendered.
             (part.root == ROOT && (source.is_folder() || source.check().is_ok())).then_some(())
         };
@@ -447,6 +450,7 @@ impl Volume {
         let content = match self.contents.get(&key) {
             Some(content) => Ok(content),
             None if self.options.open.check || part.root != ROOT => return None,
+            None if !part.revision.is_trusted() => return None,
             None if offset == 0 => match part.revision.container.open_and_read(node, buf) {
                 Ok(Some((content, n))) => {
                     part.revision.still_there().ok()?;

@@ -19,6 +19,9 @@ pub struct Revision {
     /// The source is in a state that cannot be loaded. Nothing is read until one comes that can be, which decides
     /// whether these bytes are still there.
     pub(super) doubtful: AtomicBool,
+    /// All of it is of one state, as far as that can be told without its checksums. What is not trusted is checked
+    /// at open, which takes its time.
+    pub(super) trusted: AtomicBool,
     /// Another revision is current.
     pub(super) replaced: AtomicBool,
     opens_all: OnceLock<bool>,
@@ -27,7 +30,8 @@ pub struct Revision {
 impl Revision {
     pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
         let [gone, doubtful, replaced] = [const { AtomicBool::new(false) }; 3];
-        Arc::new(Revision { epoch, container, gone, doubtful, replaced, opens_all: OnceLock::new() })
+        let (trusted, opens_all) = (AtomicBool::new(true), OnceLock::new());
+        Arc::new(Revision { epoch, container, gone, doubtful, trusted, replaced, opens_all })
     }
 
     /// The project in this state.
@@ -50,9 +54,22 @@ impl Revision {
         self.doubtful.load(Ordering::Acquire)
     }
 
-    /// Fails when the source was rewritten in place: its bytes are another state's. Also while that is in doubt.
+    /// Whether files are opened without being read first.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Acquire)
+    }
+
+    /// Whether its bytes are another state's, for good or for all that is known.
+    ///
+    /// A verdict is stored before the doubt is taken back, so the doubt is asked for first: whoever sees none after
+    /// one sees the verdict as well. The other way round, both could change between the two questions.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_doubtful() || self.is_gone()
+    }
+
+    /// Fails when the source was rewritten in place, and while that is in doubt.
     pub(super) fn still_there(&self) -> Result<()> {
-        match self.is_gone() || self.is_doubtful() {
+        match self.is_refused() {
             true => Err(Error::SourceChanged(self.container.source().path().to_path_buf())),
             false => Ok(()),
         }

@@ -15,6 +15,11 @@
 //! state shows is read once more and held against the checksums in its directory, unless it is more than [`PROOF`].
 //! To let a state of that size pass that is only a little younger would have been cheaper, and would have let a rewrite
 //! pass that comes as soon. As most writers do both in one go, a state is looked at for [`MOMENT`] before it is shown.
+//!
+//! A copy that is being written over a file has the old directory at its end until it is done, so what is loaded from
+//! the same file may hold some of each of two states. Unless it goes on from one that is trusted, it is not: every file
+//! of it is held against its checksum before a byte of it is given out, whoever opens it. That costs only whoever
+//! opens one, however large the whole is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -195,15 +200,18 @@ impl Volume {
     fn install(&self, top: &Arc<Part>, next: Arc<dyn Container>) {
         let current = &top.revision;
         let path = next.source().path();
+        let mut trusted = true;
         if next.source().is_folder() {
             log::info!("{}: changed; a new revision is shown", path.display());
         } else if current.container.source().stamp().file == next.source().stamp().file {
-            self.judge(next.as_ref());
+            trusted = self.judge(next.as_ref());
             match current.is_gone() {
                 false => log::info!("{}: appended to; a new revision is shown", path.display()),
-                true => {
-                    log::warn!("{}: rewritten in place; files open since before give EIO", path.display())
-                }
+                true => log::warn!(
+                    "{}: rewritten in place; files open since before give EIO, and each is checked when it is \
+                     opened",
+                    path.display()
+                ),
             }
         } else {
             // The old file has no name any more by which a better state of it would be found.
@@ -213,20 +221,30 @@ impl Volume {
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
         tell_choice(next.as_ref(), current.container.current().as_ref());
+        if !trusted {
+            next.distrust();
+        }
         let next = Part::top(Revision::new(current.epoch + 1, next));
+        next.revision.trusted.store(trusted, Ordering::Release);
         self.revisions.write().push(next.clone());
         current.replaced.store(true, Ordering::Release);
         self.hand_over(&next);
     }
 
-    /// Which of the revisions that were read from this very file can still be read from it.
-    fn judge(&self, next: &dyn Container) {
+    /// Which of the revisions that were read from this very file can still be read from it, and whether `next` goes
+    /// on from one that is trusted: what it shows was shown before, or was appended.
+    fn judge(&self, next: &dyn Container) -> bool {
         let state = next.source().state();
+        let mut trusted = false;
         let tops = self.revisions.read().clone();
         for revision in tops.iter().map(|top| &top.revision) {
             let old = revision.container.source();
             // The files of a folder are looked at one by one.
-            if old.stamp().file != state.stamp.file || old.state() == state || old.is_folder() {
+            if old.stamp().file != state.stamp.file || old.is_folder() {
+                continue;
+            }
+            if old.state() == state {
+                trusted |= revision.is_trusted() && !revision.is_gone();
                 continue;
             }
             if revision.is_gone() || !next.continues(revision.container.as_ref()) {
@@ -235,16 +253,21 @@ impl Volume {
             }
             // What has not grown may be a rewrite, however much its directory looks like before. Who reads meanwhile
             // reads under the new state, and is told at the end that this was in doubt.
-            let grown = state.stamp.size > old.size();
+            // Nor is it an append where nothing was appended that can be seen.
+            let same = revision.container.continues(next);
+            let grown = state.stamp.size > old.size() && !same;
             revision.doubtful.store(!grown, Ordering::Release);
             revision.container.forget_decoded();
             self.contents.retain(|(epoch, ..)| *epoch != revision.epoch);
             old.accept(state);
-            if !grown && !is_as_recorded(revision.container.as_ref()) {
+            let proven = !grown && is_as_recorded(revision.container.as_ref());
+            if !grown && !proven {
                 revision.gone.store(true, Ordering::Release);
             }
             revision.doubtful.store(false, Ordering::Release);
+            trusted |= if grown { revision.is_trusted() } else { same && proven };
         }
+        trusted
     }
 
     /// Moves the numbers that mean the same in the new revision, and has the kernel look the others up again.
@@ -327,6 +350,8 @@ impl Refresh {
 /// Whether everything that a container shows has the checksum that its directory gives, now. What has none, or is too
 /// much to read, is not; what is refused for its kind gives no bytes that could be others.
 fn is_as_recorded(container: &dyn Container) -> bool {
+    // What is derived is made of what lies there.
+    let container = container.enclosing().unwrap_or(container);
     let tree = container.tree();
     let files = || tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);
     if files().map(|id| tree.node(id).size()).fold(0, u64::saturating_add) > PROOF {

@@ -423,6 +423,14 @@ impl Reader {
         bytes
     }
 
+    /// Opens, reads the first bytes, closes.
+    pub fn beginning(&mut self, path: &Path, len: usize) -> Read {
+        self.open("beginning", path)?;
+        let bytes = self.pread("beginning", 0, len);
+        self.close("beginning");
+        bytes
+    }
+
     /// Inode number, mode, links, size, blocks, mtime, ctime, owner, group.
     pub fn stat(&mut self, path: &Path) -> Result<Vec<u64>, i32> {
         let text = self.ask(&[b"stat", path.to_str().unwrap().as_bytes()])?;

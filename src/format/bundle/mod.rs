@@ -441,6 +441,16 @@ impl Container for Bundle {
         }
     }
 
+    fn distrust(&self) {
+        if let Some(package) = &self.package {
+            package.distrust();
+        }
+    }
+
+    fn enclosing(&self) -> Option<&dyn Container> {
+        self.package.as_deref()
+    }
+
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }

@@ -99,9 +99,19 @@ impl Stock {
         if let Some(verdict) = self.known_verdict(snapshot) {
             return verdict;
         }
-        let content = self.content(&snapshot.file)?;
-        database::glance(&content, &snapshot.name())?;
-        let verdict = Database::open(content, &snapshot.name())?.quick_check();
+        let opened = self.content(&snapshot.file).and_then(|content| {
+            database::glance(&content, &snapshot.name())?;
+            Database::open(content, &snapshot.name())
+        });
+        let verdict = match opened {
+            Ok(database) => database.quick_check(),
+            // This is remembered as well: else the next choice would fall on the same one, and so without end.
+            Err(why) => {
+                let verdict = Err(why);
+                self.remember(snapshot, &verdict);
+                return verdict;
+            }
+        };
         if let Err(Error::Unsupported { what, .. }) = &verdict {
             self.findings.add(unfinished(snapshot, what));
             self.options.shelf.judge(identity, Ok(()), None);

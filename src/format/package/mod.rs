@@ -5,6 +5,7 @@
 //!   load       makes entries and a tree of it                      salvage                when it is lost
 //!   kind       which kind of project it is                         links                  which links are safe
 //!   verify     checks every byte                                   describe, sample       tell what is in it
+//!   trust      what is checked before it is given out
 //! ```
 //!
 //! The central directory is the truth; a local header is read when its entry is opened, for the place of the
@@ -25,6 +26,7 @@ mod record;
 mod salvage;
 pub mod sample;
 mod times;
+mod trust;
 mod verify;
 
 use std::collections::HashSet;
@@ -36,6 +38,7 @@ use parking_lot::Mutex;
 use self::document::Document;
 use self::load::{Entry, Loaded, Loader, Refusal};
 use self::record::{LOCAL_LEN, Local};
+use self::trust::Trust;
 use super::{Container, Description, OpenOptions};
 use crate::browse;
 use crate::error::{Error, Result};
@@ -75,8 +78,7 @@ pub struct Package {
     options: OpenOptions,
     small: Cache<u32, Arc<[u8]>>,
     decoding: Mutex<Arc<Decoding>>,
-    /// Stored entries whose checksum was found right, under `check`.
-    checked: Mutex<HashSet<u32>>,
+    trust: Trust,
     /// What its views refer to.
     itself: Weak<Package>,
     /// The views, once somebody has looked.
@@ -170,9 +172,9 @@ impl Package {
             manifest: None,
             decoding: Mutex::new(Decoding::new(findings.clone(), options.cache.clone())),
             findings,
+            trust: Trust::new(options.check),
             options,
             small: Cache::new(SMALL_CACHE),
-            checked: Mutex::default(),
             itself: Weak::new(),
             view: OnceLock::new(),
             viewing: Mutex::default(),
@@ -415,16 +417,6 @@ impl Package {
         }
     }
 
-    /// Under `check`: a stored entry is read once before it is given out.
-    fn check_stored(&self, packed: &Packed) -> Result<()> {
-        if self.checked.lock().contains(&packed.entry) {
-            return Ok(());
-        }
-        packed::decode_all(packed, &self.findings, |_| ())?;
-        self.checked.lock().insert(packed.entry);
-        Ok(())
-    }
-
     /// What an entry's bytes are made of.
     fn content(&self, id: NodeId) -> Result<Content> {
         let (number, entry) = self.entry(id)?;
@@ -436,10 +428,10 @@ impl Package {
             self.small.insert(number, bytes.clone(), bytes.len() + 64);
             return Ok(Content::Bytes(bytes));
         }
+        if self.trust.wants(entry.method) {
+            self.trust.check(&self.packed(id)?, &self.findings)?;
+        }
         if entry.method == method::STORED {
-            if self.options.check {
-                self.check_stored(&self.packed(id)?)?;
-            }
             return Ok(Content::Range(self.source.clone(), self.locate(id)?));
         }
         let packed = self.packed(id)?;
@@ -453,7 +445,7 @@ impl Package {
         let head = LOCAL_LEN + usize::from(entry.name_len);
         let mut whole = [0; ONE_GO];
         let small = entry.packed <= (ONE_GO - EXTRA) as u64 && head + EXTRA + size <= ONE_GO;
-        if entry.method != method::STORED || !small || size > buf.len() || self.options.check {
+        if entry.method != method::STORED || !small || size > buf.len() || self.trust.wants(entry.method) {
             return Ok(None);
         }
         self.refuse(id, entry)?;
@@ -575,9 +567,13 @@ impl Container for Package {
 
     fn forget_decoded(&self) {
         self.small.clear();
-        self.checked.lock().clear();
+        self.trust.forget();
         // Streams that were opened before keep what they have; who accepts the new state opens them anew.
         *self.decoding.lock() = Decoding::new(self.findings.clone(), self.options.cache.clone());
+    }
+
+    fn distrust(&self) {
+        self.trust.withdraw();
     }
 
     fn as_any(&self) -> &dyn std::any::Any {

@@ -1,4 +1,4 @@
-//! The table of numbers beside a model of it, and what it keeps alive.
+//! The table of numbers beside a model of it, and what it keeps alive; what is asked of a revision while it is judged.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -88,6 +88,35 @@ impl Container for Shown {
     fn as_any(&self) -> &dyn std::any::Any {
         unreachable!()
     }
+}
+
+#[test]
+fn no_verdict_is_missed_by_who_asks_while_a_doubt_is_settled() {
+    let container: Arc<dyn Container> = Shown::new(1);
+    let revisions: Vec<_> = (0..200_000).map(|epoch| Revision::new(epoch, container.clone())).collect();
+    for revision in &revisions {
+        revision.doubtful.store(true, Ordering::Release);
+    }
+    let reached = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for (i, revision) in revisions.iter().enumerate() {
+                reached.store(i, Ordering::Release);
+                // As the verdict on a rewrite is given.
+                revision.gone.store(true, Ordering::Release);
+                revision.doubtful.store(false, Ordering::Release);
+            }
+        });
+        loop {
+            let at = reached.load(Ordering::Acquire);
+            for revision in &revisions[at..(at + 8).min(revisions.len())] {
+                assert!(revision.is_refused(), "the bytes of another state were given out");
+            }
+            if at + 1 == revisions.len() {
+                break;
+            }
+        }
+    });
 }
 
 /// The rules of [`Known`] over a plain map that writes everything out.
