@@ -1,0 +1,93 @@
+//! What a recovery says of rows that nobody can vouch for, and what it does not leave out for want of somebody who does.
+
+mod common;
+#[path = "common/scene.rs"]
+mod scene;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use scene::{Scene, TRACE};
+use serde_json::Value;
+
+/// Changes a copy of a database with SQLite, and gives its path.
+fn changed(scene: &Scene, sql: &str) -> PathBuf {
+    let path = scene.path("project.vaso");
+    fs::copy(scene.path("v7.db"), &path).unwrap();
+    Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    path
+}
+
+fn number(path: &Path, sql: &str) -> i64 {
+    Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+const PAGE: usize = 4096;
+
+fn root(path: &Path, table: &str) -> usize {
+    number(path, &format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'")) as usize
+}
+
+/// Zeros the first page of a table's tree, and gives how many rows it had, if rows are in such pages.
+fn zero_root(path: &Path, table: &str) -> i64 {
+    let root = root(path, table);
+    let mut bytes = fs::read(path).unwrap();
+    let page = &mut bytes[(root - 1) * PAGE..root * PAGE];
+    let (kind, cells) = (page[0], u16::from_be_bytes([page[3], page[4]]));
+    assert!([2, 5].contains(&kind), "{table} has one page only");
+    page.fill(0);
+    fs::write(path, bytes).unwrap();
+    if kind == 2 { cells.into() } else { 0 }
+}
+
+fn result(told: &Value) -> PathBuf {
+    PathBuf::from(told["path"].as_str().unwrap())
+}
+
+#[test]
+fn a_database_that_vacuums_itself_is_recovered_and_so_is_one_whose_head_only_says_so() {
+    let scene = Scene::new();
+    let path = changed(&scene, "PRAGMA auto_vacuum = 1; VACUUM");
+    let all = number(&path, TRACE);
+    let on_root = zero_root(&path, "trace");
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!(number(&result(&told), TRACE), all - on_root, "{told}");
+    assert_eq!(number(&result(&told), "PRAGMA auto_vacuum"), 1);
+    for at in [52, 55] {
+        let path = changed(&scene, "");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 4;
+        fs::write(&path, bytes).unwrap();
+        let told = scene.json(0, &["project.vaso"]);
+        assert_eq!((&told["complete"], &told["report"]["lost"]), (&true.into(), &0.into()), "{told}");
+        assert_eq!(number(&result(&told), TRACE), all);
+        assert_eq!(number(&result(&told), "PRAGMA auto_vacuum"), 0);
+    }
+}
+
+#[test]
+fn rows_that_lie_where_pages_of_pointers_would_are_recovered() {
+    let scene = Scene::new();
+    let path = scene.path("project.vaso");
+    let db = Connection::open(&path).unwrap();
+    let attach = format!("PRAGMA foreign_keys = OFF; ATTACH '{}' AS old", scene.path("v7.db").display());
+    db.execute_batch(&attach).unwrap();
+    let mut made = db
+        .prepare("SELECT sql, name FROM old.sqlite_schema WHERE type = 'table' ORDER BY name <> 'trace'")
+        .unwrap();
+    let made: Vec<(String, String)> =
+        made.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
+    for (sql, name) in made {
+        db.execute_batch(&format!("{sql}; INSERT INTO main.{name} SELECT * FROM old.{name}")).unwrap();
+    }
+    db.execute_batch("DETACH old; PRAGMA user_version = 7").unwrap();
+    let all = number(&path, TRACE);
+    let mut bytes = fs::read(&path).unwrap();
+    assert_eq!((root(&path, "trace"), bytes[PAGE]), (2, 2), "it has rows");
+    bytes[55] = 4;
+    fs::write(&path, bytes).unwrap();
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!((&told["complete"], &told["report"]["lost"]), (&true.into(), &0.into()), "{told}");
+    assert_eq!(number(&result(&told), TRACE), all);
+}
