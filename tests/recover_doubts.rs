@@ -41,6 +41,22 @@ fn zero_root(path: &Path, table: &str) -> i64 {
     if kind == 2 { cells.into() } else { 0 }
 }
 
+/// Changes a bit of the byte at `at` behind the only place where `has` is found in front of `next`.
+fn flip(path: &Path, has: &[u8], next: &[u8], at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let is_near = |from: usize| bytes[from + has.len()..][..24].windows(next.len()).any(|w| w == next);
+    let places = bytes.windows(has.len()).enumerate().filter(|(i, w)| *w == has && is_near(*i));
+    let places: Vec<usize> = places.map(|(i, _)| i).collect();
+    assert_eq!(places.len(), 1);
+    bytes[places[0] + at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn table<'a>(told: &'a Value, name: &str) -> &'a Value {
+    let tables = told["report"]["tables"].as_array().unwrap();
+    tables.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{told}"))
+}
+
 fn result(told: &Value) -> PathBuf {
     PathBuf::from(told["path"].as_str().unwrap())
 }
@@ -90,4 +106,51 @@ fn rows_that_lie_where_pages_of_pointers_would_are_recovered() {
     let told = scene.json(0, &["project.vaso"]);
     assert_eq!((&told["complete"], &told["report"]["lost"]), (&true.into(), &0.into()), "{told}");
     assert_eq!(number(&result(&told), TRACE), all);
+}
+
+#[test]
+fn a_row_that_an_index_has_otherwise_is_no_success() {
+    let scene = Scene::new();
+    let row = "SELECT t_seconds, t_us, outer_diam FROM trace WHERE dataset_id = 1 LIMIT 1 OFFSET 101";
+    let path = changed(&scene, "");
+    let all = number(&path, TRACE);
+    let (seconds, micros, next): (f64, i64, f64) = Connection::open(&path)
+        .unwrap()
+        .query_row(row, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+        .unwrap();
+    let next = next.to_be_bytes();
+    // In the key: a row is lost, and one is there that never was.
+    flip(&path, &seconds.to_be_bytes(), &next, 6);
+    let told = scene.json(0, &["project.vaso"]);
+    let trace = table(&told, "trace");
+    assert_eq!(
+        (&told["complete"], &trace["lost"], &trace["certainty"]),
+        (&false.into(), &1.into(), &"about".into())
+    );
+    let name = format!("1/{seconds}");
+    assert_eq!(trace["contradicted_keys"], serde_json::json!([name]), "{told}");
+    assert_eq!(told["report"]["samples"][0]["gaps"][0]["from"], seconds, "{told}");
+    let said = String::from_utf8(scene.recover(&["project.vaso"]).stdout).unwrap();
+    assert!(
+        said.contains("Recovered in part") && said.contains(&format!("may have changed: {name}")),
+        "{said}"
+    );
+    // In a column that is no part of the key: the row is there, and may have changed.
+    let path = changed(&scene, "");
+    flip(&path, &micros.to_be_bytes()[5..], &next, 2);
+    let told = scene.json(0, &["project.vaso"]);
+    let trace = table(&told, "trace");
+    assert_eq!(
+        (&told["complete"], &trace["lost"], &trace["certainty"]),
+        (&false.into(), &0.into(), &"exact".into())
+    );
+    assert_eq!((&trace["contradicted"], &trace["contradicted_keys"][0]), (&1.into(), &name.into()));
+    assert_eq!(number(&result(&told), TRACE), all);
+    // In a table that has row numbers, and an index of its own.
+    let path = changed(&scene, "INSERT INTO meta VALUES('lens', 'quartz')");
+    flip(&path, b"lens", b"quartz", 0);
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!((&told["complete"], &table(&told, "meta")["contradicted"]), (&false.into(), &1.into()));
+    let key = table(&told, "meta")["contradicted_keys"][0].as_str().unwrap();
+    assert!(key.starts_with("lens/"), "{key}");
 }
