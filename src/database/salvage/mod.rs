@@ -55,7 +55,7 @@ mod survey;
 mod unsaved;
 mod version;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -80,6 +80,11 @@ pub use places::{Stored, around, autosaves, beside, head_in, in_bundle, of_snaps
 pub use recovery::{Elsewhere, Extracted, Outcome, Recovery, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
 pub use unsaved::Unsaved;
+
+/// Whether the tree of a table, or an index, misses nothing.
+fn is_whole(layout: &Layout, pages: &Pages) -> bool {
+    layout.root != 0 && pages.broken == 0 && pages.damaged == 0
+}
 
 /// A damaged file that was looked through.
 #[derive(Debug)]
@@ -117,7 +122,10 @@ impl<'a> Salvage<'a> {
         let indices = walk(&mut survey, &plan.indices)?;
         let internal = walk(&mut survey, &plan.internal)?;
         survey.walk_free_list()?;
-        let found = survey.assign(plan)?;
+        let layouts = plan.tables.iter().chain(&plan.indices).zip(tables.iter().chain(&indices));
+        let whole: HashSet<&str> =
+            layouts.filter(|(layout, pages)| is_whole(layout, pages)).map(|(l, _)| l.name.as_str()).collect();
+        let found = survey.assign(plan, &|layout| !whole.contains(layout.name.as_str()))?;
         let stale = vec![0; tables.len()];
         for (at, pages) in found {
             tables[at].found = pages;
@@ -136,7 +144,7 @@ impl<'a> Salvage<'a> {
         let old = self.survey.may_have_old_pages()?;
         for (at, pages) in self.tables.iter_mut().enumerate() {
             let layout = &plan.tables[at];
-            if old && layout.root != 0 && pages.broken == 0 && pages.damaged == 0 {
+            if old && is_whole(layout, pages) {
                 for page in std::mem::take(&mut pages.found) {
                     let holding = self.survey.reader.assess(page, layout)?;
                     self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
@@ -192,7 +200,6 @@ impl<'a> Salvage<'a> {
     fn may_have_deleted_rows(&self) -> bool {
         let survey = &self.survey;
         let is_doubtful = !survey.free_list_is_whole || survey.free_list_is_denied;
-        let is_whole = |layout: &Layout, t: &Pages| layout.root != 0 && t.broken == 0 && t.damaged == 0;
         let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
         tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || is_whole(layout, t)))
     }

@@ -312,8 +312,13 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Assigns what no tree leads to. Gives the pages by the place of their table in the plan.
-    pub fn assign(&mut self, plan: &Plan) -> Result<BTreeMap<usize, Vec<u32>>> {
+    /// Assigns what no tree leads to; `misses` says which layouts have no tree that is whole. Gives the pages by the
+    /// place of their table in the plan.
+    pub fn assign(
+        &mut self,
+        plan: &Plan,
+        misses: &dyn Fn(&Layout) -> bool,
+    ) -> Result<BTreeMap<usize, Vec<u32>>> {
         let mut found: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let mut left = Vec::new();
         for number in 1..=self.reader.pager.count() {
@@ -329,8 +334,18 @@ impl<'a> Survey<'a> {
                 Owner::Nobody => left.push(number),
             }
         }
+        let has_old_pages = self.may_have_old_pages()?;
         for number in left {
-            match self.only_owner(number, plan)? {
+            // Of two that it fits, one whose tree is whole misses no page.
+            let owner = match has_old_pages {
+                true => Owner::Nobody,
+                false => self.owner_among(number, plan, misses)?,
+            };
+            let owner = match owner {
+                Owner::Table(at, _) => Some(at),
+                _ => self.only_owner(number, plan)?,
+            };
+            match owner {
                 Some(at) => {
                     self.set_use(number, Use::Found);
                     found.entry(at).or_default().push(number);
@@ -394,6 +409,11 @@ impl<'a> Survey<'a> {
 
     /// Whose page this is, by the shape of its records.
     pub fn owner(&self, number: u32, plan: &Plan) -> Result<Owner> {
+        self.owner_among(number, plan, &|_| true)
+    }
+
+    /// Whose page this is, of those that `counts` holds for.
+    fn owner_among(&self, number: u32, plan: &Plan, counts: &dyn Fn(&Layout) -> bool) -> Result<Owner> {
         let layouts = plan.tables.len() + plan.indices.len();
         if layouts > FEW {
             let trials = self.trials.get() + layouts as u64;
@@ -403,7 +423,7 @@ impl<'a> Survey<'a> {
             }
         }
         let mut best: Vec<(usize, usize)> = Vec::new();
-        for (at, table) in plan.tables.iter().enumerate() {
+        for (at, table) in plan.tables.iter().enumerate().filter(|(_, table)| counts(table)) {
             let score = self.score(number, table)?;
             if score > 0 && best.first().is_none_or(|(_, most)| score >= *most) {
                 best.retain(|(_, most)| *most == score);
@@ -411,7 +431,7 @@ impl<'a> Survey<'a> {
             }
         }
         let mut index = 0;
-        for layout in &plan.indices {
+        for layout in plan.indices.iter().filter(|layout| counts(layout)) {
             index = index.max(self.score(number, layout)?);
         }
         let most = best.first().map_or(0, |(_, score)| *score);
