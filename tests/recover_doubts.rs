@@ -5,6 +5,7 @@ mod common;
 mod scene;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -212,5 +213,41 @@ fn where_nobody_can_tell_whose_pages_are_the_lost_rows_are_not_counted() {
             let said = String::from_utf8(scene.recover(&["project.vaso"]).stdout).unwrap();
             assert!(said.contains("one: 0 rows; at least 1 lost"), "{said}");
         }
+    }
+}
+
+/// A container whose snapshot is packed, and whose checksum of it is wrong.
+fn with_wrong_checksum(snapshot: &[u8]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let packed =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    for (name, bytes) in
+        [("HEAD.json", &br#"{"current": "000001.sqlite"}"#[..]), ("snapshots/000001.sqlite", snapshot)]
+    {
+        zip.start_file(format!("bundle/{name}"), packed).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    let mut all = zip.finish().unwrap().into_inner();
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(all.clone())).unwrap();
+    let right = archive.by_name("bundle/snapshots/000001.sqlite").unwrap().crc32().to_le_bytes();
+    let places: Vec<usize> =
+        all.windows(4).enumerate().filter(|(_, w)| *w == right).map(|(i, _)| i).collect();
+    assert_eq!(places.len(), 2, "in its header, and in the directory");
+    places.into_iter().for_each(|at| all[at] ^= 1);
+    all
+}
+
+#[test]
+fn what_is_unpacked_to_its_end_is_recovered_whatever_its_checksum() {
+    let scene = Scene::new();
+    for (from, is_small) in [("v7.db", false), ("small.db", true)] {
+        let bytes = fs::read(scene.path(from)).unwrap();
+        assert_eq!(bytes.len() <= 256 << 10, is_small, "those are read in one piece");
+        let all = number(&scene.path(from), TRACE);
+        fs::write(scene.path("box.vaso"), with_wrong_checksum(&bytes)).unwrap();
+        let told = scene.json(0, &["box.vaso"]);
+        assert_eq!((&told["complete"], &told["report"]["lost"]), (&false.into(), &0.into()), "{told}");
+        assert!(told["report"]["doubt"].is_string(), "{told}");
+        assert_eq!(number(&result(&told), TRACE), all, "{from}");
     }
 }
