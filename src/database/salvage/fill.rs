@@ -251,10 +251,6 @@ pub fn fill(
     let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
     let by_reference = by_reference.saturating_sub(found_by_shape);
     let certainty = match () {
-        // Of no rows at all there is nothing to estimate by; and what fits more than one table may be of this one.
-        () if pages.broken > 0 && (filler.inserted == 0 || !salvage.survey.unassigned.is_empty()) => {
-            Certainty::AtLeast
-        }
         () if pages.broken > 0 || pages.damaged > 0 => Certainty::About,
         // Nothing says which pages the table had: those that are gone are missed by nobody.
         () if layout.root == 0 || !pages.found.is_empty() || !salvage.catalog.is_whole => Certainty::AtLeast,
