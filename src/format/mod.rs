@@ -27,6 +27,8 @@ pub use around::{Around, Left, Leftover};
 pub struct OpenOptions {
     /// Check the checksum of stored entries when they are opened, not only in `verify`.
     pub check: bool,
+    /// Give out what is packed as far as it can be unpacked, whatever its checksum: for whoever salvages it.
+    pub unchecked: bool,
     /// Put together what is left of a project that is cut off, which reads all of it.
     pub salvage: bool,
     /// Show the stored bytes alone, and nothing that is derived.
@@ -54,6 +56,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         OpenOptions {
             check: false,
+            unchecked: false,
             salvage: true,
             raw: false,
             cache: None,

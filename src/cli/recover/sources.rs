@@ -3,6 +3,7 @@
 //! An entry whose bytes are not what its checksum says is doubted, whatever SQLite finds in it; and so is one of which
 //! the ZIP file does not have all.
 
+use std::cell::LazyCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -163,18 +164,28 @@ fn stored(path: &Path, project: &dyn Container) -> Result<Vec<Stored>> {
         let at = |id| path.join("bundle/snapshots").join(OsStr::from_bytes(tree.name(id)));
         databases.extend(named.map(|id| (id, at(id))));
     }
+    let open = |check| {
+        let findings = Some(project.shared_findings());
+        let options = OpenOptions { check, unchecked: !check, findings, ..OpenOptions::default() };
+        format::open(Source::open(Arc::new(Location::find(path)?))?, options)
+    };
     // Opened so, an entry is read and compared with its checksum before it is given out.
-    let findings = Some(project.shared_findings());
-    let options = OpenOptions { check: true, findings, ..OpenOptions::default() };
-    let checking = format::open(Source::open(Arc::new(Location::find(path)?))?, options)?;
+    let checking = open(true)?;
+    // Of one that is not what its checksum says, as much is wanted as there is.
+    let unchecked = LazyCell::new(|| open(false));
     let stored = databases.into_iter().map(|(id, path)| {
-        let same = checking.tree().find(&tree.path(id));
-        let checked = same.map_or(Ok(()), |id| read_through(checking.as_ref(), id));
+        let within = |other: &dyn Container| other.tree().find(&tree.path(id));
+        let checked = within(checking.as_ref()).map_or(Ok(()), |id| read_through(checking.as_ref(), id));
         let doubt = match checked {
             Err(Error::Damaged { what, .. }) => Some(what),
             _ => None,
         };
-        Stored { path, time, content: project.open(id), doubt }
+        let other = doubt.as_ref().and_then(|_| unchecked.as_ref().ok());
+        let content = match other.and_then(|other| Some((other, within(other.as_ref())?))) {
+            Some((other, id)) => other.open(id),
+            None => project.open(id),
+        };
+        Stored { path, time, content, doubt }
     });
     Ok(stored.collect())
 }

@@ -24,7 +24,7 @@ use crate::tree::Cell as Value;
 const ROWS: u64 = 64;
 
 /// A value on its way into the new database.
-struct Bound<'a>(Value<'a>, Encoding);
+pub struct Bound<'a>(pub Value<'a>, pub Encoding);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -270,6 +270,9 @@ pub fn fill(
         refused: filler.refused,
         doubtful: taken.doubtful + more.doubtful,
         doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),
+        // What indices say of them is asked when all tables are there.
+        contradicted: 0,
+        contradicted_keys: Vec::new(),
     })
 }
 

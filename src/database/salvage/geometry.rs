@@ -72,13 +72,19 @@ impl Geometry {
             let (said, is) = (encoding::name(named), encoding::name(encoding));
             notes.push(format!("the head says that text is {said}; it is {is}"));
         }
+        let mut auto_vacuum = fields.as_ref().is_some_and(|f| f.auto_vacuum);
+        // The first page of pointers is the second of the file.
+        if auto_vacuum && holds_together(&Pager::new(content, page_size).page(2)?, 0).is_some() {
+            auto_vacuum = false;
+            notes.push("the head says that there are pages of pointers; there are none".to_string());
+        }
         Ok(Some(Geometry {
             page_size,
             usable,
             encoding,
             user_version: fields.as_ref().map(|f| f.user_version),
             application_id: fields.as_ref().map(|f| f.application_id),
-            auto_vacuum: fields.as_ref().is_some_and(|f| f.auto_vacuum),
+            auto_vacuum,
             free_list: fields.as_ref().map(|f| f.free_list),
             pages: fields.as_ref().map(|f| f.pages).filter(|n| *n > 0),
             notes,

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params_from_iter};
 
-use super::Salvage;
+use super::fill::Bound;
 use super::layout::{Identity, Layout};
-use super::record::Part;
+use super::record::{Encoding, Key, Part};
 use super::report::{Certainty, Gap, SampleReport, TableReport};
 use super::survey::Use;
+use super::{Salvage, doubts};
 use crate::database::json::lenient_json;
 use crate::database::layout::quoted;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 /// How many lost rows are told apart; more are only counted.
 const MOST: usize = 1 << 20;
 
-fn sql(error: rusqlite::Error) -> Error {
+pub fn sql(error: rusqlite::Error) -> Error {
     Error::Refused(format!("cannot read the recovered database: {error}"))
 }
 
@@ -41,6 +42,7 @@ pub fn tell(
 ) -> Result<Vec<SampleReport>> {
     let mut traces = None;
     for (at, report) in tables.iter_mut().enumerate() {
+        let mut is_whole = report.lost + report.refused == 0 && report.certainty == Certainty::Exact;
         let missing = missing(salvage, db, at, report)?;
         let pages = &salvage.tables[at];
         if let Some(missing) = &missing {
@@ -49,7 +51,9 @@ pub fn tell(
             let estimated = !exact && report.lost > missing.count;
             report.certainty = if estimated { Certainty::About } else { missing.certainty };
             report.lost = if estimated { report.lost } else { missing.count };
+            is_whole &= !exact;
         }
+        doubts::tell(salvage, db, at, is_whole, report)?;
         if report.name == "trace" {
             let damaged = pages.broken > 0 || report.lost > 0 || !pages.found.is_empty();
             traces = Some((at, missing, damaged, report.certainty));
@@ -84,7 +88,7 @@ pub fn tell(
 }
 
 /// Asks the soundest index of a table which rows it should have; `None` where there is none, or where the table is
-/// whole and has as many.
+/// whole and has them all.
 fn missing(
     salvage: &Salvage<'_>,
     db: &Connection,
@@ -107,26 +111,25 @@ fn missing(
     let index = &salvage.catalog.plan.indices[i];
     let pages = &salvage.indices[i].reached;
     let is_sound = report.lost == 0 && report.certainty == Certainty::Exact;
-    if is_sound && (!whole || counted(salvage, index, pages)? <= report.recovered) {
+    if is_sound && !whole {
         return Ok(None);
     }
     let mut missing = Missing { count: 0, rows: Vec::new(), certainty: Certainty::About };
-    let mut query = db.prepare(&lookup(table)).map_err(sql)?;
-    let (mut failed, mut all) = (None, 0);
-    let walked = entries(salvage, index, pages, &mut |identity, row| {
+    let mut query = db.prepare(&lookup(table, &[])).map_err(sql)?;
+    let mut all = 0;
+    entries(salvage, index, pages, &mut |entry| {
         all += 1;
-        match query.exists(params_from_iter(identity)) {
-            Ok(true) => {}
-            Ok(false) => {
-                missing.count += 1;
-                if missing.rows.len() < MOST {
-                    missing.rows.push(row);
-                }
+        if !query.exists(params_from_iter(entry.identity)).map_err(sql)? {
+            missing.count += 1;
+            if missing.rows.len() < MOST {
+                missing.rows.push(entry.row);
             }
-            Err(e) => failed = Some(e),
         }
-    });
-    walked?;
+        Ok(())
+    })?;
+    if is_sound && missing.count == 0 {
+        return Ok(None);
+    }
     let hits = all - missing.count;
     if hits.saturating_mul(2) < report.recovered {
         // It is not that of this table, or next to nothing is left of it.
@@ -139,22 +142,12 @@ fn missing(
         _ if salvage.indices[i].damaged > 0 => Certainty::About,
         _ => Certainty::AtLeast,
     };
-    failed.map_or(Ok(Some(missing)), |e| Err(sql(e)))
+    Ok(Some(missing))
 }
 
-/// How many entries the pages of an index have.
-fn counted(salvage: &Salvage<'_>, index: &Layout, pages: &[u32]) -> Result<u64> {
-    let mut all = 0;
-    for number in pages {
-        let holding = salvage.survey.reader.assess(*number, index)?;
-        all += holding.map_or(0, |holding| holding.spots.len() as u64);
-    }
-    Ok(all)
-}
-
-/// The question whether a row is there.
-fn lookup(table: &Layout) -> String {
-    let condition = match &table.identity {
+/// The question whether a row is there, that has certain values in these columns.
+pub fn lookup(table: &Layout, columns: &[&str]) -> String {
+    let mut condition = match &table.identity {
         Identity::Fields(n) => {
             let parts: Vec<String> =
                 table.fields[..*n].iter().map(|f| format!("{} IS ?", quoted(&f.name))).collect();
@@ -163,15 +156,27 @@ fn lookup(table: &Layout) -> String {
         Identity::Alias(at) => format!("{} = ?", quoted(&table.fields[*at].name)),
         Identity::Number(name) => format!("{name} = ?"),
     };
+    columns.iter().for_each(|name| condition += &format!(" AND {} IS ?", quoted(name)));
     format!("SELECT 1 FROM main.{} NOT INDEXED WHERE {condition}", quoted(&table.name))
 }
 
-/// Gives the entries of an index: what identifies the row, and its dataset and time.
-fn entries(
+/// An entry of an index.
+pub struct Entry<'a> {
+    /// Its values, as far as they are kept.
+    pub values: &'a Key,
+    /// What identifies its row.
+    pub identity: Vec<Bound<'a>>,
+    /// Whether it lies on a page that is whole.
+    pub intact: bool,
+    row: Lost,
+}
+
+/// Gives the entries of an index whose rows can be told.
+pub fn entries(
     salvage: &Salvage<'_>,
     index: &Layout,
     pages: &[u32],
-    each: &mut dyn FnMut(Vec<rusqlite::types::Value>, Lost),
+    each: &mut dyn FnMut(Entry<'_>) -> Result<()>,
 ) -> Result<()> {
     let reader = &salvage.survey.reader;
     let Some(of) = &index.index else { return Ok(()) };
@@ -179,22 +184,25 @@ fn entries(
     let (dataset, seconds, micros) = (place("dataset_id"), place("t_seconds"), place("t_us"));
     for number in pages {
         let Some(holding) = reader.assess(*number, index)? else { continue };
-        for spot in holding.spots {
+        for spot in &holding.spots {
+            let Some(identity) = bound(&spot.key, &of.identity, reader.geometry.encoding) else { continue };
             let part = |at: &usize| spot.key.get(*at).filter(|part| !part.is_cut());
-            let Some(identity) = of.identity.iter().map(|at| part(at).map(|p| owned(p, salvage))).collect()
-            else {
-                continue;
-            };
             let whole = dataset.as_ref().and_then(part).and_then(|p| match p {
                 Part::Integer(v) => Some(*v),
                 _ => None,
             });
             let time = seconds.as_ref().and_then(part).and_then(number_of);
             let time = time.or_else(|| Some(micros.as_ref().and_then(part).and_then(number_of)? / 1e6));
-            each(identity, (whole, time));
+            each(Entry { values: &spot.key, identity, intact: holding.intact, row: (whole, time) })?;
         }
     }
     Ok(())
+}
+
+/// The values at these places, if all of them are kept whole.
+pub fn bound<'a>(values: &'a Key, places: &[usize], encoding: Encoding) -> Option<Vec<Bound<'a>>> {
+    let whole = |at: &usize| values.get(*at).filter(|part| !part.is_cut());
+    places.iter().map(|at| whole(at).map(|part| Bound(part.value(), encoding))).collect()
 }
 
 fn number_of(part: &Part) -> Option<f64> {
@@ -202,19 +210,6 @@ fn number_of(part: &Part) -> Option<f64> {
         Part::Integer(v) => Some(*v as f64),
         Part::Real(v) => Some(*v),
         _ => None,
-    }
-}
-
-fn owned(part: &Part, salvage: &Salvage<'_>) -> rusqlite::types::Value {
-    use rusqlite::types::Value;
-    match part {
-        Part::Null | Part::Cut { .. } => Value::Null,
-        Part::Integer(v) => Value::Integer(*v),
-        Part::Real(v) => Value::Real(*v),
-        Part::Text(v) => Value::Text(
-            String::from_utf8_lossy(&salvage.survey.reader.geometry.encoding.utf8(v)).into_owned(),
-        ),
-        Part::Blob(v) => Value::Blob(v.to_vec()),
     }
 }
 

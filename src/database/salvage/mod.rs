@@ -14,7 +14,8 @@
 //!   catalog   the schema of the file     survey   what each page is, and whose
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database
-//!   losses    what an index knows to be missing         version   which version of the layout it is
+//!   losses    what an index knows to be missing         doubts    and what it has otherwise
+//!   version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
 //!
 //!   places    the files that a project may be recovered from     candidate   what each holds
@@ -25,15 +26,16 @@
 //! Invariants. No row is invented: every row in the result was read whole from the file. Rows that the project had
 //! deleted stay deleted, as far as the file tells. A row of a page that is whole is never left out.
 //!
-//! Limits. SQLite's pages have no checksums: a value that was changed in place, and a page that was swapped for another
-//! of the same table and chain length, cannot be told from the true one. Virtual tables, and what SQLite keeps for
-//! itself (`sqlite_stat1`), are not made again.
+//! Limits. SQLite's pages have no checksums: a value that was changed in place and that no index has, and a page that was
+//! swapped for another of the same table and chain length, cannot be told from the true one. Virtual tables, and what
+//! SQLite keeps for itself (`sqlite_stat1`), are not made again.
 
 mod assess;
 mod candidate;
 mod catalog;
 mod choice;
 mod clock;
+mod doubts;
 mod encoding;
 mod fill;
 mod geometry;

@@ -145,10 +145,11 @@ fn prepare(db: &Connection, salvage: &Salvage<'_>, bounds: &Bounds) -> rusqlite:
     let vacuum = if geometry.auto_vacuum { "PRAGMA auto_vacuum=1;" } else { "" };
     // As many pages again for the indices, and one row beyond that is not taken back.
     let most = 2 * bounds.pages + 2 * bounds.longest as u64 / geometry.page_size as u64;
-    // A journal in memory: what is too much is taken back.
+    // A journal in memory: what is too much is taken back. It comes before the first statement that writes, since a file
+    // without a name can have no other.
     db.execute_batch(&format!(
-        "PRAGMA page_size={}; PRAGMA encoding='{encoding}'; {vacuum} PRAGMA foreign_keys=OFF;
-         PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON;
+        "PRAGMA page_size={}; PRAGMA encoding='{encoding}'; PRAGMA foreign_keys=OFF;
+         PRAGMA journal_mode=MEMORY; {vacuum} PRAGMA synchronous=OFF; PRAGMA ignore_check_constraints=ON;
          PRAGMA max_page_count={most}; PRAGMA application_id={};",
         geometry.page_size,
         geometry.application_id.unwrap_or(0),

@@ -69,6 +69,10 @@ pub struct TableReport {
     pub doubtful: u64,
     /// The keys of those, not more than a thousand.
     pub doubtful_keys: Vec<String>,
+    /// Rows of which an index has another key, or other values: one of the two was changed.
+    pub contradicted: u64,
+    /// What the index calls those, not more than a thousand.
+    pub contradicted_keys: Vec<String>,
 }
 
 /// A stretch of a recording in which rows are missing.
@@ -140,7 +144,7 @@ impl Report {
 
     /// Whether some values may be other than they were written.
     pub fn has_doubts(&self) -> bool {
-        self.doubt.is_some() || self.tables.iter().any(|t| t.doubtful > 0)
+        self.doubt.is_some() || self.tables.iter().any(|t| t.doubtful + t.contradicted > 0)
     }
 
     /// How many rows were recovered and lost, in words.
@@ -182,10 +186,12 @@ impl Report {
             for (n, what) in parts.iter().filter(|(n, _)| *n > 0) {
                 line += &format!("; {} {what}", grouped(*n));
             }
-            if !t.doubtful_keys.is_empty() {
-                let more = if t.doubtful > KEYS as u64 { ", and more" } else { "" };
-                let keys: Vec<&str> = t.doubtful_keys.iter().take(KEYS).map(String::as_str).collect();
-                line += &format!(": {}{more}", keys.join(", "));
+            line += &named(t.doubtful, &t.doubtful_keys);
+            if t.contradicted > 0 {
+                let what =
+                    "that an index has with another key or other values, so that they may have changed";
+                line += &format!("; {} {what}", grouped(t.contradicted));
+                line += &named(t.contradicted, &t.contradicted_keys);
             }
             lines.push(line);
         }
@@ -195,6 +201,13 @@ impl Report {
         lines.extend(self.doubt.as_ref().map(doubt));
         lines
     }
+}
+
+/// The first of the keys of so many rows.
+fn named(all: u64, keys: &[String]) -> String {
+    let more = if all > KEYS as u64 { ", and more" } else { "" };
+    let keys: Vec<&str> = keys.iter().take(KEYS).map(String::as_str).collect();
+    if keys.is_empty() { String::new() } else { format!(": {}{more}", keys.join(", ")) }
 }
 
 impl SampleReport {

@@ -398,7 +398,8 @@ impl Package {
         let Some(method) = method::supported(entry.method) else {
             return Err(Refusal::Method.error(&name, entry.method));
         };
-        let (size, check) = (self.tree.node(id).size(), Check::Crc32(entry.crc));
+        let size = self.tree.node(id).size();
+        let check = if self.options.unchecked { Check::None } else { Check::Crc32(entry.crc) };
         Ok(Packed { entry: number, name, method, content, size, check, identity: None })
     }
 
@@ -420,7 +421,8 @@ impl Package {
     /// What an entry's bytes are made of.
     fn content(&self, id: NodeId) -> Result<Content> {
         let (number, entry) = self.entry(id)?;
-        if entry.method != method::STORED && self.tree.node(id).size() <= SMALL {
+        let is_small = self.tree.node(id).size() <= SMALL && !self.options.unchecked;
+        if entry.method != method::STORED && is_small {
             if let Some(bytes) = self.small.get(&number) {
                 return Ok(Content::Bytes(bytes));
             }

@@ -1,0 +1,254 @@
+//! What a recovery says of rows that nobody can vouch for, and what it does not leave out for want of somebody who does.
+
+mod common;
+#[path = "common/scene.rs"]
+mod scene;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use scene::{Scene, TRACE};
+use serde_json::Value;
+
+/// Changes a copy of a database with SQLite, and gives its path.
+fn changed(scene: &Scene, sql: &str) -> PathBuf {
+    let path = scene.path("project.vaso");
+    fs::copy(scene.path("v7.db"), &path).unwrap();
+    Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    path
+}
+
+fn number(path: &Path, sql: &str) -> i64 {
+    Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+const PAGE: usize = 4096;
+
+fn root(path: &Path, table: &str) -> usize {
+    number(path, &format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'")) as usize
+}
+
+/// Zeros the first page of a table's tree, and gives how many rows it had, if rows are in such pages.
+fn zero_root(path: &Path, table: &str) -> i64 {
+    let root = root(path, table);
+    let mut bytes = fs::read(path).unwrap();
+    let page = &mut bytes[(root - 1) * PAGE..root * PAGE];
+    let (kind, cells) = (page[0], u16::from_be_bytes([page[3], page[4]]));
+    assert!([2, 5].contains(&kind), "{table} has one page only");
+    page.fill(0);
+    fs::write(path, bytes).unwrap();
+    if kind == 2 { cells.into() } else { 0 }
+}
+
+/// Changes a bit of the byte at `at` behind the only place where `has` is found in front of `next`.
+fn flip(path: &Path, has: &[u8], next: &[u8], at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let is_near = |from: usize| bytes[from + has.len()..][..24].windows(next.len()).any(|w| w == next);
+    let places = bytes.windows(has.len()).enumerate().filter(|(i, w)| *w == has && is_near(*i));
+    let places: Vec<usize> = places.map(|(i, _)| i).collect();
+    assert_eq!(places.len(), 1);
+    bytes[places[0] + at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn table<'a>(told: &'a Value, name: &str) -> &'a Value {
+    let tables = told["report"]["tables"].as_array().unwrap();
+    tables.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{told}"))
+}
+
+fn result(told: &Value) -> PathBuf {
+    PathBuf::from(told["path"].as_str().unwrap())
+}
+
+#[test]
+fn a_database_that_vacuums_itself_is_recovered_and_so_is_one_whose_head_only_says_so() {
+    let scene = Scene::new();
+    let path = changed(&scene, "PRAGMA auto_vacuum = 1; VACUUM");
+    let all = number(&path, TRACE);
+    let on_root = zero_root(&path, "trace");
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!(number(&result(&told), TRACE), all - on_root, "{told}");
+    assert_eq!(number(&result(&told), "PRAGMA auto_vacuum"), 1);
+    for at in [52, 55] {
+        let path = changed(&scene, "");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 4;
+        fs::write(&path, bytes).unwrap();
+        let told = scene.json(0, &["project.vaso"]);
+        assert_eq!((&told["complete"], &told["report"]["lost"]), (&true.into(), &0.into()), "{told}");
+        assert_eq!(number(&result(&told), TRACE), all);
+        assert_eq!(number(&result(&told), "PRAGMA auto_vacuum"), 0);
+    }
+}
+
+#[test]
+fn rows_that_lie_where_pages_of_pointers_would_are_recovered() {
+    let scene = Scene::new();
+    let path = scene.path("project.vaso");
+    let db = Connection::open(&path).unwrap();
+    let attach = format!("PRAGMA foreign_keys = OFF; ATTACH '{}' AS old", scene.path("v7.db").display());
+    db.execute_batch(&attach).unwrap();
+    let mut made = db
+        .prepare("SELECT sql, name FROM old.sqlite_schema WHERE type = 'table' ORDER BY name <> 'trace'")
+        .unwrap();
+    let made: Vec<(String, String)> =
+        made.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).unwrap().map(Result::unwrap).collect();
+    for (sql, name) in made {
+        db.execute_batch(&format!("{sql}; INSERT INTO main.{name} SELECT * FROM old.{name}")).unwrap();
+    }
+    db.execute_batch("DETACH old; PRAGMA user_version = 7").unwrap();
+    let all = number(&path, TRACE);
+    let mut bytes = fs::read(&path).unwrap();
+    assert_eq!((root(&path, "trace"), bytes[PAGE]), (2, 2), "it has rows");
+    bytes[55] = 4;
+    fs::write(&path, bytes).unwrap();
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!((&told["complete"], &told["report"]["lost"]), (&true.into(), &0.into()), "{told}");
+    assert_eq!(number(&result(&told), TRACE), all);
+}
+
+#[test]
+fn a_row_that_an_index_has_otherwise_is_no_success() {
+    let scene = Scene::new();
+    let row = "SELECT t_seconds, t_us, outer_diam FROM trace WHERE dataset_id = 1 LIMIT 1 OFFSET 101";
+    let path = changed(&scene, "");
+    let all = number(&path, TRACE);
+    let (seconds, micros, next): (f64, i64, f64) = Connection::open(&path)
+        .unwrap()
+        .query_row(row, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+        .unwrap();
+    let next = next.to_be_bytes();
+    // In the key: a row is lost, and one is there that never was.
+    flip(&path, &seconds.to_be_bytes(), &next, 6);
+    let told = scene.json(0, &["project.vaso"]);
+    let trace = table(&told, "trace");
+    assert_eq!(
+        (&told["complete"], &trace["lost"], &trace["certainty"]),
+        (&false.into(), &1.into(), &"about".into())
+    );
+    let name = format!("1/{seconds}");
+    assert_eq!(trace["contradicted_keys"], serde_json::json!([name]), "{told}");
+    assert_eq!(told["report"]["samples"][0]["gaps"][0]["from"], seconds, "{told}");
+    let said = String::from_utf8(scene.recover(&["project.vaso"]).stdout).unwrap();
+    assert!(
+        said.contains("Recovered in part") && said.contains(&format!("may have changed: {name}")),
+        "{said}"
+    );
+    // In a column that is no part of the key: the row is there, and may have changed.
+    let path = changed(&scene, "");
+    flip(&path, &micros.to_be_bytes()[5..], &next, 2);
+    let told = scene.json(0, &["project.vaso"]);
+    let trace = table(&told, "trace");
+    assert_eq!(
+        (&told["complete"], &trace["lost"], &trace["certainty"]),
+        (&false.into(), &0.into(), &"exact".into())
+    );
+    assert_eq!((&trace["contradicted"], &trace["contradicted_keys"][0]), (&1.into(), &name.into()));
+    assert_eq!(number(&result(&told), TRACE), all);
+    // In a table that has row numbers, and an index of its own.
+    let path = changed(&scene, "INSERT INTO meta VALUES('lens', 'quartz')");
+    flip(&path, b"lens", b"quartz", 0);
+    let told = scene.json(0, &["project.vaso"]);
+    assert_eq!((&told["complete"], &table(&told, "meta")["contradicted"]), (&false.into(), &1.into()));
+    let key = table(&told, "meta")["contradicted_keys"][0].as_str().unwrap();
+    assert!(key.starts_with("lens/"), "{key}");
+}
+
+const TWINS: [(&str, &str); 2] =
+    [("id INTEGER PRIMARY KEY, w TEXT", ""), ("w TEXT PRIMARY KEY, id INTEGER", "WITHOUT ROWID")];
+
+fn twins(columns: &str, kind: &str) -> String {
+    let fill = |name: &str, from: u32| {
+        format!(
+            "CREATE TABLE {name}({columns}) {kind};
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+             INSERT INTO {name}(id, w) SELECT i + {from}, (i + {from}) || replace(hex(zeroblob(100)), '0', 'q') FROM n;"
+        )
+    };
+    format!("{}{}", fill("one", 1000), fill("two", 5000))
+}
+
+#[test]
+fn pages_that_fit_two_tables_are_those_of_the_one_that_misses_some() {
+    let scene = Scene::new();
+    for (columns, kind) in TWINS {
+        for (lost, other) in [("one", "two"), ("two", "one")] {
+            let path = changed(&scene, &twins(columns, kind));
+            let on_root = zero_root(&path, lost);
+            let told = scene.json(0, &["project.vaso"]);
+            assert_eq!(table(&told, lost)["recovered"], 300 - on_root, "{told}");
+            assert_eq!(table(&told, other)["recovered"], 300);
+            let right = format!(
+                "SELECT count(*) FROM {lost} WHERE id / 300 = {}",
+                if lost == "one" { 3 } else { 16 }
+            );
+            assert!(number(&result(&told), &right) > 0);
+            let new = result(&told);
+            let both = "SELECT count(*) FROM one JOIN two USING (id)";
+            assert_eq!(number(&new, both), 0);
+        }
+    }
+}
+
+#[test]
+fn pages_that_may_be_of_either_table_are_given_to_none() {
+    let scene = Scene::new();
+    for (columns, kind) in TWINS {
+        for both in [true, false] {
+            let path = changed(&scene, &twins(columns, kind));
+            zero_root(&path, "one");
+            if both {
+                zero_root(&path, "two");
+            } else {
+                // The list of free pages is damaged: what no tree leads to may be old pages of either.
+                let mut bytes = fs::read(&path).unwrap();
+                bytes[39] ^= 1;
+                fs::write(&path, bytes).unwrap();
+            }
+            let told = scene.json(0, &["project.vaso"]);
+            assert_eq!(
+                (&told["complete"], &table(&told, "one")["recovered"]),
+                (&false.into(), &0.into()),
+                "{told}"
+            );
+        }
+    }
+}
+
+/// A container whose snapshot is packed, and whose checksum of it is wrong.
+fn with_wrong_checksum(snapshot: &[u8]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let packed =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    for (name, bytes) in
+        [("HEAD.json", &br#"{"current": "000001.sqlite"}"#[..]), ("snapshots/000001.sqlite", snapshot)]
+    {
+        zip.start_file(format!("bundle/{name}"), packed).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    let mut all = zip.finish().unwrap().into_inner();
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(all.clone())).unwrap();
+    let right = archive.by_name("bundle/snapshots/000001.sqlite").unwrap().crc32().to_le_bytes();
+    let places: Vec<usize> =
+        all.windows(4).enumerate().filter(|(_, w)| *w == right).map(|(i, _)| i).collect();
+    assert_eq!(places.len(), 2, "in its header, and in the directory");
+    places.into_iter().for_each(|at| all[at] ^= 1);
+    all
+}
+
+#[test]
+fn what_is_unpacked_to_its_end_is_recovered_whatever_its_checksum() {
+    let scene = Scene::new();
+    for (from, is_small) in [("v7.db", false), ("small.db", true)] {
+        let bytes = fs::read(scene.path(from)).unwrap();
+        assert_eq!(bytes.len() <= 256 << 10, is_small, "those are read in one piece");
+        let all = number(&scene.path(from), TRACE);
+        fs::write(scene.path("box.vaso"), with_wrong_checksum(&bytes)).unwrap();
+        let told = scene.json(0, &["box.vaso"]);
+        assert_eq!((&told["complete"], &told["report"]["lost"]), (&false.into(), &0.into()), "{told}");
+        assert!(told["report"]["doubt"].is_string(), "{told}");
+        assert_eq!(number(&result(&told), TRACE), all, "{from}");
+    }
+}
