@@ -270,6 +270,10 @@ fn entries_of_a_package_within_a_package_that_is_cut_off_are_not_the_projects() 
             let theirs = said(&scene, &["cat", "cut.vaso", "theirs.vaso"]);
             assert_eq!(theirs.stdout == inner, whole);
         }
+        // A package behind another that is cut off is none of its entries.
+        let behind = [&outer[..begin + 30_000], &inner].concat();
+        fs::write(&file, behind).unwrap();
+        assert_eq!(shown("only-inside.txt"), Some("inner".into()), "{is_packed}");
         // One size that is wrong hides nothing that follows.
         let mut wrong = outer.clone();
         wrong[begin - 30 + 18 + 3] ^= 1;

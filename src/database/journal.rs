@@ -14,7 +14,7 @@
 //!
 //! Limits: the sum does not cover the number of a page, and does cover few of its bytes. Where a journal is written over
 //! and over (`PERSIST`), headers of an older one of a database of the same size may lie behind the end; they count as
-//! damage only where the end is not one that SQLite leaves.
+//! damage only where records in front of them lie as this journal would have them.
 
 use std::collections::BTreeMap;
 
@@ -148,7 +148,8 @@ fn read(base: &Content, journal: &Content) -> Result<Option<Hot>> {
                 here = next;
             }
             None => {
-                hot.damaged |= any_right(journal, end, end, &here, &hot)? || goes_on(journal, at, sector)?;
+                hot.damaged |=
+                    any_right(journal, end, end, &here, &hot)? || goes_on(journal, at, sector, &hot)?;
                 break;
             }
         }
@@ -199,7 +200,7 @@ fn any_right(journal: &Content, mut from: u64, last: u64, segment: &Segment, hot
 }
 
 /// Whether there are more segments, although what is at `at` is no header. All headers of a journal end alike.
-fn goes_on(journal: &Content, mut at: u64, sector: u64) -> Result<bool> {
+fn goes_on(journal: &Content, at: u64, sector: u64, hot: &Hot) -> Result<bool> {
     let (mut first, mut here) = ([0; HEADER], [0; HEADER]);
     journal.read_at(0, &mut first)?;
     if journal.read_at(at, &mut here)? < here.len() {
@@ -214,25 +215,57 @@ fn goes_on(journal: &Content, mut at: u64, sector: u64) -> Result<bool> {
         return Ok(true);
     }
     let mut piece = vec![0; 1 << 16];
+    let mut from = at;
     loop {
-        let n = journal.read_at(at, &mut piece)?;
+        let n = journal.read_at(from, &mut piece)?;
         let begins = |head: &[u8]| head[..8] == MAGIC || head[..UNSYNCED] == [0; UNSYNCED];
         let is_header = |head: &[u8]| head.len() >= HEADER && begins(head) && head[16..HEADER] == first[16..];
-        if n == 0 || piece[..n].chunks(sector as usize).any(is_header) {
-            return Ok(n > 0);
+        if let Some(sectors) = piece[..n].chunks(sector as usize).position(is_header) {
+            return is_segment(journal, at + sector, from + sectors as u64 * sector, hot);
         }
-        at += n as u64;
+        if n == 0 {
+            return Ok(false);
+        }
+        from += n as u64;
     }
 }
 
-/// Whether a record's sum holds: the nonce, and every two-hundredth byte of the page from the end.
+/// Whether what lies between a header that is lost and the next one are the records of that segment. Where a journal is
+/// written over and over, an older one with headers like these may lie behind its end; but its records do not begin
+/// where a header of this one would have them begin.
+fn is_segment(journal: &Content, begin: u64, end: u64, hot: &Hot) -> Result<bool> {
+    let mut record = vec![0; hot.page_size as usize + 8];
+    let len = record.len() as u64;
+    let count = end.saturating_sub(begin) / len;
+    let mut before = None;
+    for i in 0..count {
+        if journal.read_at(begin + i * len, &mut record)? < record.len() {
+            return Ok(false);
+        }
+        let (number, nonce) = (be(&record, 0), nonce_of(&record));
+        let is_new = number > 0 && number <= hot.pages_before && !hot.pages.contains_key(&(number - 1));
+        let fits = count == 1 || before.is_some_and(|(page, of)| page != number && of == nonce);
+        if is_new && fits {
+            return Ok(true);
+        }
+        before = is_new.then_some((number, nonce));
+    }
+    Ok(false)
+}
+
+/// Whether a record's sum holds.
 fn holds(record: &[u8], nonce: u32) -> bool {
+    nonce_of(record) == nonce
+}
+
+/// The nonce for which a record's sum holds: that is the nonce and every two-hundredth byte of the page from the end.
+fn nonce_of(record: &[u8]) -> u32 {
     let page = &record[4..record.len() - 4];
-    let mut sum = nonce;
+    let mut nonce = be(record, record.len() - 4);
     let mut at = page.len().checked_sub(200);
     while let Some(i) = at.filter(|i| *i > 0) {
-        sum = sum.wrapping_add(page[i].into());
+        nonce = nonce.wrapping_sub(page[i].into());
         at = i.checked_sub(200);
     }
-    sum == be(record, record.len() - 4)
+    nonce
 }

@@ -394,6 +394,39 @@ fn what_an_older_transaction_has_left_in_a_journal_is_no_damage() {
 }
 
 #[test]
+fn an_end_within_the_records_of_an_older_journal_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.sqlite");
+    let c = Connection::open(&path).unwrap();
+    c.execute_batch(
+        "pragma page_size=4096; pragma cache_size=5; pragma cache_spill=5; create table t(a integer primary key, b);
+         with recursive n(i) as (select 1 union all select i + 1 from n where i < 400)
+         insert into t select i, randomblob(900) from n;",
+    )
+    .unwrap();
+    let _: String = c.query_row("pragma journal_mode=persist", [], |row| row.get(0)).unwrap();
+    let mut within = 0;
+    for rows in 7..60 {
+        // No row becomes longer or shorter, so the two journals are of a database of the same size.
+        c.execute_batch("update t set b = randomblob(900)").unwrap();
+        let before = fs::read(&path).unwrap();
+        c.execute_batch("begin").unwrap();
+        c.execute("update t set b = randomblob(900) where a % 6 = 0 and a / 6 < ?1", [rows]).unwrap();
+        let crashed = crash(&path, "-journal");
+        let (base, journal) = (fs::read(&crashed.database).unwrap(), fs::read(&crashed.companion).unwrap());
+        let own = headers(&journal, 4096);
+        let (head, records) = own[own.len() - 1];
+        let end = (head + 512 + records * 4104).next_multiple_of(512);
+        within += usize::from(journal[end..].windows(8).any(|head| *head == journal[..8]));
+        assert!(!is_damaged(&base, &journal), "{rows}");
+        let ours = with_journal(content(&crashed.database), content(&crashed.companion)).unwrap();
+        assert!(base == before || bytes(&ours) == before, "{rows}");
+        c.execute_batch("rollback").unwrap();
+    }
+    assert!(within > 20, "{within}");
+}
+
+#[test]
 fn a_super_journal_is_named() {
     let (dir, path, c, _) = journaled(1024, "full");
     assert_eq!(super_journal(&content(&crash(&path, "-journal").companion)).unwrap(), None);

@@ -30,7 +30,7 @@ use super::known::Place;
 use super::{Invalidation, Part, Revision, Volume};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
-use crate::format::{self, Container, Current, OpenOptions};
+use crate::format::{self, Container, Current, OpenOptions, Pin};
 use crate::store::{Source, State};
 use crate::tree::{Content, Kind, NodeId, Tree};
 
@@ -90,12 +90,14 @@ impl Volume {
 
     fn refresh_in(&self, state: &mut Refresh) -> Result<Outcome> {
         self.sweep();
-        if self.options.open.pin.is_some() {
-            return Ok(Outcome::Unchanged);
-        }
         let top = self.top();
         let current = &top.revision;
         let source = current.container.source();
+        // A view that is pinned never moves. Its bytes may: those of a file that is written to.
+        let pinned = self.options.open.pin.is_some();
+        if pinned && (source.is_folder() || current.is_gone()) {
+            return Ok(Outcome::Unchanged);
+        }
         let Some(there) = source.location().state()? else {
             self.note(
                 current,
@@ -105,6 +107,9 @@ impl Volume {
             return Ok(Outcome::Unchanged);
         };
         let accepted = source.state();
+        if pinned && there.stamp.file != accepted.stamp.file {
+            return Ok(Outcome::Unchanged);
+        }
         let doubtful = current.is_doubtful();
         if there == accepted || state.refused == Some(there) {
             let refused = current.is_gone() || doubtful;
@@ -123,7 +128,8 @@ impl Volume {
         if known && !state.rested(there) {
             return Ok(Outcome::Unsettled);
         }
-        let loaded = self.load(current);
+        // What is pinned may be gone, and what else is there tells so all the same.
+        let loaded = self.load(current, None);
         if loaded.is_ok() && !source.is_folder() {
             std::thread::sleep(MOMENT);
         }
@@ -135,6 +141,10 @@ impl Volume {
             }
             Ok(next) => {
                 *state = Refresh::default();
+                if pinned {
+                    self.judge(next.as_ref());
+                    return Ok(Outcome::Unchanged);
+                }
                 self.install(&top, next);
                 Ok(Outcome::Changed)
             }
@@ -172,9 +182,10 @@ impl Volume {
 
     /// The state that is there now. What is left of a file never takes the place of a whole one: only where the
     /// current state was salvaged, the next may be as well.
-    fn load(&self, current: &Revision) -> Result<Arc<dyn Container>> {
+    fn load(&self, current: &Revision, pin: Option<Pin>) -> Result<Arc<dyn Container>> {
         let location = current.container.source().location().clone();
-        let options = OpenOptions { salvage: !current.container.is_whole(), ..self.options.open.clone() };
+        let options =
+            OpenOptions { salvage: !current.container.is_whole(), pin, ..self.options.open.clone() };
         format::open(Source::open(location)?, options)
     }
 
@@ -184,7 +195,7 @@ impl Volume {
         let top = self.top();
         // Somebody else has been here.
         if top.revision.epoch == part.revision.epoch {
-            let next = self.load(&top.revision)?;
+            let next = self.load(&top.revision, self.options.open.pin)?;
             *state = Refresh::default();
             self.install(&top, next);
         }

@@ -358,7 +358,9 @@ impl<'a> Survey<'a> {
             }
         }
         for number in left {
-            match self.only_owner(number, plan)? {
+            // Of trees that nobody knows, any may have written it.
+            let owner = if whole.is_some() { self.only_owner(number, plan)? } else { None };
+            match owner {
                 Some(at) => {
                     self.set_use(number, Use::Found);
                     found.entry(at).or_default().push(number);

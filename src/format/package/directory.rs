@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::method;
 use super::record::{
     CENTRAL, Central, END, END_LEN, END64_LEN, End, LOCAL_LEN, LOCATOR64_LEN, Local, Parsed,
 };
@@ -62,7 +63,7 @@ pub fn find_ends(source: &Source) -> Result<Ends> {
         let trailing = (window.len() - at - END_LEN).checked_sub(end.comment_len);
         let (Some(trailing), Some(directory)) = (trailing, fit(source, position, end)?) else { continue };
         // Offsets that count from the front are those of the file itself.
-        if (directory.shift > 0 || directory.count == 0) && is_within_entry(source, position)? {
+        if (directory.shift > 0 || directory.count == 0) && is_of_entry(source, directory, position)? {
             continue;
         }
         match trailing {
@@ -74,8 +75,11 @@ pub fn find_ends(source: &Source) -> Result<Ends> {
     Ok(Ends { directories, trailing })
 }
 
-/// Whether the file begins with entries one behind the other, one of which spans `position`.
-fn is_within_entry(source: &Source, position: u64) -> Result<bool> {
+/// Whether the package whose end record is at `position` is an entry: whether the file begins with entries one behind the
+/// other, or an entry with such, up to one that begins with this package. A package behind another that is cut
+/// off is none of its entries.
+fn is_of_entry(source: &Source, package: Directory, position: u64) -> Result<bool> {
+    let begins = if package.count == 0 { position } else { package.shift };
     let mut header = 0;
     for _ in 0..MOST_BEFORE {
         if position - header < LOCAL_LEN as u64 {
@@ -84,14 +88,18 @@ fn is_within_entry(source: &Source, position: u64) -> Result<bool> {
         let fixed = source.read_range(header..header + LOCAL_LEN as u64)?;
         let Some(local) = Local::parse(&fixed) else { break };
         // Large sizes are in the field behind the name.
-        let whole = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
-        let all = source.read_range(header..whole.min(source.size()))?;
+        let data = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+        let all = source.read_range(header..data.min(source.size()))?;
         let Some(local) = Local::parse(&all).filter(Local::knows_sizes) else { break };
-        let Some(end) = whole.checked_add(local.packed) else { break };
-        if end > position {
-            return Ok(whole <= position);
+        let Some(end) = data.checked_add(local.packed) else { break };
+        // Where it is packed, and its bytes can be seen all the same, other bytes of its packing stand before them.
+        if end > position && (data == begins || local.method != method::STORED) {
+            return Ok(true);
         }
-        header = end;
+        header = if end > position { data } else { end };
+        if header > position {
+            break;
+        }
     }
     Ok(false)
 }
