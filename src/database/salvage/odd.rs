@@ -112,3 +112,27 @@ fn short_rows_of_a_table_that_was_given_columns_are_its_own() {
         and c is iif(k < 3000, null, k - 2999.5)";
     assert_eq!((one(&c, right), lost(&report, "s")), (4000 - rows as i64, rows as u64), "{report:?}");
 }
+
+#[test]
+fn pages_of_a_table_that_the_schema_has_lost_are_given_to_no_other() {
+    let sql = format!(
+        "{TRACE} create table ref(asset_id integer not null, dataset_id integer not null, role text not null,
+            primary key(asset_id, dataset_id, role)) without rowid;
+        insert into ref values(1, 1, 'a'), (2, 1, 'b'), (3, 1, 'c');
+        create table wr(k text primary key, n integer, v text) without rowid;
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 300)
+        insert into wr select 'k' || (i * 7919), i, 'v' || i from n;"
+    );
+    let (mut bytes, _) = made(&format!("pragma page_size=512; {sql}"), "wr");
+    let lost: Vec<usize> = (1..bytes.len() / 512)
+        .filter(|page| {
+            bytes[page * 512..][..512].windows(15).any(|text| text.eq_ignore_ascii_case(b"create table wr"))
+        })
+        .collect();
+    assert_eq!(lost.len(), 1);
+    bytes[lost[0] * 512..][..512].fill(0);
+    let (report, c, _) = recovered(bytes);
+    // Most of their values are of the types that `ref` declares.
+    assert_eq!(one(&c, "select count(*) from ref where typeof(asset_id) <> 'integer'"), 0, "{report:?}");
+    assert!(!report.is_lossless());
+}
