@@ -88,7 +88,7 @@ fn is_of_entry(source: &Source, package: Directory, position: u64) -> Result<boo
         let fixed = source.read_range(header..header + LOCAL_LEN as u64)?;
         let Some(local) = Local::parse(&fixed) else { break };
         // Large sizes are in the field behind the name.
-        let data = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+        let data = local.data(header);
         let all = source.read_range(header..data.min(source.size()))?;
         let Some(local) = Local::parse(&all).filter(Local::knows_sizes) else { break };
         let Some(end) = data.checked_add(local.packed) else { break };

@@ -240,6 +240,11 @@ impl<'a> Local<'a> {
         Some(local)
     }
 
+    /// Where its entry's bytes begin, if the header is at `header`.
+    pub fn data(&self, header: u64) -> u64 {
+        header + (LOCAL_LEN + self.name_len + self.extra_len) as u64
+    }
+
     /// Whether the header claims to know sizes and checksum, so that they can be compared.
     pub fn knows_sizes(&self) -> bool {
         let unknown = self.flags.has_descriptor() && self.crc == 0;

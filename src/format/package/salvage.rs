@@ -191,7 +191,7 @@ fn places(source: &Arc<Source>) -> Result<BTreeMap<Vec<u8>, Place>> {
     let end = source.size();
     let mut torn: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
     search(source, |header, local, entry| {
-        let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+        let start = local.data(header);
         let method = method::supported(local.method)
             .filter(|_| entry.is_none() || local.name == SHARED)
             .filter(|_| is_database(local.name) && !local.flags.encrypted());
@@ -295,7 +295,7 @@ fn look(
     local: &Local<'_>,
     effort: &mut Effort,
 ) -> Result<(Option<Whole>, u64)> {
-    let start = header + (LOCAL_LEN + local.name_len + local.extra_len) as u64;
+    let start = local.data(header);
     let file_end = source.size();
     let known_end = start.checked_add(local.packed).filter(|_| local.knows_sizes());
     let method = method::supported(local.method).filter(|_| start <= file_end && !local.flags.encrypted());
