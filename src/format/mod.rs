@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings};
 use crate::store::{CacheFolder, Source};
-use crate::tree::{Branch, Content, NodeId};
+use crate::tree::{Branch, NodeId};
 
 mod around;
 pub mod bundle;
@@ -81,7 +81,7 @@ pub trait Container: Branch {
 
     /// Opens a file and reads it whole into `buf`, where that is one look at the disk and not two; `None` where
     /// it is not, or where it does not fit.
-    fn open_and_read(&self, _node: NodeId, _buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
+    fn open_and_read(&self, _node: NodeId, _buf: &mut [u8]) -> Result<Option<usize>> {
         Ok(None)
     }
 

@@ -155,9 +155,28 @@ impl Known {
 /// The shard of a number. Numbers are hashes, so the highest bits of one are a fraction as good as random; of fractions
 /// evenly spread, the logarithms lie twice as close at the end as at the beginning.
 fn shard_of(ino: u64) -> usize {
-    let fraction = (ino >> 40) as f64 / (1u64 << 24) as f64;
-    ((1.0 + fraction).log2() * SHARDS as f64) as usize
+    BY_FRACTION[(ino >> (64 - FRACTION_BITS)) as usize].into()
 }
+
+const FRACTION_BITS: u32 = 12;
+
+/// `SHARDS * log2(1 + fraction)`, rounded down.
+static BY_FRACTION: [u8; 1 << FRACTION_BITS] = {
+    // To the power of `SHARDS` it is two.
+    const STEP: f64 = 1.021_897_148_654_116_6;
+    let mut table = [0; 1 << FRACTION_BITS];
+    let (mut i, mut shard, mut end) = (0, 0, STEP);
+    while i < table.len() {
+        while 1.0 + i as f64 / table.len() as f64 >= end {
+            (shard, end) = (shard + 1, end * STEP);
+        }
+        table[i] = shard;
+        i += 1;
+    }
+    table
+};
+
+const _: () = assert!(BY_FRACTION[BY_FRACTION.len() - 1] as usize == SHARDS - 1);
 
 /// A number in place of one that is taken.
 fn substitute(ino: u64, attempt: u64) -> u64 {

@@ -441,7 +441,7 @@ impl Package {
     }
 
     /// A small stored entry is read with its header, in one go; whoever opens such a file reads it.
-    fn read_with_header(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
+    fn read_with_header(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<usize>> {
         let (_, entry) = self.entry(id)?;
         let size = entry.packed as usize;
         let head = LOCAL_LEN + usize::from(entry.name_len);
@@ -457,7 +457,7 @@ impl Package {
         let start = (range.start - entry.header) as usize;
         let Some(bytes) = whole[..len].get(start..start + size) else { return Ok(None) };
         buf[..size].copy_from_slice(bytes);
-        Ok(Some((Content::Range(self.source.clone(), range), size)))
+        Ok(Some(size))
     }
 
     /// The digest that the package records for an entry: the name of a blob.
@@ -527,7 +527,7 @@ impl Container for Package {
         self.kind.word()
     }
 
-    fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<(Content, usize)>> {
+    fn open_and_read(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<usize>> {
         match self.tree.node(id).entry() {
             Some(_) => self.read_with_header(id, buf).inspect_err(|e| self.note(e)),
             None => Ok(None),
