@@ -1057,6 +1057,35 @@ fn a_pinned_snapshot_stays_readable_whatever_is_removed() {
 }
 
 #[test]
+fn a_file_system_that_does_not_answer_keeps_nobody_from_pruning() {
+    let made = Made::new();
+    touch(&made.snapshot("000001.sqlite"), "2020-01-01T00:00:00Z");
+    let mount = Mount::new(As::Me, &made.path, &[]);
+    let mut reader = Reader::new(As::Me);
+    // Whoever asks for the attributes of this one asks the daemon.
+    reader.open("status", &mount.path(".vaso/status.json")).unwrap();
+    let signal = |signal: &str| succeed(Command::new("kill").args([signal, &mount.pid.to_string()]));
+    signal("-STOP");
+    let mut prune = vaso(As::Me)
+        .args(["prune", "--keep", "1", "--dry-run"])
+        .arg(&made.path)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let since = Instant::now();
+    let ended = loop {
+        let ended = prune.try_wait().unwrap();
+        if ended.is_some() || since.elapsed() > Duration::from_secs(20) {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    signal("-CONT");
+    prune.wait().unwrap();
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+}
+
+#[test]
 fn a_head_that_names_nothing_is_told() {
     let made = Made::new();
     made.head(br#"{"current": "000009.sqlite"}"#);

@@ -159,22 +159,26 @@ pub struct Users {
     pub hidden: usize,
 }
 
-/// Looks whether another process has a file open, told by device and inode number.
-pub fn look_for_users(file: (u64, u64)) -> Users {
+/// Looks whether another process has a file open, told by device and inode number, under this name: to who has it open
+/// under another it does not matter what becomes of this one. What has another name is not asked for its number, for
+/// it may lie in a file system that does not answer.
+pub fn look_for_users(name: &OsStr, file: (u64, u64)) -> Users {
     use std::os::unix::fs::MetadataExt;
     let mut users = Users { open: false, hidden: 0 };
     let own = std::process::id().to_string();
+    let bears_it = |fd: &Path| std::fs::read_link(fd).is_ok_and(|target| target.file_name() == Some(name));
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = process.file_name();
+        let number = process.file_name();
         let is_other =
-            name.to_str().is_some_and(|name| name != own && name.bytes().all(|b| b.is_ascii_digit()));
+            number.to_str().is_some_and(|text| text != own && text.bytes().all(|b| b.is_ascii_digit()));
         if !is_other {
             continue;
         }
         match std::fs::read_dir(process.path().join("fd")) {
             Ok(open) => {
-                let mut open = open.flatten().filter_map(|fd| std::fs::metadata(fd.path()).ok());
-                users.open |= open.any(|meta| (meta.dev(), meta.ino()) == file);
+                let mut open = open.flatten().map(|fd| fd.path()).filter(|fd| bears_it(fd));
+                let is_it = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == file;
+                users.open |= open.any(|fd| std::fs::metadata(fd).is_ok_and(is_it));
             }
             // The kernel's own threads have no command line, and no files. What has ended meanwhile has none either.
             Err(_) => {

@@ -67,7 +67,7 @@ pub fn prune(bundle: &Bundle, keep: usize, dry_run: bool) -> Result<Pruned> {
     for snapshot in old.into_iter().rev() {
         let name = snapshot.name();
         let stamp = snapshot.file.stamp().ok_or_else(|| Error::NotFound(name.clone()))?;
-        let seen = store::look_for_users(stamp.file);
+        let seen = store::look_for_users(name.as_ref(), stamp.file);
         pruned.unseen_processes = pruned.unseen_processes.max(seen.hidden);
         if seen.open {
             spare(snapshot, "a program has it open");
