@@ -1357,6 +1357,34 @@ fn a_container_whose_time_has_moved_is_no_other_one() {
     }
 }
 
+/// One flipped bit makes another number of it, which is that of an older state.
+#[test]
+fn a_head_that_has_not_its_checksum_chooses_nothing() {
+    let made = Made::new();
+    let mut pack = common::Pack::new();
+    pack.stored("bundle/HEAD.json", br#"{"current": "000002.sqlite"}"#);
+    pack.stored("bundle/project.meta.json", br#"{"format": "vasopack", "title": "A study"}"#);
+    for name in ["000001.sqlite", "000002.sqlite"] {
+        pack.stored(&format!("bundle/snapshots/{name}"), &fs::read(made.snapshot(name)).unwrap());
+    }
+    let mut bytes = pack.bytes();
+    let mut turn = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        let path = made.folder.path().join("Study.vaso");
+        fs::write(&path, &bytes).unwrap();
+        Made { folder: folder(), path }
+    };
+    let turned = turn(b"000002.sqlite\"}", b"000001.sqlite\"}");
+    let (current, because) = turned.current();
+    assert_eq!(current, "000002.sqlite", "{because}");
+    assert!(because.contains("of HEAD.json, it cannot be read"), "{because}");
+    let (code, codes) = verified(&turned.path);
+    assert!(code == Some(1) && codes.iter().any(|code| code == "head-unreadable"), "{codes:?}");
+    let turned = turn(b"A study", b"A stuey");
+    assert!(verified(&turned.path).1.iter().any(|code| code == "meta-unreadable"));
+}
+
 #[test]
 fn a_snapshot_that_has_not_its_checksum_is_not_taken_out_of_a_container() {
     let made = Made::new();

@@ -244,7 +244,7 @@ impl Files {
         }
     }
 
-    /// The whole of a file of at most `most` bytes.
+    /// The whole of a file of at most `most` bytes, held against its checksum where it has one.
     pub fn read(&self, file: &File, most: u64) -> Result<Vec<u8>> {
         let shown = String::from_utf8_lossy(&file.path).into_owned();
         if file.size > most {
@@ -254,6 +254,9 @@ impl Files {
         let mut bytes = vec![0; file.size as usize];
         let n = content.read_at(0, &mut bytes)?;
         bytes.truncate(n);
+        if self.crc32(file).is_some_and(|crc| crc != crc32fast::hash(&bytes)) {
+            return Err(Error::damaged("crc-mismatch", shown, "its checksum is wrong"));
+        }
         Ok(bytes)
     }
 
