@@ -445,22 +445,23 @@ impl Volume {
             // A doubt may be settled by a look at the source.
             return part.revision.is_gone().then_some(Err(e));
         }
-        // What is opened here for the first time is a look at the disk, or small; unless it is checked first.
-        let key = (part.revision.epoch, part.root, node);
-        let content = match self.contents.get(&key) {
+        // What is derived, or is checked first, takes its time where it is opened for the first time; all else is a look
+        // at the disk, or small.
+        let opens_at_once = part.root == ROOT && !self.options.open.check && part.revision.is_trusted();
+        if offset == 0 && opens_at_once {
+            match part.revision.container.open_and_read(node, buf) {
+                Ok(None) => {}
+                // The kernel has the whole of it then, and asks no more: no content is kept.
+                Ok(Some(_)) if part.revision.still_there().is_err() => return None,
+                Ok(Some(n)) => return Some(Ok(n)),
+                Err(Error::SourceChanged(_)) => return None,
+                Err(e) => return Some(part.told(node, Err(e))),
+            }
+        }
+        let content = match self.contents.get(&(part.revision.epoch, part.root, node)) {
             Some(content) => Ok(content),
-            None if self.options.open.check || part.root != ROOT => return None,
-            None if !part.revision.is_trusted() => return None,
-            None if offset == 0 => match part.revision.container.open_and_read(node, buf) {
-                Ok(Some(n)) => {
-                    part.revision.still_there().ok()?;
-                    // The kernel has the whole of it now, and asks no more: no content is kept.
-                    return Some(Ok(n));
-                }
-                Ok(None) => self.content(&part, node),
-                Err(e) => Err(e),
-            },
-            None => self.content(&part, node),
+            None if opens_at_once => self.content(&part, node),
+            None => return None,
         };
         let done = match content {
             Ok(content) if !content.is_ready(offset, buf.len()) => return None,

@@ -102,8 +102,17 @@ impl Numbers {
 
     /// Enters a number that is not held, with one reference.
     pub fn insert(&mut self, ino: u64, part: &Arc<Part>, node: NodeId) {
+        let own = part.number(node) == ino;
         let part = self.parts.enter(part);
-        self.set(ino, Held { part, node, lookups: 1, drop_cache: false });
+        let held = Held { part, node, lookups: 1, drop_cache: false };
+        match Plain::of(&held).filter(|_| own) {
+            Some(plain) => {
+                let Numbers { plain: table, parts, hasher, .. } = self;
+                let hash_of = |entry: &Plain| hasher.hash_one(parts.number(entry));
+                table.insert_unique(hasher.hash_one(ino), plain, hash_of);
+            }
+            None => drop(self.special.insert(ino, held)),
+        }
     }
 
     /// Puts down what is held under a number, in whichever way it fits.
