@@ -1,7 +1,7 @@
 //! Files of records of one size, in a [`super::CacheFolder`].
 //!
-//! Invariants. A record is believed only under its own checksum, so a torn or foreign one is at worst ignored. Who
-//! adds one holds the file's lock, so several processes may add to one file, and what is no whole record at its end
+//! Invariants. A record is believed only under its own checksum, which is also one of the key, so a torn or foreign one
+//! is at worst ignored. Who adds one holds the file's lock, so several processes may add to one file, and what is no whole record at its end
 //! was left by somebody who was killed. An open file stays readable when it is deleted.
 
 use std::fs::{File, TryLockError};
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::cache_folder::Room;
 
 /// What a file begins with: a format that has changed has another.
-const MAGIC: [u8; 16] = *b"vaso records 1\n\0";
+const MAGIC: [u8; 16] = *b"vaso records 2\n\0";
 /// Bytes before the first record: the magic and the key.
 pub const HEAD: u64 = 48;
 /// Bytes of a record's checksum.
@@ -63,6 +63,7 @@ impl Drop for Alone<'_> {
 #[derive(Debug)]
 pub struct RecordFile {
     file: File,
+    key: [u8; 32],
     /// Held while a record is added: threads of one process share the lock of the file.
     adding: Mutex<()>,
     record: usize,
@@ -98,7 +99,7 @@ impl RecordFile {
         let (opened, used) = (Instant::now(), AtomicU64::new(0));
         let (adding, room) = (Mutex::new(()), room.clone());
         let lost = AtomicBool::new(false);
-        Ok(Some(RecordFile { file, adding, record, can_add, room, opened, used, lost }))
+        Ok(Some(RecordFile { file, key, adding, record, can_add, room, opened, used, lost }))
     }
 
     fn step(&self) -> u64 {
@@ -120,7 +121,14 @@ impl RecordFile {
         let mut bytes = vec![0; self.record + CHECKSUM];
         self.file.read_exact_at(&mut bytes, HEAD + index * self.step())?;
         let sum = bytes.split_off(self.record);
-        Ok((crc32fast::hash(&bytes).to_le_bytes()[..] == sum[..]).then_some(bytes))
+        Ok((self.checksum(&bytes)[..] == sum[..]).then_some(bytes))
+    }
+
+    fn checksum(&self, record: &[u8]) -> [u8; CHECKSUM] {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&self.key);
+        sum.update(record);
+        sum.finalize().to_le_bytes()
     }
 
     /// Whether it was deleted, thrown away, or, as far as was looked, moved: what is added to it now, nobody else
@@ -162,7 +170,7 @@ impl RecordFile {
     /// [`ErrorKind::ReadOnlyFilesystem`] when it can only be read.
     pub fn append(&self, mut record: Vec<u8>) -> io::Result<u64> {
         debug_assert_eq!(record.len(), self.record);
-        record.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
+        record.extend_from_slice(&self.checksum(&record));
         let index = self.add(&record)?;
         self.room.add(self.step());
         Ok(index)
