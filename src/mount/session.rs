@@ -66,7 +66,10 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send
     let adapter = Adapter::new(volume.clone(), !options.noxattr, !options.nopassthrough);
     let session =
         kernel::mount(adapter, source.path(), &point, options).map_err(|e| cannot_mount(&point, e))?;
-    let mount = table::at(&point)?;
+    let mount = table::at(&point).map_err(|e| {
+        let _ = unmount::detach(&point);
+        Error::Refused(format!("cannot mount at {}: {e}", point.display()))
+    })?;
     mount.as_ref().inspect(|mount| readahead::widen(mount));
     *mounted.lock() = mount;
     log::info!("{} is mounted at {}", source.path().display(), point.display());
