@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{As, Mount, command, data, eventually, everybody, folder, run, succeed, vaso};
+use common::{As, Mount, command, data, eventually, everybody, folder, rested, run, succeed, vaso};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -446,6 +446,7 @@ fn r4_a_query_in_a_container_reads_only_the_pages_that_it_needs() {
     let (data, path) = project("databases.tar.xz", "databases/v7.vaso");
     let container = data.path().join("P.vaso");
     python(MAKE_CONTAINER, &[&path, &container]);
+    rested(&container, 3600);
     let mount = Mount::new(As::Me, &container, &["--no-cache"]);
     mount.sh("ls $M >/dev/null");
     let mounted = read_by(mount.pid);

@@ -8,7 +8,9 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use common::{As, Pack, alive, command, eventually, everybody, is_root, noise, recording, run, succeed};
+use common::{
+    As, Pack, alive, command, eventually, everybody, is_root, noise, recording, rested, run, succeed,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -588,6 +590,7 @@ except OSError as e:
     for who in everybody() {
         let scene = Scene::new(who);
         let spoiled = spoil(&scene.path("Study.vaso"), &raw());
+        rested(&scene.path("Study.vaso"), 3600);
         scene.mount(&["Study.vaso", "mnt"]);
         assert_eq!(scene.python(OPEN, "mnt/raw.bin"), 0);
         assert!(scene.read("mnt/raw.bin") == spoiled);

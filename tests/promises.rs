@@ -7,8 +7,11 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use common::{As, Mount, Pack, Reader, drop_caches, eventually, everybody, folder, noise, recording};
+use common::{
+    As, Mount, Pack, Reader, drop_caches, eventually, everybody, folder, noise, recording, rested, run, vaso,
+};
 
 const EIO: i32 = 5;
 
@@ -49,6 +52,7 @@ fn cases() -> Vec<(As, bool)> {
 fn source(folder: &Path, bytes: &[u8]) -> PathBuf {
     let path = folder.join("Study.vaso");
     fs::write(&path, bytes).unwrap();
+    rested(&path, 3600);
     path
 }
 
@@ -605,6 +609,52 @@ fn r5_a_copy_that_is_being_written_over_the_file_shows_nobody_some_of_each() {
     }
 }
 
+/// Nobody has seen the state before, and the directory is right for both.
+#[test]
+fn r5_what_is_opened_in_the_midst_of_a_copy_is_right_or_an_error() {
+    for (who, refusing) in cases() {
+        let home = folder();
+        let path = source(home.path(), &package(78, refusing));
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&package(79, refusing)[..500_000], 0).unwrap();
+        // As if it paused already, and goes on pausing.
+        rested(&path, 3);
+        for (name, old) in contents(78) {
+            let torn = name == "stored";
+            let said = run(vaso(who).arg("cat").arg(&path).arg(name));
+            assert_eq!(said.status.code(), Some(if torn { 1 } else { 0 }), "{who:?} {name}");
+            assert!(said.stdout == if torn { Vec::new() } else { old }, "{who:?} {name}");
+        }
+        let mount = Mount::new(who, &path, &[]);
+        let mut reader = Reader::new(who);
+        for round in 0..2 {
+            assert_eq!(reader.beginning(&mount.path("stored"), 4096), Err(EIO), "{who:?} {round}");
+            for (name, old) in contents(78).into_iter().skip(1) {
+                assert!(reader.whole(&mount.path(name)) == Ok(old), "{who:?} {name} {round}");
+            }
+            // What was found wrong stays refused when all else is believed again.
+            std::thread::sleep(Duration::from_secs(4));
+            drop_caches();
+        }
+    }
+}
+
+#[test]
+fn r5_what_has_rested_is_not_read_whole_for_its_first_bytes() {
+    let home = folder();
+    let path = source(home.path(), &package(80, false));
+    rested(&path, 3);
+    let mount = Mount::new(As::Me, &path, &[]);
+    std::thread::sleep(Duration::from_secs(4));
+    let before = read_by(mount.pid);
+    assert_eq!(
+        Reader::new(As::Me).beginning(&mount.path("stored"), 4096),
+        Ok(contents(80)[0].1[..4096].to_vec())
+    );
+    let read = read_by(mount.pid) - before;
+    assert!(read < 900_000, "{read}");
+}
+
 /// Waits until an old handle gives an error, which nothing but its own bytes may come before.
 fn until_refused(reader: &mut Reader, key: &str, old: &[u8]) {
     eventually("an old handle fails", || {
@@ -946,6 +996,7 @@ fn r6_no_order_of_reading_gives_all_of_an_entry_with_a_wrong_checksum() {
         assert_eq!(places.len(), 8);
         places.into_iter().for_each(|at| bytes[at] ^= 1);
         fs::write(&path, &bytes).unwrap();
+        rested(&path, 3600);
         let last = (size - 1) / 4096 * 4096;
         let steps = || (0..size).step_by(STEP);
         let orders: [(&str, Vec<usize>); 3] = [
@@ -1016,6 +1067,36 @@ fn r7_a_deleted_source_stays_readable() {
         let mut reader = Reader::new(who);
         for (name, bytes) in contents(120) {
             assert!(reader.whole(&mount.path(name)) == Ok(bytes), "{name}");
+        }
+    }
+}
+
+#[test]
+fn r5_what_cannot_be_followed_is_told() {
+    for with_folder in [false, true] {
+        let home = folder();
+        let above = home.path().join("above");
+        fs::create_dir(&above).unwrap();
+        let path = source(&above, &package(121, false));
+        let mount = Mount::new(As::Me, &path, &[]);
+        let told = match with_folder {
+            false => {
+                let [other, link] = ["Other.vaso", "link"].map(|name| above.join(name));
+                fs::write(&other, package(122, false)).unwrap();
+                std::os::unix::fs::symlink(&other, &link).unwrap();
+                fs::rename(&link, &path).unwrap();
+                "a link stands in its place"
+            }
+            true => {
+                fs::remove_dir_all(&above).unwrap();
+                fs::create_dir(&above).unwrap();
+                source(&above, &package(122, false));
+                "gone with its folder"
+            }
+        };
+        eventually(told, || mount.sh("cat $M/.vaso/findings.jsonl").contains(told));
+        for (name, bytes) in contents(121) {
+            assert!(Reader::new(As::Me).whole(&mount.path(name)) == Ok(bytes), "{told} {name}");
         }
     }
 }

@@ -156,6 +156,14 @@ pub trait Container: Branch {
     /// may hold some of each of two states.
     fn distrust(&self) {}
 
+    /// Whether files are held against their checksums; so it begins where the source is still young.
+    fn distrusts(&self) -> bool {
+        false
+    }
+
+    /// From now on they are not any more: the source has rested.
+    fn trust(&self) {}
+
     /// The ZIP file that it lies in, which has the checksums of all that it is made of.
     fn enclosing(&self) -> Option<&dyn Container> {
         None

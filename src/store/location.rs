@@ -49,6 +49,11 @@ impl Location {
         Ok(Location { folder, name: name.to_os_string(), path: full })
     }
 
+    /// Whether the folder is one no more: whatever comes to its path is another.
+    pub fn is_adrift(&self) -> bool {
+        nix::sys::stat::fstat(&self.folder).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// The absolute path, for people.
     pub fn path(&self) -> &Path {
         &self.path

@@ -3,8 +3,12 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::stat::FileStat;
+
+/// Seconds for which a writer may pause, on a slow network for instance, without being taken for one that is done.
+const YOUNG: i64 = 5;
 
 /// What `stat` says of a file, as far as it tells one state of the file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +47,20 @@ impl Stamp {
         self.inode.1 & 0o170_000 == 0o100_000
     }
 
+    /// Whether it is that of a link.
+    pub fn is_link(&self) -> bool {
+        self.inode.1 & 0o170_000 == 0o120_000
+    }
+
     /// Whether it is that of a folder.
     pub fn is_folder(&self) -> bool {
         self.inode.1 & 0o170_000 == 0o040_000
+    }
+
+    /// Whether the file was written so lately that whoever writes it may not be done. One that is from the future is.
+    pub fn is_young(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.mtime.0.saturating_add(YOUNG) >= now.as_secs() as i64
     }
 
     /// Whether the bytes may differ from those under `self`, given that the file is now at `now`.

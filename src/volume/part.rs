@@ -22,6 +22,8 @@ pub struct Revision {
     /// All of it is of one state, as far as that can be told without its checksums. What is not trusted is checked
     /// at open, which takes its time.
     pub(super) trusted: AtomicBool,
+    /// It is not trusted for its youth alone, and will be once its source has rested.
+    pub(super) young: AtomicBool,
     /// Another revision is current.
     pub(super) replaced: AtomicBool,
     opens_all: OnceLock<bool>,
@@ -30,8 +32,9 @@ pub struct Revision {
 impl Revision {
     pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
         let [gone, doubtful, replaced] = [const { AtomicBool::new(false) }; 3];
-        let (trusted, opens_all) = (AtomicBool::new(true), OnceLock::new());
-        Arc::new(Revision { epoch, container, gone, doubtful, trusted, replaced, opens_all })
+        let [trusted, young] = [!container.distrusts(), container.distrusts()].map(AtomicBool::new);
+        let opens_all = OnceLock::new();
+        Arc::new(Revision { epoch, container, gone, doubtful, trusted, young, replaced, opens_all })
     }
 
     /// The project in this state.
@@ -57,6 +60,15 @@ impl Revision {
     /// Whether files are opened without being read first.
     pub(super) fn is_trusted(&self) -> bool {
         self.trusted.load(Ordering::Acquire)
+    }
+
+    /// Trusts it from now on, if nothing but its youth spoke against that, and that is over.
+    pub(super) fn has_rested(&self) {
+        if self.young.load(Ordering::Acquire) && !self.container.source().stamp().is_young() {
+            self.container.trust();
+            self.trusted.store(true, Ordering::Release);
+            self.young.store(false, Ordering::Release);
+        }
     }
 
     /// Whether its bytes are another state's, for good or for all that is known.

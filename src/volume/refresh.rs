@@ -19,7 +19,8 @@
 //! A copy that is being written over a file has the old directory at its end until it is done, so what is loaded from
 //! the same file may hold some of each of two states. Unless it goes on from one that is trusted, it is not: every file
 //! of it is held against its checksum before a byte of it is given out, whoever opens it. That costs only whoever
-//! opens one, however large the whole is.
+//! opens one, however large the whole is. The same goes for what was loaded while it was young, without anything to go
+//! on from: a mount may begin in the midst of a copy. But that is trusted as soon as it has rested.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,6 +68,27 @@ pub enum Outcome {
     Refused,
 }
 
+/// What a state goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lineage {
+    /// Nothing that is trusted.
+    Mixed,
+    /// What will be trusted once it has rested.
+    Young,
+    /// What is trusted.
+    Trusted,
+}
+
+impl Lineage {
+    fn of(revision: &Revision) -> Lineage {
+        match (revision.is_trusted(), revision.young.load(Ordering::Acquire)) {
+            (true, _) => Lineage::Trusted,
+            (false, true) => Lineage::Young,
+            (false, false) => Lineage::Mixed,
+        }
+    }
+}
+
 impl Volume {
     /// Looks at the source, and shows its new state if it has one.
     pub fn refresh(&self) -> Result<Outcome> {
@@ -99,11 +121,15 @@ impl Volume {
             return Ok(Outcome::Unchanged);
         }
         let Some(there) = source.location().state()? else {
-            self.note(
-                current,
-                "source-deleted",
-                "the project's file is gone; what is open stays readable until the unmount",
-            );
+            let what = match source.location().is_adrift() {
+                false => "the project's file is gone; what is open stays readable until the unmount",
+                // The mount holds the folder, and not its path, which may lead into the mount by now.
+                true => {
+                    "the project's file is gone with its folder, and what is put in their place is not seen; what is \
+                     open stays readable until the unmount"
+                }
+            };
+            self.note(current, "source-deleted", what);
             return Ok(Outcome::Unchanged);
         };
         let accepted = source.state();
@@ -113,6 +139,9 @@ impl Volume {
         let doubtful = current.is_doubtful();
         if there == accepted || state.refused == Some(there) {
             let refused = current.is_gone() || doubtful;
+            if !refused && there == accepted {
+                current.has_rested();
+            }
             return Ok(if refused { Outcome::Refused } else { Outcome::Unchanged });
         }
         // What was in another state meanwhile is not the same for looking the same.
@@ -122,6 +151,12 @@ impl Volume {
         {
             source.accept(there);
             return Ok(Outcome::Unchanged);
+        }
+        if there.stamp.is_link() {
+            *state = Refresh { unsettled: None, refused: Some(there) };
+            let what = "a link stands in its place, and none is followed under a mount; what was there before is shown";
+            self.note(current, "source-unreadable", what);
+            return Ok(Outcome::Refused);
         }
         // A state that could not be loaded once is not tried again before it has rested.
         let known = state.unsettled.is_some_and(|(seen, _)| seen == there);
@@ -211,11 +246,11 @@ impl Volume {
     fn install(&self, top: &Arc<Part>, next: Arc<dyn Container>) {
         let current = &top.revision;
         let path = next.source().path();
-        let mut trusted = true;
+        let mut lineage = None;
         if next.source().is_folder() {
             log::info!("{}: changed; a new revision is shown", path.display());
         } else if current.container.source().stamp().file == next.source().stamp().file {
-            trusted = self.judge(next.as_ref());
+            lineage = Some(self.judge(next.as_ref()));
             match current.is_gone() {
                 false => log::info!("{}: appended to; a new revision is shown", path.display()),
                 true => log::warn!(
@@ -232,21 +267,25 @@ impl Volume {
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
         tell_choice(next.as_ref(), current.container.current().as_ref());
-        if !trusted {
-            next.distrust();
+        match lineage {
+            Some(Lineage::Trusted) => next.trust(),
+            Some(_) => next.distrust(),
+            None => {}
         }
         let next = Part::top(Revision::new(current.epoch + 1, next));
-        next.revision.trusted.store(trusted, Ordering::Release);
+        if lineage == Some(Lineage::Mixed) {
+            next.revision.young.store(false, Ordering::Release);
+        }
         self.revisions.write().push(next.clone());
         current.replaced.store(true, Ordering::Release);
         self.hand_over(&next);
     }
 
-    /// Which of the revisions that were read from this very file can still be read from it, and whether `next` goes
-    /// on from one that is trusted: what it shows was shown before, or was appended.
-    fn judge(&self, next: &dyn Container) -> bool {
+    /// Which of the revisions that were read from this very file can still be read from it, and what `next` goes on
+    /// from: what it shows was shown before, or was appended.
+    fn judge(&self, next: &dyn Container) -> Lineage {
         let state = next.source().state();
-        let mut trusted = false;
+        let mut lineage = Lineage::Mixed;
         let tops = self.revisions.read().clone();
         for revision in tops.iter().map(|top| &top.revision) {
             let old = revision.container.source();
@@ -255,7 +294,9 @@ impl Volume {
                 continue;
             }
             if old.state() == state {
-                trusted |= revision.is_trusted() && !revision.is_gone();
+                if !revision.is_gone() {
+                    lineage = lineage.max(Lineage::of(revision));
+                }
                 continue;
             }
             if revision.is_gone() || !next.continues(revision.container.as_ref()) {
@@ -276,9 +317,13 @@ impl Volume {
                 revision.gone.store(true, Ordering::Release);
             }
             revision.doubtful.store(false, Ordering::Release);
-            trusted |= if grown { revision.is_trusted() } else { same && proven };
+            lineage = lineage.max(match grown {
+                true => Lineage::of(revision),
+                false if same && proven => Lineage::Trusted,
+                false => Lineage::Mixed,
+            });
         }
-        trusted
+        lineage
     }
 
     /// Moves the numbers that mean the same in the new revision, and has the kernel look the others up again.

@@ -286,7 +286,14 @@ impl Pack {
 
     pub fn write(self, path: &Path) {
         fs::write(path, self.bytes()).unwrap();
+        rested(path, 3600);
     }
+}
+
+/// Has a file look as if it was written so many seconds ago, and not just now, when nothing of it is believed yet.
+pub fn rested(path: &Path, seconds: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(seconds)).unwrap();
 }
 
 /// Bytes that do not repeat and that everybody computes alike.

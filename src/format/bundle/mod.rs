@@ -447,6 +447,16 @@ impl Container for Bundle {
         }
     }
 
+    fn distrusts(&self) -> bool {
+        self.package.as_ref().is_some_and(|package| package.distrusts())
+    }
+
+    fn trust(&self) {
+        if let Some(package) = &self.package {
+            package.trust();
+        }
+    }
+
     fn enclosing(&self) -> Option<&dyn Container> {
         self.package.as_deref()
     }

@@ -106,7 +106,7 @@ impl Package {
             let Some(loaded) = Loader::from_directory(&source, &findings, *directory, options.raw)? else {
                 continue;
             };
-            if ends.directories.len() > i + 1 {
+            if ends.directories[i + 1..].iter().any(|other| other.count > 0) {
                 findings.add(Finding::new(
                     Severity::Warning,
                     "second-end-record",
@@ -159,6 +159,8 @@ impl Package {
         salvaged: bool,
     ) -> Result<Package> {
         let Loaded { tree, entries, by_place, shadowed, records } = loaded;
+        // What was written a moment ago may be half of a copy that is still being written over an older state.
+        let trust = Trust::new(options.check, source.stamp().is_young());
         let mut package = Package {
             source,
             tree,
@@ -172,7 +174,7 @@ impl Package {
             manifest: None,
             decoding: Mutex::new(Decoding::new(findings.clone(), options.cache.clone())),
             findings,
-            trust: Trust::new(options.check),
+            trust,
             options,
             small: Cache::new(SMALL_CACHE),
             itself: Weak::new(),
@@ -430,7 +432,7 @@ impl Package {
             self.small.insert(number, bytes.clone(), bytes.len() + 64);
             return Ok(Content::Bytes(bytes));
         }
-        if self.trust.wants(entry.method) {
+        if self.trust.wants(number, entry.method) {
             self.trust.check(&self.packed(id)?, &self.findings)?;
         }
         if entry.method == method::STORED {
@@ -442,12 +444,13 @@ impl Package {
 
     /// A small stored entry is read with its header, in one go; whoever opens such a file reads it.
     fn read_with_header(&self, id: NodeId, buf: &mut [u8]) -> Result<Option<usize>> {
-        let (_, entry) = self.entry(id)?;
+        let (number, entry) = self.entry(id)?;
         let size = entry.packed as usize;
         let head = LOCAL_LEN + usize::from(entry.name_len);
         let mut whole = [0; ONE_GO];
         let small = entry.packed <= (ONE_GO - EXTRA) as u64 && head + EXTRA + size <= ONE_GO;
-        if entry.method != method::STORED || !small || size > buf.len() || self.trust.wants(entry.method) {
+        let fits = entry.method == method::STORED && small && size <= buf.len();
+        if !fits || self.trust.wants(number, entry.method) {
             return Ok(None);
         }
         self.refuse(id, entry)?;
@@ -576,6 +579,14 @@ impl Container for Package {
 
     fn distrust(&self) {
         self.trust.withdraw();
+    }
+
+    fn distrusts(&self) -> bool {
+        self.trust.is_withdrawn()
+    }
+
+    fn trust(&self) {
+        self.trust.give_back();
     }
 
     fn as_any(&self) -> &dyn std::any::Any {
