@@ -3,10 +3,11 @@
 mod common;
 
 use std::collections::HashSet;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{Pack, data, noise, open, recording};
+use common::{Pack, data, folder, noise, open, recording};
 use tempfile::TempDir;
 use vaso::error::Error;
 use vaso::format::Container;
@@ -241,5 +242,45 @@ fn verifying_a_sound_project_finds_nothing_and_a_damaged_one_something() {
         // Verifying twice does not find things twice.
         project.verify(&mut |_, _| ()).unwrap();
         assert_eq!(project.findings().list(), findings);
+    }
+}
+
+/// Both were refused by a reader that took one sign for the whole.
+#[test]
+fn what_other_programs_write_around_entries_hides_none() {
+    let bytes = {
+        let mut pack = Pack::new();
+        pack.stored("trace", b"1, 2, 3");
+        pack.bytes()
+    };
+    let end = bytes.len() - 22;
+    let last = bytes.windows(4).rposition(|part| part == b"PK\x01\x02").unwrap();
+    let wide = {
+        // The disk that it starts on, 0, stands in the field for large numbers.
+        let mut field = bytes[last..end].to_vec();
+        field[34..36].fill(0xff);
+        let extra = u16::from_le_bytes([field[30], field[31]]) + 8;
+        field[30..32].copy_from_slice(&extra.to_le_bytes());
+        let behind_the_name = 46 + "trace".len();
+        field.splice(behind_the_name..behind_the_name, [1, 0, 4, 0, 0, 0, 0, 0]);
+        let mut tail = bytes[end..].to_vec();
+        let size = u32::from_le_bytes(tail[12..16].try_into().unwrap()) + 8;
+        tail[12..16].copy_from_slice(&size.to_le_bytes());
+        [&bytes[..last], &field, &tail].concat()
+    };
+    let commented = {
+        let comment = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+        let mut bytes = [&bytes[..], &comment].concat();
+        bytes[end + 20] = comment.len() as u8;
+        bytes
+    };
+    for bytes in [wide, commented] {
+        let home = folder();
+        let path = home.path().join("P.vaso");
+        fs::write(&path, bytes).unwrap();
+        let project = open(&path).unwrap();
+        let id = project.tree().find(b"trace").unwrap();
+        assert_eq!(whole(&*project, id).map(|(_, bytes)| bytes), Some(b"1, 2, 3".to_vec()));
+        assert!(project.findings().list().is_empty());
     }
 }

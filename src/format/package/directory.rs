@@ -71,6 +71,8 @@ pub fn find_ends(source: &Source) -> Result<Ends> {
             n => others.push((directory, n as u64)),
         }
     }
+    // The comment of a package may end with what would be the end of an empty one.
+    reaching.sort_by_key(|(directory, _)| directory.count == 0);
     let (directories, trailing) = reaching.into_iter().chain(others).take(MOST_ENDS).unzip();
     Ok(Ends { directories, trailing })
 }

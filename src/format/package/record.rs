@@ -171,6 +171,11 @@ impl<'a> Central<'a> {
         let plain = [self.size, self.packed];
         let whole = wide(&mut self.size) && wide(&mut self.packed) && wide(&mut self.header);
         self.bad_zip64 = !whole;
+        if self.disk == u32::from(u16::MAX)
+            && let Some(disk) = rest.first_chunk::<4>()
+        {
+            self.disk = u32::from_le_bytes(*disk);
+        }
         // A field that repeats sizes which the plain fields hold as well is common, and must agree.
         if plain.iter().all(|v| *v != u64::from(SENTINEL)) && field.len() >= 16 {
             self.contradicts_zip64 = (u64_at(field, 0), u64_at(field, 8)) != (self.size, self.packed);
