@@ -191,6 +191,52 @@ fn of_a_log_that_is_damaged_it_is_told_what_was_committed_and_cannot_be_used() {
     }
 }
 
+#[test]
+fn a_frame_whose_writer_was_stopped_over_an_older_log_is_an_end_and_no_damage() {
+    const FRAME: usize = 24 + 1024;
+    let (_dir, path, c) = walled(1024);
+    fill(&c, 0, 60);
+    c.query_row("pragma wal_checkpoint(restart)", [], |_| Ok(())).unwrap();
+    let log = || fs::read(crash(&path, "-wal").companion).unwrap();
+    let end = |log: &[u8]| {
+        let own = log[32..].chunks_exact(FRAME).take_while(|frame| frame[8..16] == log[16..24]);
+        32 + own.count() * FRAME
+    };
+    let told = |log: &[u8]| super::log_damage(&Content::Bytes(log.into())).unwrap();
+    c.execute("insert into t values(1000, 'one')", []).unwrap();
+    let one = log();
+    c.execute("insert into t values(1001, 'two')", []).unwrap();
+    let two = log();
+    c.execute("insert into t values(1002, 'three')", []).unwrap();
+    let three = log();
+    let last = end(&two) - FRAME;
+    assert!(end(&one) <= last && last < end(&three) && end(&three) + FRAME < one.len());
+    assert!([&one, &two, &three].iter().all(|log| told(log).is_none()));
+    for written in [24, 24 + 1, 24 + 100, 24 + 512, FRAME - 9] {
+        let crashed = crash(&path, "-wal");
+        let mut torn = two.clone();
+        torn[last + written..].copy_from_slice(&one[last + written..]);
+        fs::write(&crashed.companion, &torn).unwrap();
+        // What both pages have alike is written, whoever was stopped.
+        let changed = torn[last..].iter().zip(&two[last..]).filter(|(a, b)| a != b).count();
+        assert!(changed > 4 && torn[last + 8..last + 16] == torn[16..24], "{written}");
+        assert_eq!(told(&torn), None, "{written} bytes of the last frame");
+        let ours = bytes(&with_wal(content(&crashed.database), Content::Bytes(torn.clone().into())).unwrap());
+        assert!(ours == crashed.recovered(), "{written}");
+        let c = Connection::open(&crashed.database).unwrap();
+        let all: i64 = c.query_row("select count(*) from t where a >= 1000", [], |row| row.get(0)).unwrap();
+        assert_eq!(all, 1, "what was committed is there");
+        // Behind it one was committed: it was complete once.
+        torn[end(&two)..].copy_from_slice(&three[end(&two)..]);
+        assert!(told(&torn).is_some(), "{written} bytes of a frame in the midst");
+    }
+    for at in (0..FRAME).filter(|at| !(4..8).contains(at)) {
+        let mut log = two.clone();
+        log[last + at] ^= 0x41;
+        assert!(told(&log).is_some(), "byte {at} of the last frame");
+    }
+}
+
 /// The same log as a big-endian machine would have written it.
 fn big_endian(log: &[u8], page_size: usize) -> Vec<u8> {
     let mut log = log.to_vec();
