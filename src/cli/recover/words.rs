@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::{Exit, name, output, say};
 use crate::database::is_hot;
-use crate::database::salvage::{Choice, Elsewhere, Judged, Outcome, Recovery, content_of, grouped};
+use crate::database::salvage::{
+    Choice, Elsewhere, Judged, Outcome, Recovery, content_of, grouped, with_tail,
+};
 use crate::error::Result;
 
 /// All candidates, and which is taken unasked.
@@ -231,10 +233,8 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
 /// What is to be said of the log and the journal beside the project's database, and whether half of a change may be in
 /// that: a journal beside a snapshot is not applied.
 fn logs(main: &Judged) -> (String, bool) {
-    let beside = |suffix: &str| {
-        let mut name = main.path.clone().into_os_string();
-        name.push(suffix);
-        Some(PathBuf::from(name)).filter(|path| path.symlink_metadata().is_ok_and(|m| m.len() > 0))
+    let beside = |tail: &str| {
+        Some(with_tail(&main.path, tail)).filter(|path| path.symlink_metadata().is_ok_and(|m| m.len() > 0))
     };
     let mut text = String::new();
     if let Some(log) = beside("-wal") {

@@ -19,7 +19,7 @@ use crate::tree::Content;
 const MOST: usize = 100_000;
 
 /// A name with something behind it.
-pub fn with(path: &Path, tail: &str) -> PathBuf {
+pub fn with_tail(path: &Path, tail: &str) -> PathBuf {
     let mut name = path.file_name().map(OsString::from).unwrap_or_default();
     name.push(tail);
     path.with_file_name(name)
@@ -33,7 +33,7 @@ fn is_file(path: &Path) -> bool {
 /// log and journal could not be used.
 fn as_recovered(path: &Path) -> Result<(Content, Option<String>)> {
     let base = content_of(path)?;
-    let (wal, journal) = (with(path, "-wal"), with(path, "-journal"));
+    let (wal, journal) = (with_tail(path, "-wal"), with_tail(path, "-journal"));
     let there = |path: &Path| is_file(path).then(|| content_of(path)).transpose();
     let (whole, damage) = with_logs(base, path, there(&journal)?, there(&wal)?)?;
     match whole {
@@ -51,7 +51,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 /// A database that is no snapshot.
 fn candidate(role: Role, path: PathBuf) -> Candidate {
-    let time = modified(&path).max(modified(&with(&path, "-wal")));
+    let time = modified(&path).max(modified(&with_tail(&path, "-wal")));
     let (content, log_damage) = match as_recovered(&path) {
         Ok((content, damage)) => (Ok(content), damage),
         Err(why) => (Err(why), None),
@@ -88,10 +88,10 @@ pub fn around(main: &Path) -> Vec<Candidate> {
             all.push(candidate(role, path));
         }
     };
-    add(Role::Autosave, with(main, ".autosave"));
-    add(Role::Autosave, with(&plain, ".autosave.sqlite"));
+    add(Role::Autosave, with_tail(main, ".autosave"));
+    add(Role::Autosave, with_tail(&plain, ".autosave.sqlite"));
     for tail in [".bak", ".bak1", ".bak2", ".backup", ".legacy"] {
-        add(Role::Backup, with(main, tail));
+        add(Role::Backup, with_tail(main, tail));
     }
     let (front, end) = (format!("{}.v", text(&plain)), ".backup.vaso");
     // A bare name has an empty one.
@@ -231,7 +231,7 @@ pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
 
 /// A snapshot with the log beside it, if that is more than the snapshot.
 fn with_log(snapshot: &Path) -> Option<Candidate> {
-    let path = with(snapshot, "-wal");
+    let path = with_tail(snapshot, "-wal");
     let (base, wal) = (is_file(&path).then(|| content_of(snapshot).ok())??, content_of(&path).ok()?);
     let (content, damage) = with_wal(base.clone(), wal).ok()?;
     let is_same = || is_same(&content, &with_wal(base, Content::Bytes([].into()))?.0);
