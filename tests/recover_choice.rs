@@ -192,6 +192,15 @@ fn what_a_log_beside_a_snapshot_holds_is_told_and_left_to_a_person() {
     let said = text(&scene, 1, &[BUNDLE]);
     assert!(said.contains("holds unsaved work") && said.contains("the new sample E/late"), "{said}");
     assert!(!said.contains("sound"), "{said}");
+    // It is whole, and is called so.
+    let is_log = |judged: &&Value| judged["path"].as_str().unwrap().ends_with("-wal");
+    let candidate = found["candidates"].as_array().unwrap().iter().find(is_log).unwrap();
+    assert_eq!((&candidate["foreign"], &candidate["sound"]), (&true.into(), &true.into()), "{candidate}");
+    assert_eq!((&candidate["damage"], &candidate["log_damage"]), (&Value::Null, &Value::Null), "{candidate}");
+    for said in [&said, &text(&scene, 0, &[BUNDLE, "--list"])] {
+        assert!(!said.to_lowercase().contains("damaged"), "{said}");
+        assert!(said.contains("a log beside a snapshot, which is complete without one"), "{said}");
+    }
     let taken = scene.json(0, &[BUNDLE, "--use", &number]);
     assert_eq!(taken["complete"], false);
     assert_eq!(scene.count("orphan_staging.recovered.vaso", DATASET), 3);
@@ -201,6 +210,24 @@ fn what_a_log_beside_a_snapshot_holds_is_told_and_left_to_a_person() {
     fs::copy(&work, &snapshot).unwrap();
     assert!(fs::metadata(&log).unwrap().len() > 0);
     assert_eq!(scene.json(0, &[BUNDLE])["sound"], true);
+    assert!(!text(&scene, 0, &[BUNDLE]).contains("newest changes"));
+    // Of the project that is one file it is said only while it holds anything.
+    let (file, log) = (scene.path("project.vaso"), scene.path("project.vaso-wal"));
+    fs::copy(&work, &file).unwrap();
+    fs::copy(scene.path("work.db-wal"), &log).unwrap();
+    let said = text(&scene, 0, &["project.vaso"]);
+    assert!(said.contains("nothing to recover") && !said.contains("newest changes"), "{said}");
+    db.execute_batch("update dataset set notes = 'later'").unwrap();
+    fs::copy(scene.path("work.db-wal"), &log).unwrap();
+    let said = text(&scene, 0, &["project.vaso"]);
+    assert!(said.contains("Its newest changes may lie in"), "{said}");
+    // One that is damaged, or does not go with the snapshot, is no less than that.
+    let damaged = snapshot.with_extension("sqlite-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[3] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let said = text(&scene, 1, &[BUNDLE]);
+    assert!(said.contains("the log beside it is damaged"), "{said}");
 }
 
 #[test]

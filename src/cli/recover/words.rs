@@ -7,9 +7,13 @@ use serde_json::json;
 use super::{Exit, name, output, say};
 use crate::database::is_hot;
 use crate::database::salvage::{
-    Choice, Elsewhere, Judged, Outcome, Recovery, content_of, grouped, with_tail,
+    Choice, Elsewhere, Judged, Outcome, Recovery, adds_to, content_of, grouped, with_tail,
 };
 use crate::error::Result;
+
+/// What is said of a log beside a snapshot.
+const FOREIGN: &str = "it is a log beside a snapshot, which is complete without one: it is not read, and nobody knows whether it belongs to that";
+const TOGETHER: &str = " and the snapshot beside it give a damaged database, which";
 
 /// All candidates, and which is taken unasked.
 pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Result<Exit> {
@@ -39,8 +43,11 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
         }
         (Choice::Sound, _) => {
             let but = [missing(recovery), undecided(recovery), beyond(&others(recovery))].concat();
-            let is =
-                if recovery.missing.is_some() { "What is there is in order" } else { "The project is sound" };
+            let is = match recovery.missing.is_some() {
+                true => "What is there is in order",
+                false if has_foreign(&recovery.undecided()) => "What was saved is in order",
+                false => "The project is sound",
+            };
             match but.is_empty() {
                 true => format!("\n{is}: there is nothing to recover."),
                 false => format!("\n{is}; but:\n{but}"),
@@ -54,6 +61,11 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     }
     say(text.trim_end())?;
     Ok(ended)
+}
+
+/// Whether one of them is a log beside a snapshot, with something in it.
+fn has_foreign(open: &[&Judged]) -> bool {
+    open.iter().any(|judged| judged.foreign)
 }
 
 /// Why newer work may be missing of which nothing is there.
@@ -71,6 +83,7 @@ fn undecided(recovery: &Recovery) -> String {
         let unsaved = judged.unsaved.as_ref().filter(|unsaved| unsaved.is_some());
         text += &match unsaved {
             Some(unsaved) => {
+                let damaged = if judged.foreign && !judged.sound { TOGETHER } else { damaged };
                 let part = if unsaved.in_part { "at least, as far as it can be salvaged: " } else { "" };
                 let words = &unsaved.words;
                 format!(
@@ -94,6 +107,7 @@ fn undecided(recovery: &Recovery) -> String {
             text += &format!(" ({})", report.words());
         }
         text += &judged.log_damage.as_ref().map(|log| format!("; {log}")).unwrap_or_default();
+        text += &if judged.foreign { format!("; {FOREIGN}") } else { String::new() };
         text += if judged.is_of_use() { "; take it with " } else { "" };
         text += &if judged.is_of_use() { format!("--use {number}\n") } else { "\n".into() };
     }
@@ -152,6 +166,9 @@ fn describe(judged: &Judged) -> String {
     if let Some(number) = judged.snapshot {
         text += &format!("   Snapshot {number}\n");
     }
+    if judged.foreign {
+        text += &format!("   Not read by itself: {FOREIGN}\n");
+    }
     if let Some(time) = &judged.written_utc {
         text += &format!("   File written: {time}\n");
     }
@@ -187,7 +204,8 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let ended = if is_done { Exit::Done } else { Exit::Findings };
     // What a damaged log held may belong to the project, and so does what is missing: then nobody calls that sound.
     let has_log = open.iter().any(|judged| judged.log_damage.is_some());
-    let is_sound = !has_log && recovery.missing.is_none() && !is_half;
+    let has_foreign = has_foreign(&open);
+    let is_sound = !has_log && !has_foreign && recovery.missing.is_none() && !is_half;
     if as_json {
         let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
         let object = json!({
@@ -219,6 +237,11 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
             undecided(recovery),
             missing(recovery)
         ),
+        false if has_foreign => format!(
+            "Nothing was written: what was saved is in order, but a log lies beside a snapshot, and holds what that has \
+             not:\n{}",
+            undecided(recovery)
+        ),
         false => format!(
             "The project itself is sound, and nothing was written; but there is something to decide:\n{}",
             undecided(recovery)
@@ -237,7 +260,9 @@ fn logs(main: &Judged) -> (String, bool) {
         Some(with_tail(&main.path, tail)).filter(|path| path.symlink_metadata().is_ok_and(|m| m.len() > 0))
     };
     let mut text = String::new();
-    if let Some(log) = beside("-wal") {
+    // What a snapshot and the log beside it give is a candidate, of which is told what it holds.
+    let is_own = main.snapshot.is_none();
+    if let Some(log) = beside("-wal").filter(|log| is_own && adds_to(log, &main.path)) {
         let log = log.display();
         text += &format!("  Its newest changes may lie in {log}: keep the two files together\n");
     }
@@ -309,6 +334,9 @@ pub fn report(outcome: &Outcome, taken: &Judged, project: Option<&Path>) -> Resu
                 text += &format!("    {line}\n");
             }
         }
+    }
+    if taken.foreign {
+        text += &format!("  {FOREIGN}\n");
     }
     for newer in &outcome.newer {
         text += &format!("  {} is newer, and damaged: what was done since is not in it\n", newer.display());

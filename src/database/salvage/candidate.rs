@@ -50,6 +50,8 @@ pub struct Candidate {
     pub content: Result<Content>,
     /// What of log or journal could not be used.
     pub log_damage: Option<String>,
+    /// Whether it is a snapshot with a log that lies beside that, and perhaps does not belong to it.
+    pub foreign: bool,
     /// Why the bytes may not be those that were written, whatever SQLite finds.
     pub doubt: Option<String>,
 }
@@ -89,6 +91,9 @@ pub struct Judged {
     pub damage: Option<String>,
     /// What of the log or the journal beside it could not be used, so that nobody knows whether this is the newest data.
     pub log_damage: Option<String>,
+    /// Whether it is what a snapshot and the log beside that give together. A snapshot is complete without a log, and
+    /// nobody knows whether this one belongs to it.
+    pub foreign: bool,
     /// When the file was last written, with its log; of what lies in a ZIP file, when that was.
     pub written_utc: Option<String>,
     /// When the project was last changed, as it says itself. Not every save says it anew.
@@ -162,7 +167,7 @@ impl Holds {
 impl Judged {
     /// Looks at a candidate.
     pub fn of(candidate: Candidate) -> Judged {
-        let Candidate { role, path, snapshot, time, content, log_damage, doubt } = candidate;
+        let Candidate { role, path, snapshot, time, content, log_damage, foreign, doubt } = candidate;
         let mut judged = Judged {
             number: 0,
             role,
@@ -171,6 +176,7 @@ impl Judged {
             sound: false,
             damage: None,
             log_damage,
+            foreign,
             written_utc: time.map(|time| Time::from(time).utc()),
             modified_utc: None,
             holds: None,
@@ -260,6 +266,11 @@ impl Judged {
         }
         let (made, _) = super::recover_unnamed(content, &std::env::temp_dir())?.ok_or_else(cannot)?;
         self.open(made)
+    }
+
+    /// Whether it may be taken unasked as what somebody has written.
+    pub fn is_sound_and_own(&self) -> bool {
+        self.sound && !self.foreign
     }
 
     /// Whether anything can be had of it.

@@ -79,14 +79,14 @@ pub fn choose(all: &[Judged]) -> Choice {
             let goes_on = j.unsaved.as_ref().is_some_and(|unsaved| unsaved.goes_on_from(main));
             // Of what is neither older nor newer nobody can tell which of the two somebody has corrected.
             let is_newer = || main.is_older_than(j) || is_not_older(j, main) && only_adds(j);
-            j.sound && goes_on && is_newer()
+            j.is_sound_and_own() && goes_on && is_newer()
         };
         return match newest(all.iter().filter(goes_on)) {
             Some(j) => Choice::Take(place(all, j), "unsaved work that the project has not"),
             None => Choice::Sound,
         };
     }
-    let sound = || all.iter().filter(|j| j.sound && j.has_work());
+    let sound = || all.iter().filter(|j| j.is_sound_and_own() && j.has_work());
     let current = current.map(|at| &all[at]).filter(|main| main.has_work());
     let Some((main, held)) = current.and_then(|j| Some((j, j.holds.as_ref()?))) else {
         if let Some(j) = newest(sound()) {

@@ -75,7 +75,9 @@ use version::Version;
 
 pub use candidate::{Candidate, Holds, Judged, Role, content_of};
 pub use choice::Choice;
-pub use places::{Stored, around, autosaves, beside, head_in, heads, in_bundle, of_snapshots, with_tail};
+pub use places::{
+    Stored, adds_to, around, autosaves, beside, head_in, heads, in_bundle, of_snapshots, with_tail,
+};
 pub use recovery::{Elsewhere, Extracted, Outcome, Recovery, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
 pub use unsaved::Unsaved;

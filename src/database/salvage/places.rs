@@ -2,7 +2,7 @@
 //!
 //! Nothing is opened through a link. A `-wal` or `-journal` is applied to the file of a session or to a legacy file, never
 //! to a snapshot, which is complete without one. But a program may have written into it since: what a snapshot and the
-//! log beside it give together, if that is anything else, is a candidate that nobody takes unasked.
+//! log beside it give together, if that is anything else, is a candidate that nobody takes unasked: it is foreign.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::candidate::{Candidate, Role, content_of};
-use crate::database::{with_logs, with_wal};
+use crate::database::{LogDamage, with_logs, with_wal};
 use crate::error::{Error, Result};
 use crate::signs::{Head, Named, head, names};
 use crate::tree::Content;
@@ -56,7 +56,7 @@ fn candidate(role: Role, path: PathBuf) -> Candidate {
         Ok((content, damage)) => (Ok(content), damage),
         Err(why) => (Err(why), None),
     };
-    Candidate { role, snapshot: None, time, content, log_damage, doubt: None, path }
+    Candidate { role, snapshot: None, time, content, log_damage, foreign: false, doubt: None, path }
 }
 
 /// The files in a folder, in the order of their names.
@@ -202,7 +202,7 @@ impl Stored {
     /// As what it is for its project.
     pub fn as_candidate(self, role: Role, snapshot: Option<u64>) -> Candidate {
         let Stored { path, time, content, doubt } = self;
-        Candidate { role, path, snapshot, time, content, log_damage: None, doubt }
+        Candidate { role, path, snapshot, time, content, log_damage: None, foreign: false, doubt }
     }
 }
 
@@ -232,17 +232,27 @@ pub fn of_snapshots(all: Vec<Stored>, head: Option<&Head>) -> Vec<Candidate> {
 /// A snapshot with the log beside it, if that is more than the snapshot.
 fn with_log(snapshot: &Path) -> Option<Candidate> {
     let path = with_tail(snapshot, "-wal");
-    let (base, wal) = (is_file(&path).then(|| content_of(snapshot).ok())??, content_of(&path).ok()?);
-    let (content, damage) = with_wal(base.clone(), wal).ok()?;
-    let is_same = || is_same(&content, &with_wal(base, Content::Bytes([].into()))?.0);
-    if damage.is_none() && is_same().unwrap_or(false) {
+    let (content, damage, adds) = applied(snapshot, is_file(&path).then_some(&path)?).ok()?;
+    if damage.is_none() && !adds {
         return None;
     }
-    let foreign = "it is a log beside a snapshot, and nobody knows whether it belongs to that";
-    let damage = damage.map_or(foreign.to_string(), |damage| format!("{foreign}; {}", damage.words()));
     let (role, time) = (Role::Staging, modified(&path));
-    let (content, log_damage) = (Ok(content), Some(damage));
-    Some(Candidate { role, path, snapshot: None, time, content, log_damage, doubt: None })
+    let (content, log_damage) = (Ok(content), damage.map(|damage| damage.words()));
+    Some(Candidate { role, path, snapshot: None, time, content, log_damage, foreign: true, doubt: None })
+}
+
+/// The database at `path` with a log, what of that could not be used, and whether it adds anything to the database.
+fn applied(path: &Path, log: &Path) -> Result<(Content, Option<LogDamage>, bool)> {
+    let base = content_of(path)?;
+    let (content, damage) = with_wal(base.clone(), content_of(log)?)?;
+    let without = with_wal(base, Content::Bytes([].into()))?.0;
+    let adds = !is_same(&content, &without).unwrap_or(false);
+    Ok((content, damage, adds))
+}
+
+/// Whether a log holds anything that the database at `path` has not, or may hold it.
+pub fn adds_to(log: &Path, path: &Path) -> bool {
+    !applied(path, log).is_ok_and(|(_, damage, adds)| damage.is_none() && !adds)
 }
 
 fn is_same(one: &Content, other: &Content) -> Result<bool> {

@@ -131,9 +131,9 @@ impl Recovery {
         self.newer(taken).next().is_none() && !self.beyond(taken).iter().any(is_newer)
     }
 
-    /// Whether a log could not be used that may have held newer data than `taken`.
+    /// Whether a log could not be used that may have held newer data than `taken`, or nobody knows whose it is.
     fn loses_a_log(&self, taken: &Judged) -> bool {
-        self.all.iter().any(|j| j.log_damage.is_some() && !j.is_older_than(taken))
+        self.all.iter().any(|j| (j.log_damage.is_some() || j.foreign) && !j.is_older_than(taken))
     }
 
     /// The project's own file, or its current snapshot.
