@@ -415,3 +415,61 @@ fn a_link_that_cannot_be_read_is_not_said_to_lead_outside() {
         assert!(matches!(about[..], [("link-unreadable", said)] if said.contains(why)), "{path}: {about:?}");
     }
 }
+
+#[test]
+fn what_is_shown_otherwise_than_it_is_stored_is_told_by_verify_as_by_a_mount() {
+    let scene = Scene::new();
+    let snapshot = scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite"));
+    let notices = || -> Vec<(String, String)> {
+        let (_, told) = scene.told("verify", BUNDLE);
+        let word = |f: &Value, key: &str| f[key].as_str().unwrap().to_string();
+        let found = told["findings"].as_array().unwrap().iter();
+        let found = found.filter(|f| f["path"].as_str().unwrap().starts_with("browse/"));
+        found.map(|f| (word(f, "severity"), word(f, "code"))).collect()
+    };
+    assert_eq!(notices(), []);
+    let db = Connection::open(&snapshot).unwrap();
+    db.execute_batch(
+        "UPDATE event SET label = CAST(x'61ff62' AS TEXT) WHERE id = (SELECT max(id) FROM event)",
+    )
+    .unwrap();
+    assert_eq!(notices(), notice("text-not-utf8"));
+    db.execute_batch(
+        "UPDATE trace SET t_us = 9007199254740993 WHERE (dataset_id, t_seconds) =
+             (SELECT dataset_id, max(t_seconds) FROM trace WHERE dataset_id = 1)",
+    )
+    .unwrap();
+    assert_eq!(notices(), [notice("integer-rounded"), notice("text-not-utf8")].concat());
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn columns_of_a_package_that_are_not_shown_are_told_by_verify() {
+    use parquet::data_type::DoubleType;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+
+    let scene = Scene::new();
+    let schema = "message m { required double t; repeated double many; }";
+    let schema = parquet::schema::parser::parse_message_type(schema).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer =
+        SerializedFileWriter::new(&mut bytes, schema.into(), WriterProperties::new().into()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for levels in [None, Some(&[0, 0][..])] {
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = if levels.is_none() { &[0.5, 1.5][..] } else { &[] };
+        column.typed::<DoubleType>().write_batch(values, levels, levels).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    let mut pack = common::Pack::new();
+    pack.stored("datasets/d/dataset.json", br#"{"id": "d", "name": "One"}"#);
+    pack.stored("datasets/d/channels.parquet", &bytes);
+    fs::write(scene.path("lists.vaso"), pack.bytes()).unwrap();
+    let (_, told) = scene.told("verify", "lists.vaso");
+    let found = told["findings"].as_array().unwrap().iter().find(|f| f["code"] == "columns-not-shown");
+    let found = found.unwrap_or_else(|| panic!("{told}"));
+    assert_eq!((&found["severity"], &found["path"]), (&"notice".into(), &"browse/One/channels.csv".into()));
+}

@@ -17,6 +17,7 @@ mod around;
 pub mod bundle;
 pub mod history;
 pub mod package;
+mod views;
 pub mod vsf;
 
 pub use crate::browse::NOT_FOUND;

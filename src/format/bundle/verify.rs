@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::choose::Snapshot;
 use super::stock::unfinished;
@@ -15,18 +15,14 @@ use crate::browse;
 use crate::database::{self, Database};
 use crate::error::{Error, Result};
 use crate::finding::{ELSEWHERE, Finding, Severity};
-use crate::format::Container;
-use crate::tree::{Coded, Content, NodeId, Time};
+use crate::format::{Container, views};
+use crate::tree::{Coded, Content, Time};
 
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(100);
 
 /// How often a snapshot is read: once as pages, once for its rows and its embedded files.
 const PASSES: u64 = 2;
-
-/// Folders of samples that are looked into, and for how long at most.
-const FOLDERS: usize = 1000;
-const LOOK: Duration = Duration::from_secs(60);
 
 /// Reads and checks all snapshots. `progress` is told bytes done and bytes in all.
 pub fn verify(bundle: &Bundle, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
@@ -70,36 +66,10 @@ fn look_inside(bundle: &Bundle) -> Result<()> {
     let Some(current) = chosen.or_else(|| bundle.candidates.until(newest).find(is_valid)) else {
         return Ok(());
     };
-    let tell = |at: &str, why: Error| match why {
-        changed @ Error::SourceChanged(_) => Err(changed),
-        Error::Unsupported { what, .. } => {
-            let remedy = "open the project with the application";
-            bundle.findings().add(Finding::new(Severity::Warning, "not-shown", at, what, remedy));
-            Ok(())
-        }
-        other => {
-            bundle.findings().refused(at, &other);
-            Ok(())
-        }
-    };
-    let view = match bundle.stock.view(current, 0) {
-        Ok(view) => view,
-        Err(why) => return tell(VIEW, why),
-    };
-    let (tree, begun) = (view.tree(), Instant::now());
-    let folders: Vec<NodeId> = tree.ids().filter(|id| tree.node(*id).door().is_some()).collect();
-    for (seen, folder) in folders.iter().enumerate() {
-        if seen == FOLDERS || begun.elapsed() > LOOK {
-            let what = format!("only {seen} of its {} samples were looked into", folders.len());
-            let remedy = "no reason to act: their rows were checked; look at the others in a mount";
-            bundle.findings().add(Finding::new(Severity::Notice, "looked-at-in-part", VIEW, what, remedy));
-            break;
-        }
-        if let Some(Err(why)) = view.behind(*folder) {
-            tell(&format!("{VIEW}/{}", tree.shown(*folder)), why)?;
-        }
+    match bundle.stock.view(current, 0) {
+        Ok(view) => views::look_through(view.as_ref(), VIEW, bundle.findings()),
+        Err(why) => views::tell(VIEW, why, bundle.findings()),
     }
-    Ok(())
 }
 
 /// Does `work` in another thread, and calls `tell` now and then until it is done.

@@ -15,6 +15,7 @@ use super::document::Reference;
 use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
+use crate::format::views;
 use crate::packed;
 use crate::tree::{Kind, NodeId};
 
@@ -58,7 +59,23 @@ pub fn verify(package: &Package, progress: &mut dyn FnMut(u64, u64)) -> Result<(
         return Err(error);
     }
     references(package)?;
-    events(package)
+    events(package)?;
+    look_inside(package)
+}
+
+/// Looks at what a mount shows of it: it has nothing to warn of that is not told here.
+fn look_inside(package: &Package) -> Result<()> {
+    // Of a bundle in a ZIP file the views are those of its database.
+    if matches!(package.kind, super::kind::Kind::Container | super::kind::Kind::Share) {
+        return Ok(());
+    }
+    let tree = &package.tree;
+    let Some(door) = tree.ids().find(|id| tree.node(*id).door().is_some()) else { return Ok(()) };
+    let at = tree.shown(door);
+    match package.view(door) {
+        Ok(view) => views::look_through(view.as_ref(), &at, &package.findings),
+        Err(why) => views::tell(&at, why, &package.findings),
+    }
 }
 
 /// Counts a thread out, also one that panics: otherwise nobody would get to see the panic.
