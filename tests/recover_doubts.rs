@@ -252,3 +252,58 @@ fn what_is_unpacked_to_its_end_is_recovered_whatever_its_checksum() {
         assert_eq!(number(&result(&told), TRACE), all, "{from}");
     }
 }
+
+/// Tables of one shape, of which the texts of the first begin with letters up to m and those of the second with others;
+/// every second one with a capital, and every third with a space at its end.
+fn mixed(columns: &str) -> String {
+    let fill = |name: &str, from: u32| {
+        format!(
+            "CREATE TABLE {name}({columns}) WITHOUT ROWID;
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+             INSERT INTO {name}(id, w) SELECT i, char({from} + i % 13 - 32 * (i % 2)) || 'q' || i ||
+                 replace(hex(zeroblob(40)), '0', 'x') || substr(' ', 1, i % 3 = 0) FROM n;"
+        )
+    };
+    format!("{}{}", fill("one", 97), fill("two", 110))
+}
+
+/// The second child of the root of a table WITHOUT ROWID.
+fn second_leaf(path: &Path, table: &str) -> usize {
+    let (bytes, root) = (fs::read(path).unwrap(), root(path, table));
+    let page = &bytes[(root - 1) * PAGE..root * PAGE];
+    assert_eq!(page[0], 2, "{table} has one page only");
+    let cell = usize::from(u16::from_be_bytes([page[14], page[15]]));
+    u32::from_be_bytes(page[cell..cell + 4].try_into().unwrap()) as usize
+}
+
+#[test]
+fn a_page_of_another_table_is_told_by_its_order_whatever_that_is() {
+    let scene = Scene::new();
+    for columns in [
+        "w TEXT PRIMARY KEY, id INTEGER",
+        "w TEXT COLLATE NOCASE PRIMARY KEY, id INTEGER",
+        "w TEXT COLLATE RTRIM PRIMARY KEY, id INTEGER",
+        "w TEXT, id INTEGER, PRIMARY KEY(w DESC)",
+        "w TEXT COLLATE NOCASE, id INTEGER, PRIMARY KEY(w DESC, id)",
+    ] {
+        // Damage elsewhere costs these tables nothing.
+        let path = changed(&scene, &mixed(columns));
+        zero_root(&path, "trace");
+        let told = scene.json(0, &["project.vaso"]);
+        for name in ["one", "two"] {
+            let found = table(&told, name);
+            assert_eq!((&found["recovered"], &found["lost"]), (&600.into(), &0.into()), "{columns}: {found}");
+            assert_eq!(found["from_damaged_pages"], 0, "{columns}: {found}");
+        }
+        let path = changed(&scene, &mixed(columns));
+        let (from, to) = (second_leaf(&path, "two"), second_leaf(&path, "one"));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.copy_within((from - 1) * PAGE..from * PAGE, (to - 1) * PAGE);
+        fs::write(&path, bytes).unwrap();
+        let told = scene.json(0, &["project.vaso"]);
+        let foreign = "SELECT count(*) FROM one WHERE lower(w) >= 'n'";
+        assert_eq!(number(&result(&told), foreign), 0, "{columns}: {told}");
+        assert!(table(&told, "one")["lost"].as_u64() > Some(10), "{columns}: {told}");
+        assert_eq!(table(&told, "two")["recovered"], 600, "{columns}");
+    }
+}

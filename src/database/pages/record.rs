@@ -233,7 +233,7 @@ impl Part {
     }
 
     /// Whether nobody knows which comes first, because of what was not kept.
-    fn is_undecided(&self, other: &Part) -> bool {
+    fn is_undecided(&self, other: &Part, collation: Collation) -> bool {
         let begins = |front: &[u8], other: &Part| match other {
             _ if front.is_empty() => true,
             Part::Text(v) | Part::Blob(v) => v.starts_with(front),
@@ -241,6 +241,10 @@ impl Part {
             _ => false,
         };
         let same = |front: &[u8], other| front.is_empty() || self.rank() == Part::rank(other);
+        if collation != Collation::Binary && (self.is_cut() || other.is_cut()) && self.rank() == other.rank()
+        {
+            return true;
+        }
         match (self, other) {
             (Part::Cut { front, .. }, other) => same(front, other) && begins(front, other),
             (_, Part::Cut { front, .. }) => same(front, other) && begins(front, self),
@@ -258,7 +262,16 @@ impl Part {
         }
     }
 
-    fn order(&self, other: &Part) -> Ordering {
+    fn order(&self, other: &Part, sort: Sort) -> Ordering {
+        let order = match (sort.collation, self, other) {
+            (Collation::Binary, ..) => self.plain_order(other),
+            (collation, Part::Text(a), Part::Text(b)) => collation.order(a, b),
+            _ => self.plain_order(other),
+        };
+        if sort.descending { order.reverse() } else { order }
+    }
+
+    fn plain_order(&self, other: &Part) -> Ordering {
         match (self, other) {
             (Part::Integer(a), Part::Integer(b)) => a.cmp(b),
             (Part::Real(a), Part::Real(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
@@ -291,29 +304,90 @@ fn whole_and_real(a: i64, b: f64) -> Ordering {
     a.cmp(&(whole as i64)).then(whole.partial_cmp(&b).unwrap_or(Ordering::Equal))
 }
 
-/// Whether a key comes before another, as far as both are known.
-pub fn precedes(a: &[Part], b: &[Part]) -> bool {
-    for (a, b) in a.iter().zip(b) {
-        if a.is_undecided(b) {
-            return true;
-        }
-        match a.order(b) {
-            Ordering::Equal => {}
-            other => return other == Ordering::Less,
-        }
-    }
-    a.len() < b.len()
+/// The rule by which texts stand in order, and which of them are the same. SQLite has three of its own, and reads text as
+/// UTF-8 for all but the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Collation {
+    /// By the bytes, as the database writes them.
+    #[default]
+    Binary,
+    /// By the bytes, the letters of ASCII without regard to case. Behind a zero in both, lengths alone count.
+    NoCase,
+    /// By the bytes, without spaces at the end.
+    Rtrim,
 }
 
-/// The order of two keys, as a b-tree without collations keeps it. What was cut off comes behind what is whole.
-pub fn order(a: &[Part], b: &[Part]) -> Ordering {
-    for (a, b) in a.iter().zip(b) {
-        match a.order(b) {
-            Ordering::Equal => {}
-            other => return other,
+impl Collation {
+    /// By its name; none for one that SQLite does not have by itself.
+    pub fn named(name: &str) -> Option<Collation> {
+        match name.to_ascii_uppercase().as_str() {
+            "BINARY" => Some(Collation::Binary),
+            "NOCASE" => Some(Collation::NoCase),
+            "RTRIM" => Some(Collation::Rtrim),
+            _ => None,
         }
     }
-    a.len().cmp(&b.len())
+
+    fn order(self, a: &[u8], b: &[u8]) -> Ordering {
+        match self {
+            Collation::Binary => a.cmp(b),
+            Collation::Rtrim => {
+                let trimmed = |text: &[u8]| text.iter().rposition(|b| *b != b' ').map_or(0, |last| last + 1);
+                a[..trimmed(a)].cmp(&b[..trimmed(b)])
+            }
+            Collation::NoCase => {
+                let lower = |(a, b): (&u8, &u8)| (a.to_ascii_lowercase(), b.to_ascii_lowercase());
+                let decides = |(a, b): &(u8, u8)| a != b || *a == 0;
+                let first = a.iter().zip(b).map(lower).find(decides);
+                first.map_or(Ordering::Equal, |(a, b)| a.cmp(&b)).then(a.len().cmp(&b.len()))
+            }
+        }
+    }
+}
+
+/// How the values of one column of a key stand in order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sort {
+    /// The order of texts.
+    pub collation: Collation,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+}
+
+/// The order in which a b-tree keeps its keys. What it has no [`Sort`] for is in plain order.
+#[derive(Debug, Clone, Copy)]
+pub struct Sorted<'a>(pub &'a [Sort]);
+
+impl Sorted<'_> {
+    fn parts<'k>(&self, a: &'k [Part], b: &'k [Part]) -> impl Iterator<Item = (&'k Part, &'k Part, Sort)> {
+        let sorts = self.0.iter().copied().chain(std::iter::repeat(Sort::default()));
+        a.iter().zip(b).zip(sorts).map(|((a, b), sort)| (a, b, sort))
+    }
+
+    /// Whether a key comes before another, as far as both are known.
+    pub fn precedes(&self, a: &[Part], b: &[Part]) -> bool {
+        for (a, b, sort) in self.parts(a, b) {
+            if a.is_undecided(b, sort.collation) {
+                return true;
+            }
+            match a.order(b, sort) {
+                Ordering::Equal => {}
+                other => return other == Ordering::Less,
+            }
+        }
+        a.len() < b.len()
+    }
+
+    /// The order of two keys. What was cut off comes behind what is whole.
+    pub fn order(&self, a: &[Part], b: &[Part]) -> Ordering {
+        for (a, b, sort) in self.parts(a, b) {
+            match a.order(b, sort) {
+                Ordering::Equal => {}
+                other => return other,
+            }
+        }
+        a.len().cmp(&b.len())
+    }
 }
 
 #[cfg(test)]
@@ -371,10 +445,10 @@ mod tests {
         let keys =
             [Part::Null, Part::Real(-0.5), Part::Integer(0), Part::Real(0.5), Part::Real(9007199254740992.0)];
         for pair in keys.windows(2) {
-            assert_eq!(pair[0].order(&pair[1]), Ordering::Less);
+            assert_eq!(pair[0].plain_order(&pair[1]), Ordering::Less);
         }
-        assert_eq!(Part::Integer(big).order(&Part::Real(9007199254740992.0)), Ordering::Greater);
-        assert_eq!(Part::Integer(i64::MAX).order(&Part::Real(9.3e18)), Ordering::Less);
+        assert_eq!(Part::Integer(big).plain_order(&Part::Real(9007199254740992.0)), Ordering::Greater);
+        assert_eq!(Part::Integer(i64::MAX).plain_order(&Part::Real(9.3e18)), Ordering::Less);
     }
 
     #[test]
@@ -394,15 +468,39 @@ mod tests {
         );
         let keys =
             [vec![Part::Integer(9)], vec![text("ab")], vec![cut("abc")], vec![text("abd")], vec![text("b")]];
+        let plain = Sorted(&[]);
         for (i, a) in keys.iter().enumerate() {
             for (j, b) in keys.iter().enumerate() {
-                assert_eq!(order(a, b), i.cmp(&j));
-                assert_eq!(precedes(a, b), i < j || i == 2 && j == 2, "{a:?} {b:?}");
+                assert_eq!(plain.order(a, b), i.cmp(&j));
+                assert_eq!(plain.precedes(a, b), i < j || i == 2 && j == 2, "{a:?} {b:?}");
             }
         }
         for (a, b) in [(cut("abc"), text("abcd")), (cut("abc"), cut("ab")), (cut(""), Part::Null)] {
             let (a, b) = ([a], [b]);
-            assert!(precedes(&a, &b) && precedes(&b, &a));
+            assert!(plain.precedes(&a, &b) && plain.precedes(&b, &a));
+        }
+    }
+
+    #[test]
+    fn texts_stand_in_the_order_of_their_collation() {
+        let texts = [
+            "", " ", "a", "A", "b ", "B", "b", "ab", "aB ", "a\0c", "A\0b", "a\0", "ä", "Ä", "_", "Z", "z  ",
+        ];
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        for (name, collation) in
+            [("binary", Collation::Binary), ("nocase", Collation::NoCase), ("rtrim", Collation::Rtrim)]
+        {
+            assert_eq!(Collation::named(name), Some(collation));
+            for (a, b) in texts.iter().flat_map(|a| texts.iter().map(move |b| (*a, *b))) {
+                let ask = format!("SELECT (?1 > ?2 COLLATE {name}) - (?1 < ?2 COLLATE {name})");
+                let theirs: i32 = db.query_row(&ask, [a, b], |row| row.get(0)).unwrap();
+                for descending in [false, true] {
+                    let key = |text: &str| [Part::Text(text.as_bytes().into())];
+                    let ours = Sorted(&[Sort { collation, descending }]).order(&key(a), &key(b));
+                    let ours = if descending { ours.reverse() } else { ours };
+                    assert_eq!(ours as i32, theirs, "{a:?} {b:?} {name}");
+                }
+            }
         }
     }
 

@@ -24,7 +24,7 @@ use super::geometry::Geometry;
 use super::layout::{Fit, Layout};
 use super::page::{Cell, Head, four};
 use super::pager::Pager;
-use super::record::{Key, Types, order, precedes};
+use super::record::{Key, Sorted, Types};
 use crate::error::Result;
 
 /// The loose bytes that may lie between two cells.
@@ -106,15 +106,16 @@ impl Reader<'_> {
         spots.retain(|s: &Spot| {
             missing.iter().all(|m| m.end <= s.cell.extent.start || m.start >= s.cell.extent.end)
         });
+        let sorted = layout.sorted();
         let whole = spots.len() == head.cells && missing.is_empty();
         let mut holding = Holding { spots, told: head.cells, intact: true, right: head.right };
-        if whole && !overlaps(&holding.spots) && (!layout.ordered || ascend(&holding.spots)) {
+        if whole && !overlaps(&holding.spots) && (!layout.ordered || ascend(&holding.spots, sorted)) {
             return Ok(Some(holding));
         }
         holding.intact = false;
         drop_overlapping(&mut holding.spots);
         if layout.ordered {
-            holding.spots = ascending(std::mem::take(&mut holding.spots));
+            holding.spots = ascending(std::mem::take(&mut holding.spots), sorted);
         }
         let tiled = match missing.is_empty() {
             true => self.tile(&page, &head, layout, &holding.spots, &mut left)?,
@@ -281,8 +282,9 @@ impl Reader<'_> {
             }
             at = at.max(range.end);
         }
-        all.sort_by(|a, b| order(&a.key, &b.key));
-        let exact = all.len() == head.cells && unused == loose && (!layout.ordered || ascend(&all));
+        let sorted = layout.sorted();
+        all.sort_by(|a, b| sorted.order(&a.key, &b.key));
+        let exact = all.len() == head.cells && unused == loose && (!layout.ordered || ascend(&all, sorted));
         Ok((exact && head.cells > 0 && !head.kind.is_interior()).then_some(all))
     }
 }
@@ -310,8 +312,8 @@ fn overlaps(spots: &[Spot]) -> bool {
     extents.windows(2).any(|pair| pair[0].end > pair[1].start)
 }
 
-fn ascend(spots: &[Spot]) -> bool {
-    spots.windows(2).all(|pair| precedes(&pair[0].key, &pair[1].key))
+fn ascend(spots: &[Spot], sorted: Sorted<'_>) -> bool {
+    spots.windows(2).all(|pair| sorted.precedes(&pair[0].key, &pair[1].key))
 }
 
 /// Of two cells that share bytes, nobody knows which is right.
@@ -336,11 +338,11 @@ fn drop_overlapping(spots: &mut Vec<Spot>) {
 }
 
 /// The longest run of rows whose keys ascend.
-fn ascending(spots: Vec<Spot>) -> Vec<Spot> {
+fn ascending(spots: Vec<Spot>, sorted: Sorted<'_>) -> Vec<Spot> {
     let mut tails: Vec<usize> = Vec::new();
     let mut before: Vec<Option<usize>> = Vec::with_capacity(spots.len());
     for (i, spot) in spots.iter().enumerate() {
-        let place = tails.partition_point(|t| order(&spots[*t].key, &spot.key) == Ordering::Less);
+        let place = tails.partition_point(|t| sorted.order(&spots[*t].key, &spot.key) == Ordering::Less);
         before.push(place.checked_sub(1).map(|p| tails[p]));
         match tails.get_mut(place) {
             Some(tail) => *tail = i,

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
 
 use super::layout::{Identity, Layout};
 use super::rebuild::failed;
-use super::record::{Encoding, Key, Part, order};
+use super::record::{Encoding, Key, Part, Sorted};
 use super::report::{Certainty, TableReport, words};
 use super::rows::{Row, Taken};
 use super::{Pages, Salvage};
@@ -196,10 +196,10 @@ fn is_of_the_disk(code: ErrorCode) -> bool {
 
 /// The keys that pages the tree leads to have between them: what lies there and is not on them was deleted, if old pages
 /// may lie about.
-struct Ranges(Vec<(Key, Key)>);
+struct Ranges<'a>(Vec<(Key, Key)>, Sorted<'a>);
 
-impl Ranges {
-    fn of(salvage: &Salvage<'_>, at: usize) -> Result<Ranges> {
+impl<'a> Ranges<'a> {
+    fn of(salvage: &Salvage<'_>, at: usize, sorted: Sorted<'a>) -> Result<Ranges<'a>> {
         let layout = &salvage.catalog.plan.tables[at];
         let mut ranges = Vec::new();
         for page in salvage.tables[at].reached.iter().filter(|_| layout.ordered) {
@@ -212,16 +212,16 @@ impl Ranges {
                 ranges.push((first.key.clone(), last.key.clone()));
             }
         }
-        ranges.sort_by(|a, b| order(&a.0, &b.0));
-        Ok(Ranges(ranges))
+        ranges.sort_by(|a, b| sorted.order(&a.0, &b.0));
+        Ok(Ranges(ranges, sorted))
     }
 
     fn hold(&self, key: &Key) -> bool {
         if key.iter().any(Part::is_cut) {
             return false;
         }
-        let after = self.0.partition_point(|(first, _)| order(first, key) != Ordering::Greater);
-        after.checked_sub(1).is_some_and(|i| order(key, &self.0[i].1) != Ordering::Greater)
+        let after = self.0.partition_point(|(first, _)| self.1.order(first, key) != Ordering::Greater);
+        after.checked_sub(1).is_some_and(|i| self.1.order(key, &self.0[i].1) != Ordering::Greater)
     }
 }
 
@@ -286,11 +286,12 @@ fn fill_found(
     if pages.found.is_empty() {
         return Ok((Taken::default(), 0));
     }
-    let ranges = match salvage.survey.free_list_is_whole {
-        true => Ranges(Vec::new()),
-        false => Ranges::of(salvage, at)?,
-    };
     let (layout, mut deleted) = (filler.layout, 0);
+    let sorted = layout.sorted();
+    let ranges = match salvage.survey.free_list_is_whole {
+        true => Ranges(Vec::new(), sorted),
+        false => Ranges::of(salvage, at, sorted)?,
+    };
     let taken = salvage.survey.rows(&pages.found, layout, &mut |row| {
         if ranges.hold(row.key) {
             deleted += 1;

@@ -35,6 +35,8 @@ pub struct Geometry {
     pub application_id: Option<i32>,
     /// Whether pages of pointers lie between the others.
     pub auto_vacuum: bool,
+    /// Whether the head is of a format that keeps descending keys as they are declared; older ones have them ascend.
+    pub keeps_descending: bool,
     /// The first page of the free list and how many it has, if the head is believed.
     pub free_list: Option<(u32, u32)>,
     /// How many pages the head says there are.
@@ -85,6 +87,7 @@ impl Geometry {
             user_version: fields.as_ref().map(|f| f.user_version),
             application_id: fields.as_ref().map(|f| f.application_id),
             auto_vacuum,
+            keeps_descending: fields.as_ref().is_some_and(|f| f.keeps_descending),
             free_list: fields.as_ref().map(|f| f.free_list),
             pages: fields.as_ref().map(|f| f.pages).filter(|n| *n > 0),
             notes,
@@ -110,6 +113,7 @@ struct Fields {
     user_version: i32,
     application_id: i32,
     auto_vacuum: bool,
+    keeps_descending: bool,
     free_list: (u32, u32),
     pages: u32,
 }
@@ -145,6 +149,7 @@ impl Fields {
             user_version: at(60) as i32,
             application_id: at(68) as i32,
             auto_vacuum: at(52) != 0,
+            keeps_descending: at(44) == 4,
             free_list: (at(32), at(36)),
             pages: at(28),
         })

@@ -1,6 +1,6 @@
 //! How the tables of a schema write their rows: which values a record has, in which order, and what each may be.
 
-use super::record::{Encoding, Key, Part, Types};
+use super::record::{Encoding, Key, Part, Sort, Sorted, Types};
 use crate::database::layout::quoted;
 use crate::tree::Cell as Value;
 
@@ -127,8 +127,10 @@ pub struct Layout {
     pub fields: Vec<Field>,
     /// What makes the row.
     pub identity: Identity,
-    /// Whether keys stand in the plain order of their values.
+    /// Whether it is known in which order keys stand.
     pub ordered: bool,
+    /// That order, where it is not the plain one of all values.
+    pub sorts: Vec<Sort>,
     /// The first page of its tree, or 0.
     pub root: u32,
     /// The statement for a table in its place, if what it computes cannot be computed here.
@@ -152,6 +154,11 @@ impl Layout {
     /// Whether its rows lie in pages with row numbers.
     pub fn has_rowid(&self) -> bool {
         !matches!(self.identity, Identity::Fields(_))
+    }
+
+    /// The order of its keys.
+    pub fn sorted(&self) -> Sorted<'_> {
+        Sorted(&self.sorts)
     }
 
     /// How many fields make the key, where the record has it.
@@ -214,6 +221,7 @@ impl Layout {
             fields: columns.iter().map(|name| Field::of(name, Affinity::Any)).collect(),
             identity: Identity::Number("rowid"),
             ordered: true,
+            sorts: Vec::new(),
             root: row.root,
             index: None,
             stand_in: None,
@@ -259,6 +267,7 @@ impl Layout {
             ],
             identity: Identity::Number("rowid"),
             ordered: true,
+            sorts: Vec::new(),
             root: 1,
             stand_in: None,
             index: None,

@@ -70,6 +70,7 @@ use catalog::Catalog;
 use geometry::Geometry;
 use layout::Layout;
 use pager::Pager;
+use record::{Collation, Encoding};
 use survey::{Pages, Survey, Use, Whole};
 use version::Version;
 
@@ -106,7 +107,13 @@ impl<'a> Salvage<'a> {
         let notes = geometry.notes.clone();
         let pager = Pager::new(content, geometry.page_size);
         let mut survey = Survey::new(Reader { pager, geometry, walked: Default::default() })?;
-        let catalog = Catalog::read(&mut survey)?;
+        let mut catalog = Catalog::read(&mut survey)?;
+        let Geometry { keeps_descending, encoding, .. } = survey.reader.geometry;
+        // What is no text in UTF-16 becomes UTF-8 in a way of SQLite's own.
+        let is_utf8 = encoding == Encoding::Utf8;
+        catalog.plan.know_orders(|sort| {
+            (keeps_descending || !sort.descending) && (is_utf8 || sort.collation == Collation::Binary)
+        });
         if catalog.plan.tables.is_empty() {
             return Ok(None);
         }

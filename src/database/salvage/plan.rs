@@ -15,6 +15,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use super::clock::Clock;
 use super::harmless::{HARMLESS, MOST_SQL, harden, is_constant};
 use super::layout::{Affinity, Field, Identity, Index, Layout, Schema};
+use super::record::{Collation, Sort};
 use crate::database::check::has_computed_columns;
 use crate::database::layout::quoted;
 
@@ -64,6 +65,13 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Knows the order of those keys alone whose columns are all sorted in a way that the file `keeps`.
+    pub fn know_orders(&mut self, keeps: impl Fn(&Sort) -> bool) {
+        for layout in self.tables.iter_mut().chain(&mut self.indices) {
+            layout.ordered &= layout.sorts.iter().all(&keeps);
+        }
     }
 
     /// The layout of a table.
@@ -165,21 +173,22 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
     let key = db.query_row("SELECT name FROM pragma_index_list(?1) WHERE origin = 'pk'", [name], |r| {
         r.get::<_, String>(0)
     });
-    let layout = |fields, identity, ordered| Layout {
+    let layout = |fields, identity, sorts: Option<Vec<Sort>>| Layout {
         name: name.clone(),
         fields,
         identity,
-        ordered,
+        ordered: sorts.is_some(),
+        sorts: sorts.unwrap_or_default(),
         root: row.root,
         stand_in: None,
         index: None,
     };
     if without {
         let entries = entries(db, &key?)?;
-        let ordered = entries.iter().filter(|e| e.key).all(|e| e.plain);
+        let sorts = entries.iter().filter(|e| e.key).map(|e| e.sort).collect();
         let keys = entries.iter().filter(|e| e.key).count();
         let fields = entries.iter().filter_map(|e| columns.get(e.column?)).map(|(f, ..)| f.clone()).collect();
-        return Ok(Some(layout(fields, Identity::Fields(keys), ordered)));
+        return Ok(Some(layout(fields, Identity::Fields(keys), sorts)));
     }
     // A primary key that has no index of its own is the row number.
     let is_single = columns.iter().filter(|(.., pk)| *pk > 0).count() == 1;
@@ -197,7 +206,7 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         }
     };
     let fields = stored.into_iter().map(|(f, ..)| f.clone()).collect();
-    Ok(Some(layout(fields, identity, true)))
+    Ok(Some(layout(fields, identity, Some(Vec::new()))))
 }
 
 /// The indices that a table makes by itself. The key of a table WITHOUT ROWID is the table.
@@ -222,8 +231,8 @@ struct Entry {
     column: Option<usize>,
     rowid: bool,
     key: bool,
-    /// Whether its values stand in their plain order.
-    plain: bool,
+    /// The order in which its values stand; none that is known where a program brings its own.
+    sort: Option<Sort>,
 }
 
 fn entries(db: &Connection, index: &str) -> rusqlite::Result<Vec<Entry>> {
@@ -231,8 +240,10 @@ fn entries(db: &Connection, index: &str) -> rusqlite::Result<Vec<Entry>> {
     let rows = query.query_map([index], |r| {
         let cid: i64 = r.get(0)?;
         let collation: Option<String> = r.get(2)?;
-        let plain = !r.get::<_, bool>(1)? && collation.is_none_or(|c| c.eq_ignore_ascii_case("binary"));
-        Ok(Entry { column: usize::try_from(cid).ok(), rowid: cid == -1, key: r.get(3)?, plain })
+        let collation = collation.map_or(Some(Collation::Binary), |name| Collation::named(&name));
+        let descending = r.get(1)?;
+        let sort = collation.map(|collation| Sort { collation, descending });
+        Ok(Entry { column: usize::try_from(cid).ok(), rowid: cid == -1, key: r.get(3)?, sort })
     })?;
     rows.collect()
 }
@@ -275,6 +286,7 @@ fn index(db: &Connection, row: &Schema, table: &Layout) -> rusqlite::Result<Opti
         fields,
         identity: keys,
         ordered: false,
+        sorts: Vec::new(),
         root,
         stand_in: None,
         index: Some(index),

@@ -16,7 +16,7 @@ use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
 use super::page::{Cell, Head, Kind, four};
 use super::plan::Plan;
-use super::record::{Key, Types, order, precedes};
+use super::record::{Key, Types};
 use crate::error::{Error, Result};
 
 /// What a page is.
@@ -540,8 +540,9 @@ fn fits(holding: &Holding, layout: &Layout, low: &Bound, high: &Bound) -> bool {
         return low.is_none() && high.is_none();
     }
     let (Some(first), Some(last)) = (holding.spots.first(), holding.spots.last()) else { return false };
-    let above = |bound: &Bound| bound.as_ref().is_none_or(|b| precedes(b, &first.key));
-    let is_below = |b: &Key| precedes(&last.key, b) || order(&last.key, b) == Ordering::Equal;
+    let sorted = layout.sorted();
+    let above = |bound: &Bound| bound.as_ref().is_none_or(|b| sorted.precedes(b, &first.key));
+    let is_below = |b: &Key| sorted.precedes(&last.key, b) || sorted.order(&last.key, b) == Ordering::Equal;
     let below = |bound: &Bound| bound.as_ref().is_none_or(|b| is_below(b));
     let clear = holding.intact || holding.spots.len() * 4 >= holding.told || holding.fit() > Fit::Odd;
     clear && (!layout.ordered || (above(low) && below(high)))
