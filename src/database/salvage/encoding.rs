@@ -3,6 +3,11 @@
 //! The head says it in four bytes, and one flipped bit there would cost every text of the file. What the rows of the
 //! schema say is believed first: their first value is one of four words, and their last one begins with CREATE. Where no
 //! such row is left, the texts on the pages tell it, and the head is believed unless they clearly say otherwise.
+//!
+//! Without a head, texts of which most are no UTF-8 are UTF-16. Of its two orders it is that in which the first byte of a
+//! letter, which tells the script, is one of fewer.
+
+use std::collections::BTreeSet;
 
 use super::page::{Cell, Head};
 use super::pager::Pager;
@@ -50,6 +55,10 @@ struct Seen {
     second: usize,
     /// Bytes in them that are ASCII and can be seen.
     plain: usize,
+    /// Texts that are no UTF-8, or have signs in them that nobody writes.
+    foreign: usize,
+    /// Which bytes stand first in pairs, and which second.
+    bytes: [BTreeSet<u8>; 2],
 }
 
 impl Seen {
@@ -93,7 +102,14 @@ impl Seen {
         self.pairs += text.len() / 2;
         let pairs = text.chunks_exact(2);
         self.first += pairs.clone().filter(|pair| pair[0] == 0).count();
-        self.second += pairs.filter(|pair| pair[1] == 0).count();
+        self.second += pairs.clone().filter(|pair| pair[1] == 0).count();
+        let is_sign = |c: char| !c.is_control() || c.is_whitespace();
+        self.foreign += usize::from(!std::str::from_utf8(text).is_ok_and(|text| text.chars().all(is_sign)));
+        for pair in pairs {
+            for (seen, byte) in self.bytes.iter_mut().zip(pair) {
+                seen.insert(*byte);
+            }
+        }
         self.plain += text.iter().filter(|b| matches!(b, b' '..=b'~' | b'\n')).count();
     }
 
@@ -111,7 +127,16 @@ impl Seen {
             () if has_zeros && is_even && high > 4 * low => Encoding::Utf16Be,
             // Letters of two bytes hardly ever consist of such bytes alone, and never of one byte.
             () if self.texts > 0 && (!is_even || self.plain > self.pairs * 2 * 7 / 8) => Encoding::Utf8,
-            () => named.unwrap_or(Encoding::Utf8),
+            () => named.unwrap_or_else(|| self.without_head()),
+        }
+    }
+
+    fn without_head(&self) -> Encoding {
+        let [first, second] = [0, 1].map(|at: usize| self.bytes[at].len());
+        match self.foreign * 2 > self.texts {
+            true if first > second => Encoding::Utf16Le,
+            true if first < second => Encoding::Utf16Be,
+            _ => Encoding::Utf8,
         }
     }
 }
@@ -147,6 +172,24 @@ mod tests {
     fn pairs(text: &str, high_first: bool) -> Vec<u8> {
         let pair = |unit: u16| if high_first { unit.to_be_bytes() } else { unit.to_le_bytes() };
         text.encode_utf16().flat_map(pair).collect()
+    }
+
+    #[test]
+    fn without_a_head_the_texts_tell_what_they_are() {
+        let told = |texts: &[Vec<u8>]| {
+            let mut seen = Seen::default();
+            texts.iter().for_each(|text| seen.count(text));
+            seen.encoding(None)
+        };
+        for texts in [["血管漢字試料測定", "直径圧力温度変化"], ["сосуддавление", "диаметрсосуда"]]
+        {
+            for high_first in [false, true] {
+                let is = if high_first { Encoding::Utf16Be } else { Encoding::Utf16Le };
+                assert_eq!(told(&texts.map(|text| pairs(text, high_first))), is, "{texts:?}");
+            }
+            assert_eq!(told(&texts.map(|text| text.as_bytes().to_vec())), Encoding::Utf8, "{texts:?}");
+        }
+        assert_eq!(told(&[]), Encoding::Utf8);
     }
 
     #[test]
