@@ -251,7 +251,9 @@ pub fn fill(
     let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
     let by_reference = by_reference.saturating_sub(found_by_shape);
     let certainty = match () {
-        () if pages.broken > 0 || pages.damaged > 0 => Certainty::About,
+        () if by_reference > 0 => Certainty::About,
+        // What is counted was there; behind what does not lead to its pages any more may have been others.
+        () if pages.broken > 0 || pages.damaged > 0 => Certainty::AtLeast,
         // Nothing says which pages the table had: those that are gone are missed by nobody.
         () if layout.root == 0 || !pages.found.is_empty() || !salvage.catalog.is_whole => Certainty::AtLeast,
         () => Certainty::Exact,

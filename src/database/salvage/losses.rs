@@ -47,10 +47,13 @@ pub fn tell(
         let pages = &salvage.tables[at];
         if let Some(missing) = &missing {
             let exact = missing.certainty == Certainty::Exact;
-            // What is more than the index has is an estimate.
-            let estimated = !exact && report.lost > missing.count;
-            report.certainty = if estimated { Certainty::About } else { missing.certainty };
-            report.lost = if estimated { report.lost } else { missing.count };
+            // What is more than the index has is what the pages say.
+            if exact || report.lost <= missing.count {
+                report.certainty = missing.certainty;
+                report.lost = missing.count;
+            } else if report.certainty == Certainty::Exact {
+                report.certainty = Certainty::AtLeast;
+            }
             is_whole &= !exact;
         }
         doubts::tell(salvage, db, at, is_whole, report)?;

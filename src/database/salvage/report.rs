@@ -149,14 +149,19 @@ impl Report {
 
     /// How many rows were recovered and lost, in words.
     pub fn words(&self) -> String {
-        let about = self.tables.iter().any(|t| t.lost > 0 && t.certainty == Certainty::About);
+        let is_estimate = |t: &TableReport| t.lost > 0 && t.certainty == Certainty::About;
+        let about = self.tables.iter().any(is_estimate);
+        // An estimate of some is none of all.
+        let is_open = |t: &TableReport| t.certainty != Certainty::Exact && !is_estimate(t);
         let certainty = match self.lost_is_exact {
             true => Certainty::Exact,
             false if about => Certainty::About,
             false => Certainty::AtLeast,
         };
+        let more =
+            if about && (!self.schema_found || self.tables.iter().any(is_open)) { ", or more" } else { "" };
         let separator = if self.lost == 0 && !self.lost_is_exact { "; " } else { ", " };
-        format!("{} rows recovered{separator}{}", grouped(self.recovered), certainty.lost(self.lost))
+        format!("{} rows recovered{separator}{}{more}", grouped(self.recovered), certainty.lost(self.lost))
     }
 
     /// One line a table that has something to say, one a sample, and the notes.
@@ -296,7 +301,9 @@ mod tests {
     fn what_cannot_be_told_is_no_number() {
         let words = |lost, lost_is_exact, certainty| {
             let table = TableReport { lost, certainty, ..TableReport::default() };
-            Report { recovered: 1200, lost, lost_is_exact, tables: vec![table], ..Report::default() }.words()
+            let tables = vec![table];
+            let schema_found = true;
+            Report { recovered: 1200, lost, lost_is_exact, schema_found, tables, ..Report::default() }.words()
         };
         assert_eq!(words(0, true, Certainty::Exact), "1,200 rows recovered, 0 lost");
         assert_eq!(
@@ -305,5 +312,12 @@ mod tests {
         );
         assert_eq!(words(7, false, Certainty::AtLeast), "1,200 rows recovered, at least 7 lost");
         assert_eq!(words(7, false, Certainty::About), "1,200 rows recovered, about 7 lost");
+        let table = |lost, certainty| TableReport { lost, certainty, ..TableReport::default() };
+        for (other, all) in [(table(0, Certainty::AtLeast), 7), (table(2, Certainty::AtLeast), 9)] {
+            let tables = vec![table(7, Certainty::About), table(0, Certainty::Exact), other];
+            let report =
+                Report { recovered: 1200, lost: all, schema_found: true, tables, ..Report::default() };
+            assert_eq!(report.words(), format!("1,200 rows recovered, about {all} lost, or more"));
+        }
     }
 }
