@@ -332,3 +332,36 @@ fn what_was_counted_is_at_least_lost_and_what_was_estimated_is_about_so_much() {
     fs::write(&path, &bytes).unwrap();
     lost("about");
 }
+
+#[test]
+fn an_index_that_is_damaged_by_itself_contradicts_no_row() {
+    let scene = Scene::new();
+    let index = "sqlite_autoindex_meta_1";
+    // The first letter becomes a comma, and stands behind other letters; the last one becomes its neighbour.
+    for (at, bit, is_certain) in [(0, 0x40, true), (3, 1, false)] {
+        let path = changed(&scene, "INSERT INTO meta VALUES('lens', 'quartz')");
+        let all = number(&path, "SELECT count(*) FROM meta");
+        let page = root(&path, index);
+        let mut bytes = fs::read(&path).unwrap();
+        let on_page = &mut bytes[(page - 1) * PAGE..page * PAGE];
+        assert_eq!(on_page[0], 10, "it is one page");
+        let places: Vec<usize> = (0..PAGE - 4).filter(|i| on_page[*i..].starts_with(b"lens")).collect();
+        assert_eq!(places.len(), 1);
+        on_page[places[0] + at] ^= bit;
+        fs::write(&path, bytes).unwrap();
+        let told = scene.json(0, &["project.vaso"]);
+        let meta = table(&told, "meta");
+        assert_eq!(told["complete"], is_certain, "{told}");
+        assert_eq!(
+            (&meta["lost"], &meta["contradicted"]),
+            (&0.into(), &u64::from(!is_certain).into()),
+            "{meta}"
+        );
+        assert_eq!(number(&result(&told), "SELECT count(*) FROM meta"), all);
+        assert_eq!(number(&result(&told), "SELECT count(*) FROM meta WHERE key = 'lens'"), 1);
+        let said = String::from_utf8(scene.recover(&["project.vaso"]).stdout).unwrap();
+        let anew = format!("the index {index} of meta was damaged, and is made anew from the rows");
+        assert_eq!(said.contains(&anew), is_certain, "{said}");
+        assert_eq!(said.contains("Recovery succeeded!"), is_certain, "{said}");
+    }
+}

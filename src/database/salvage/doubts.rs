@@ -1,7 +1,8 @@
 //! Rows of which an index says something else than the table.
 //!
 //! An index has the values of its columns a second time. Where the two disagree one of them was changed in place, though
-//! every page looks whole, and nobody can say which: the row is given as the table has it, and named.
+//! every page looks whole, and nobody can say which: the row is given as the table has it, and named. An index whose page
+//! is damaged by itself, as one on which the keys are out of order, contradicts nothing: it is made anew from the rows.
 
 use std::collections::BTreeSet;
 

@@ -44,7 +44,6 @@ pub fn tell(
     for (at, report) in tables.iter_mut().enumerate() {
         let mut is_whole = report.lost + report.refused == 0 && report.certainty == Certainty::Exact;
         let missing = missing(salvage, db, at, report)?;
-        let pages = &salvage.tables[at];
         if let Some(missing) = &missing {
             let exact = missing.certainty == Certainty::Exact;
             // What is more than the index has is what the pages say.
@@ -57,7 +56,11 @@ pub fn tell(
             is_whole &= !exact;
         }
         doubts::tell(salvage, db, at, is_whole, report)?;
+        if is_whole && report.contradicted == 0 {
+            tell_of_indices(salvage, &report.name);
+        }
         if report.name == "trace" {
+            let pages = &salvage.tables[at];
             let damaged = pages.broken > 0 || report.lost > 0 || !pages.found.is_empty();
             traces = Some((at, missing, damaged, report.certainty));
         }
@@ -88,6 +91,18 @@ pub fn tell(
         trace.certainty = Certainty::About;
     }
     Ok(samples)
+}
+
+/// Says which indices of a table were damaged, of which all rows are there.
+fn tell_of_indices(salvage: &mut Salvage<'_>, table: &str) {
+    for (index, pages) in salvage.catalog.plan.indices.iter().zip(&salvage.indices) {
+        let is_own = index.index.as_ref().is_some_and(|of| of.table == table);
+        if is_own && pages.broken + pages.damaged > 0 {
+            let what =
+                format!("the index {} of {table} was damaged, and is made anew from the rows", index.name);
+            salvage.notes.push(what);
+        }
+    }
 }
 
 /// Asks the soundest index of a table which rows it should have; `None` where there is none, or where the table is

@@ -280,13 +280,14 @@ fn index(db: &Connection, row: &Schema, table: &Layout) -> rusqlite::Result<Opti
     let Some(identity) = identity else { return Ok(None) };
     let index = Index { table: table.name.clone(), identity, complete: !partial };
     let keys = Identity::Fields(fields.len());
+    let sorts: Option<Vec<Sort>> = entries.iter().map(|entry| entry.sort).collect();
     let (name, root) = (row.name.clone(), row.root);
     Ok(Some(Layout {
         name,
         fields,
         identity: keys,
-        ordered: false,
-        sorts: Vec::new(),
+        ordered: sorts.is_some(),
+        sorts: sorts.unwrap_or_default(),
         root,
         stand_in: None,
         index: Some(index),
