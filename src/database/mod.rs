@@ -13,6 +13,7 @@
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
 //!   count     how many rows, and whose              compare   what changed between two databases
 //!   digest    what the rows of a table amount to    check     whether SQLite finds it sound
+//!   account   whether every page belongs to something
 //!   beyond    what one holds that another has not    json  its words, and what they say
 //!   more      whether one does from which rows may be lost
 //!   logs: wal  journal  overlay     a database as it is after SQLite's own recovery, without writing a byte
@@ -21,6 +22,7 @@
 //! Memory: each connection keeps a MiB of pages, at most four connections rest in a database, and all of SQLite
 //! in a process may have 512 MiB. Values longer than 64 MiB are not read.
 
+mod account;
 mod asset;
 mod beyond;
 mod check;

@@ -64,7 +64,7 @@ impl Shelf {
 }
 
 fn key(identity: &[u8; 32]) -> [u8; 32] {
-    *blake3::hash(&[&identity[..], b"snapshot verdict"].concat()).as_bytes()
+    *blake3::hash(&[&identity[..], b"snapshot verdict 2"].concat()).as_bytes()
 }
 
 #[cfg(test)]
