@@ -32,7 +32,7 @@ use super::{NEWER, TAG, TAG_NAME};
 use crate::database::json::{self, Entry};
 use crate::database::{Database, Sample};
 use crate::error::Result;
-use crate::finding::Findings;
+use crate::finding::{Finding, Findings, Severity};
 use crate::store::CacheFolder;
 use crate::tree::{Branch, Cache, Content, NodeId, Time, Tree};
 
@@ -42,6 +42,8 @@ const TOP: &str = "browse";
 const OWN: [&str; 5] = [TAG_NAME, "project.json", "experiments.json", "attachments", "orphans"];
 /// Folders of samples that are kept.
 const KEPT: usize = 4096;
+/// Columns that are told by name.
+const NAMED: usize = 10;
 
 /// The views of a database.
 #[derive(Debug)]
@@ -72,6 +74,7 @@ pub fn database_view(
 ) -> Result<Arc<dyn Branch>> {
     let super::What { identity, time, newest, root } = what;
     let files = Arc::new(Files::new(Shared::new(identity, cache, findings)).with_around(around));
+    tell_hidden(&database, files.findings());
     let mut shelf = Shelf::new(files.clone(), TOP.into(), time, root);
     let (of_project, mut samples): (Vec<Sample>, Vec<Sample>) =
         database.samples(files.findings())?.into_iter().partition(|sample| sample.of_project);
@@ -99,6 +102,21 @@ pub fn database_view(
     shelf.file_of_time(TAG_NAME, TAG.len() as u64, tagged, What::Bytes(TAG.into()))?;
     let (shelved, folders) = (shelf.finish(), Cache::new(KEPT));
     Ok(Arc::new(View { database, files, time, samples, shelved, folders }))
+}
+
+/// Tells of the columns that no view has.
+fn tell_hidden(database: &Database, findings: &Findings) {
+    for (table, names) in database.hidden_columns() {
+        let list = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let what = format!(
+            "of the table {table}, these columns are in no view, since their names are no text or there are too many: \
+             {list}{more}"
+        );
+        let remedy = "open current.sqlite with SQLite to see them";
+        findings.add(Finding::new(Severity::Warning, "columns-not-shown", TOP, what, remedy));
+    }
 }
 
 /// The experiments in the project's order: as it lists them, then those of samples, then those that only have a name.

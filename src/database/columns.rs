@@ -4,13 +4,15 @@
 //! their names, and so do those whose unit the application does not say. Columns that are not listed here are shown
 //! behind these, as they are called, with the type that the file declares.
 
+use std::collections::HashSet;
+
 use super::layout::Shape;
-use crate::tree::{Cells, Column};
+use crate::tree::{Cells, Column, free_twin};
 
 use Cells::{Integer, Real, Text};
 
-/// Columns of a table that are shown at most.
-const MOST: usize = 64;
+/// Bytes that the names of a table's columns may take in the head of an array, of which NumPy takes no more than 10,000.
+const ROOM: usize = 9_500;
 
 /// The column of the file, the name for people, what it holds.
 type Known = (&'static str, &'static str, Cells);
@@ -55,37 +57,86 @@ pub const EVENT: [Known; 20] = [
     ("deleted_by", "deleted_by", Text),
 ];
 
-/// What a column of a trace is called for people.
-pub fn title(column: &str) -> &str {
-    TRACE.iter().find(|(name, ..)| name.eq_ignore_ascii_case(column)).map_or(column, |(_, title, _)| title)
+/// What a known column of a trace is called by all who compare; any other is called as it is.
+pub fn known(column: &str) -> &str {
+    TRACE.iter().find(|(name, ..)| name.eq_ignore_ascii_case(column)).map_or(column, |(name, ..)| name)
 }
 
-/// The columns of `shape` that are shown, as they are called in the file and for people; `without` are left out.
-pub fn shown(shape: &Shape, known: &[Known], without: &[&str]) -> (Vec<String>, Vec<Column>) {
-    let mut stored = Vec::new();
-    let mut columns: Vec<Column> = Vec::new();
-    for (name, title, cells) in known.iter().filter(|(name, ..)| shape.has(name) && !without.contains(name)) {
-        stored.push(name.to_string());
-        columns.push(Column { name: title.to_string(), cells: *cells });
-    }
+/// A column of a table that rows are read from.
+struct Stored {
+    /// As it is called in the file.
+    name: String,
+    title: String,
+    cells: Cells,
+}
+
+/// The columns of `shape`, but for `without`: those that are known, and the others in the file's order.
+fn all(shape: &Shape, known: &[Known], without: &[&str]) -> Vec<Stored> {
+    let there = known.iter().filter(|(name, ..)| shape.has(name) && !without.contains(name));
+    let mut all: Vec<Stored> = there
+        .map(|(name, title, cells)| Stored {
+            name: name.to_string(),
+            title: title.to_string(),
+            cells: *cells,
+        })
+        .collect();
     for declared in &shape.columns {
         let name = declared.name.to_ascii_lowercase();
         let is_new = name != "dataset_id"
             && !without.contains(&name.as_str())
-            && !known.iter().any(|(known, ..)| *known == name)
-            && is_plain(&declared.name)
-            && columns.iter().all(|c| c.name != declared.name);
-        if is_new && columns.len() < MOST {
-            stored.push(declared.name.clone());
-            columns.push(Column { name: declared.name.clone(), cells: cells(&declared.kind) });
+            && !known.iter().any(|(known, ..)| *known == name);
+        if is_new && can_be_asked_for(&declared.name) {
+            let (name, cells) = (declared.name.clone(), cells(&declared.kind));
+            all.push(Stored { title: name.clone(), name, cells });
         }
+    }
+    all
+}
+
+/// Whether SQLite knows a column by the name that was read: what is no UTF-8 was replaced in it.
+pub fn can_be_asked_for(name: &str) -> bool {
+    !name.contains(char::REPLACEMENT_CHARACTER)
+}
+
+/// All columns as they are called in the file, for whoever compares.
+pub fn as_stored(shape: &Shape, known: &[Known], without: &[&str]) -> (Vec<String>, Vec<Column>) {
+    let of = |one: Stored| (one.name.clone(), Column { name: one.name, cells: one.cells });
+    all(shape, known, without).into_iter().map(of).unzip()
+}
+
+/// The columns of `shape` that are shown, as they are called in the file and for people; `without` are left out.
+///
+/// Two that are called the same are told apart as files are. Those for which the head of an array of NumPy has no room
+/// are not shown.
+pub fn shown(shape: &Shape, known: &[Known], without: &[&str]) -> (Vec<String>, Vec<Column>) {
+    let (mut stored, mut columns) = (Vec::new(), Vec::new());
+    let (mut taken, mut room) = (HashSet::new(), ROOM);
+    for one in all(shape, known, without) {
+        let title = if one.title.is_empty() { "unnamed" } else { &one.title };
+        let title = free_twin(title, |name| taken.contains(name));
+        let Some(left) = usize::checked_sub(room, in_head(&title)) else { continue };
+        room = left;
+        taken.insert(title.clone().into_bytes());
+        stored.push(one.name);
+        columns.push(Column { name: title, cells: one.cells });
     }
     (stored, columns)
 }
 
-/// A name that every reader of CSV and NPY takes as it is.
-fn is_plain(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+/// Those of the file's columns that [`shown`] leaves out.
+pub fn hidden(shape: &Shape, known: &[Known]) -> Vec<String> {
+    let (stored, _) = shown(shape, known, &[]);
+    let is_hidden = |name: &&String| {
+        let is = |other: &String| other.eq_ignore_ascii_case(name);
+        !name.eq_ignore_ascii_case("dataset_id") && !stored.iter().any(is)
+    };
+    shape.columns.iter().map(|column| &column.name).filter(is_hidden).cloned().collect()
+}
+
+/// What a name takes at most in the head of an array.
+fn in_head(name: &str) -> usize {
+    let escaped = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == ' ' { 1 } else { 10 };
+    "('', '<f8'), ".len() + name.chars().map(escaped).sum::<usize>()
 }
 
 /// What SQLite's rules make of a declared type.

@@ -263,7 +263,7 @@ fn sample_change(
 ) -> Result<SampleChange> {
     let mut fields = fields(one, other);
     fields.extend(changed_keys(&parts(before, one.id)?, &parts(after, other.id)?));
-    let traces = (before.trace(one.id)?, after.trace(other.id)?);
+    let traces = (before.trace_as_stored(one.id)?, after.trace_as_stored(other.id)?);
     let trace_rows = Counts { before: rows(&traces.0)?, after: rows(&traces.1)? };
     let trace_differs = trace_rows.before != trace_rows.after
         || match &traces {
@@ -273,7 +273,7 @@ fn sample_change(
             }
             _ => false,
         };
-    let events = match (before.events(one.id)?, after.events(other.id)?) {
+    let events = match (before.events_as_stored(one.id)?, after.events_as_stored(other.id)?) {
         (Some(first), Some(second)) => event_change(&*first, &*second)?,
         (first, second) => EventChange { removed: rows(&first)?, added: rows(&second)?, edited: 0 },
     };
@@ -351,7 +351,7 @@ pub(super) fn of_both(first: &[String], second: &[String]) -> Vec<String> {
     common.chain(only(first, second)).chain(only(second, first)).collect()
 }
 
-/// The same of tables as they are shown, numbers of rows not among them.
+/// The same of the rows of tables, their numbers not among them.
 pub(super) fn columns_of(first: &dyn Table, second: &dyn Table) -> Vec<String> {
     let names = |table: &dyn Table| -> Vec<String> {
         table.columns().iter().filter(|c| c.name != "id").map(|c| c.name.clone()).collect()

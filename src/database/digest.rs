@@ -34,7 +34,7 @@ impl Database {
             renewed.is_some_and(|(_, columns)| columns.iter().any(|name| name.eq_ignore_ascii_case(column)))
         };
         let columns = shape.into_iter().flat_map(|shape| shape.columns).map(|column| column.name);
-        Ok(columns.filter(|column| !is_renewed(column)).collect())
+        Ok(columns.filter(|name| !is_renewed(name) && super::columns::can_be_asked_for(name)).collect())
     }
 
     /// What the rows of a table amount to in these columns; one that it has not is NULL.
@@ -76,10 +76,9 @@ impl Database {
         let mut sum = Sum::default();
         let orphans = self.orphans()?.into_keys().map(|id| (id, format!("dataset {id}")));
         for (id, name) in names.datasets.clone().into_iter().chain(orphans) {
-            let Some(trace) = self.trace(id)? else { continue };
+            let Some(trace) = self.trace_as_stored(id)? else { continue };
             if trace.rows()? > 0 {
-                let shown: Vec<String> = columns_as_shown(columns);
-                let rows = digest_of_rows(&*trace, &shown)?;
+                let rows = digest_of_rows(&*trace, &of_trace(columns))?;
                 add(&mut sum, &[name.as_bytes(), rows.as_bytes()].concat());
             }
         }
@@ -143,10 +142,10 @@ impl Database {
     }
 }
 
-/// The columns of a trace as they are called for people.
-fn columns_as_shown(columns: &[String]) -> Vec<String> {
+/// The columns of a trace as they are called in its rows.
+fn of_trace(columns: &[String]) -> Vec<String> {
     let stored = |column: &&String| !column.eq_ignore_ascii_case("dataset_id");
-    columns.iter().filter(stored).map(|column| super::columns::title(column).to_string()).collect()
+    columns.iter().filter(stored).map(|column| super::columns::known(column).to_string()).collect()
 }
 
 fn add(sum: &mut Sum, bytes: &[u8]) {

@@ -56,8 +56,8 @@ fn sample_has_more(
     if parts(damaged, sample.id)?.iter().any(|(name, part)| known.get(name) != Some(part)) {
         return Ok(true);
     }
-    Ok(rows_have_more(&damaged.trace(sample.id)?, &other.trace(before.id)?)?
-        || rows_have_more(&damaged.events(sample.id)?, &other.events(before.id)?)?)
+    Ok(rows_have_more(&damaged.trace_as_stored(sample.id)?, &other.trace_as_stored(before.id)?)?
+        || rows_have_more(&damaged.events_as_stored(sample.id)?, &other.events_as_stored(before.id)?)?)
 }
 
 /// The sample with what it lacks as it was before.

@@ -35,14 +35,28 @@ const SORTED: i64 = 20_000;
 impl Database {
     /// The trace of a dataset, in the order of time; `None` without a table of traces.
     pub fn trace(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
-        Ok(self.rows_of("trace", &TRACE, dataset, "", &[])?.map(shared))
+        Ok(self.rows_of("trace", &TRACE, dataset, "", &[], Called::ForPeople)?.map(shared))
+    }
+
+    /// The same with every column that the file has, under the name that it has there.
+    pub(super) fn trace_as_stored(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
+        Ok(self.rows_of("trace", &TRACE, dataset, "", &[], Called::AsStored)?.map(shared))
     }
 
     /// The events of a dataset that are not deleted, in the order of time.
     pub fn events(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
+        self.live_events(dataset, Called::ForPeople)
+    }
+
+    /// The same with every column that the file has, under the name that it has there.
+    pub(super) fn events_as_stored(self: &Arc<Self>, dataset: i64) -> Result<Option<Arc<dyn Table>>> {
+        self.live_events(dataset, Called::AsStored)
+    }
+
+    fn live_events(self: &Arc<Self>, dataset: i64, called: Called) -> Result<Option<Arc<dyn Table>>> {
         let filter = if self.knows_deleted() { " AND +deleted_utc IS NULL" } else { "" };
         let without = ["deleted_utc", "deleted_reason", "deleted_by"];
-        Ok(self.rows_of("event", &EVENT, dataset, filter, &without)?.map(shared))
+        Ok(self.rows_of("event", &EVENT, dataset, filter, &without, called)?.map(shared))
     }
 
     /// The events of a dataset that are deleted; `None` where events cannot be.
@@ -50,8 +64,19 @@ impl Database {
         if !self.knows_deleted() {
             return Ok(None);
         }
-        let rows = self.rows_of("event", &EVENT, dataset, " AND +deleted_utc IS NOT NULL", &[])?;
+        let filter = " AND +deleted_utc IS NOT NULL";
+        let rows = self.rows_of("event", &EVENT, dataset, filter, &[], Called::ForPeople)?;
         Ok(rows.map(shared))
+    }
+
+    /// The columns of traces and of events that no view has, by table.
+    pub fn hidden_columns(&self) -> Vec<(&'static str, Vec<String>)> {
+        let of = |table, known: &[_]| {
+            let shape = self.layout.with(table, &["dataset_id", "t_seconds"]);
+            (table, shape.map(|shape| columns::hidden(shape, known)).unwrap_or_default())
+        };
+        let all = [of("trace", &TRACE), of("event", &EVENT)];
+        all.into_iter().filter(|(_, names)| !names.is_empty()).collect()
     }
 
     /// Whether events are kept when they are deleted.
@@ -66,9 +91,13 @@ impl Database {
         dataset: i64,
         filter: &'static str,
         without: &[&str],
+        called: Called,
     ) -> Result<Option<Rows>> {
         let Some(shape) = self.layout.with(table, &["dataset_id", "t_seconds"]) else { return Ok(None) };
-        let (stored, shown) = columns::shown(shape, known, without);
+        let (stored, shown) = match called {
+            Called::ForPeople => columns::shown(shape, known, without),
+            Called::AsStored => columns::as_stored(shape, known, without),
+        };
         let keys = self.order(table, shape, filter)?;
         Ok(Some(Rows::new(self.clone(), table, dataset, filter, &stored, shown, &keys)))
     }
@@ -93,6 +122,13 @@ impl Database {
             Ok(if rows <= SORTED { time } else { storage })
         })
     }
+}
+
+/// Under which names columns are given.
+#[derive(Debug, Clone, Copy)]
+enum Called {
+    ForPeople,
+    AsStored,
 }
 
 fn shared(rows: Rows) -> Arc<dyn Table> {

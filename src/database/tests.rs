@@ -316,15 +316,42 @@ fn without_an_index_small_tables_are_in_order_and_large_ones_as_they_lie() {
 #[test]
 fn names_for_people_have_units_and_new_columns_are_shown() {
     let database = project(
-        "alter table trace add column flow real; alter table trace add column \"bad name\" real;
-         alter table trace add column note text;",
+        "alter table trace add column flow real; alter table trace add column \"Diam (\u{b5}m)\" real;
+         alter table trace add column note text; alter table trace add column inner_diam_um real;
+         alter table trace add column \"\" real; alter table trace add column \"a, \"\"b\"\"\" real;
+         insert into dataset(id, name) values(1, 'a'); insert into trace values(1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8);",
     );
     let names = |table: Option<Arc<dyn Table>>| {
-        table.unwrap().columns().iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" ")
+        table.unwrap().columns().iter().map(|c| c.name.clone()).collect::<Vec<_>>().join("|")
     };
-    assert_eq!(names(database.trace(1).unwrap()), "t_seconds t_us inner_diam_um temp_c flow note");
-    assert_eq!(names(database.events(1).unwrap()), "id t_seconds label");
-    assert_eq!(names(database.deleted_events(1).unwrap()), "id t_seconds label deleted_utc");
+    let of_trace =
+        "t_seconds|t_us|inner_diam_um|temp_c|flow|Diam (\u{b5}m)|note|inner_diam_um~2|unnamed|a, \"b\"";
+    assert_eq!(names(database.trace(1).unwrap()), of_trace);
+    assert_eq!(
+        lines(&*database.trace(1).unwrap().unwrap(), 9).unwrap(),
+        ["0.0 0 1.0 2.0 3.0 4.0 '5' 6.0 7.0 8.0"]
+    );
+    assert_eq!(names(database.events(1).unwrap()), "id|t_seconds|label");
+    assert_eq!(names(database.deleted_events(1).unwrap()), "id|t_seconds|label|deleted_utc");
+    assert!(database.hidden_columns().is_empty());
+}
+
+#[test]
+fn columns_for_which_there_is_no_room_are_told() {
+    let columns = |n: usize| -> String {
+        (0..n).map(|i| format!("alter table trace add column \"column number {i:04}\" real;")).collect()
+    };
+    let few = project(&columns(100));
+    assert_eq!(few.trace(1).unwrap().unwrap().columns().len(), 104);
+    assert!(few.hidden_columns().is_empty());
+    let many = project(&columns(500));
+    let (shown, hidden) = (many.trace(1).unwrap().unwrap().columns().len(), many.hidden_columns());
+    assert!(
+        hidden.len() == 1 && hidden[0].0 == "trace" && hidden[0].1.contains(&"column number 0499".into())
+    );
+    assert_eq!(shown + hidden[0].1.len(), 504);
+    // Whoever compares sees all of them.
+    assert_eq!(many.trace_as_stored(1).unwrap().unwrap().columns().len(), 504);
 }
 
 #[test]

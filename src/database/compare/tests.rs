@@ -140,15 +140,26 @@ fn a_newer_layout_is_no_difference() {
 
 #[test]
 fn what_stands_in_new_columns_and_tables_is_a_difference() {
-    let newer = "alter table trace add column flow real; alter table event add column od real;
-        alter table dataset add column operator text;";
+    let many: String =
+        (0..500).map(|i| format!("alter table trace add column number_{i:04} real;")).collect();
+    let newer = format!(
+        "alter table trace add column flow real; alter table event add column od real;
+        alter table dataset add column operator text; alter table trace add column \"Diam (um)\" real;
+        alter table trace add column inner_diam_um real; alter table event add column \"odd col\" text;
+        {many}"
+    );
     let a = project(BASE);
     for (filled, table) in [
         ("update trace set flow = 2.5 where dataset_id = 2", "trace"),
         ("update event set od = 1 where label = 'x'", "event"),
+        // Whatever they are called, and however many there are.
+        ("update trace set \"Diam (um)\" = 2.5 where dataset_id = 2", "trace"),
+        ("update trace set inner_diam_um = 2.5 where dataset_id = 2", "trace"),
+        ("update trace set number_0499 = 2.5 where dataset_id = 2", "trace"),
+        ("update event set \"odd col\" = 'y' where label = 'x'", "event"),
         ("update dataset set operator = 'Ana' where id = 4", "dataset"),
         ("create table recipe(id integer primary key, text); insert into recipe values(1, 'r')", "recipe"),
-        ("insert into event values(70, 9, 1, 'stray', null, null)", "event"),
+        ("insert into event values(70, 9, 1, 'stray', null, null, null)", "event"),
     ] {
         let b = project(&format!("{BASE}{newer}{filled};"));
         for (one, other) in [(&a, &b), (&b, &a)] {

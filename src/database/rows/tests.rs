@@ -11,7 +11,7 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 use tempfile::TempDir;
 
 use super::direct::End;
-use super::{Rows, columns};
+use super::{Called, Rows, columns};
 use crate::database::{Database, with_wal};
 use crate::error::{Error, Result};
 use crate::tree::{Cell, Content, Place, Table};
@@ -102,7 +102,7 @@ fn rows(table: &dyn Table) -> Vec<String> {
 
 /// The trace of a dataset as it is read, and as SQLite alone reads it.
 fn both(database: &Arc<Database>, dataset: i64) -> Option<(Rows, Rows)> {
-    let made = || database.rows_of("trace", &columns::TRACE, dataset, "", &[]).unwrap();
+    let made = || database.rows_of("trace", &columns::TRACE, dataset, "", &[], Called::ForPeople).unwrap();
     let (usual, sqlite) = (made()?, made()?);
     sqlite.direct.set(None).unwrap();
     Some((usual, sqlite))
