@@ -480,9 +480,13 @@ fn a_moment_can_be_asked_for() {
     made.add("000003.sqlite");
     touch(&made.snapshot("000001.sqlite"), "2026-03-01T10:00:00Z");
     touch(&made.snapshot("000002.sqlite"), "2026-03-01T11:00:00Z");
-    touch(&made.snapshot("000003.sqlite"), "2026-03-01T12:00:00Z");
+    touch(&made.snapshot("000003.sqlite"), "2026-03-01T12:00:00.584Z");
     for (option, name) in [
         ("at=2026-03-01T12:00Z", "000003.sqlite"),
+        // As `vaso log` prints it, which is to the second.
+        ("at=2026-03-01T12:00:00Z", "000003.sqlite"),
+        ("at=2026-03-01T12:00:00.58Z", "000003.sqlite"),
+        ("at=2026-03-01T12:00:00.4Z", "000002.sqlite"),
         ("at=2026-03-01T11:59:59Z", "000002.sqlite"),
         ("at=2026-03-01T10:30Z", "000001.sqlite"),
         ("snapshot=1", "000001.sqlite"),
@@ -507,6 +511,8 @@ fn a_moment_can_be_asked_for() {
         mount.sh("ls $M/.vaso/history/at"),
         "2026-03-01T10:00:00Z\n2026-03-01T11:00:00Z\n2026-03-01T12:00:00Z\n"
     );
+    let last = mount.read(".vaso/history/at/2026-03-01T12:00/current.sqlite");
+    assert_eq!(last, fs::read(made.snapshot("000003.sqlite")).unwrap());
     for place in ["000002", "at/2026-03-01T11:00:00Z"] {
         let at = |name: &str| format!(".vaso/history/{place}/{name}");
         assert_eq!(mount.read(&at("current.sqlite")), fs::read(made.snapshot("000002.sqlite")).unwrap());

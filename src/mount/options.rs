@@ -175,7 +175,7 @@ impl MountOptions {
                 self.pin(Pin::Number(number))?;
             }
             ("at", Some(v)) => {
-                let time = Time::parse(v).ok_or_else(|| {
+                let time = Time::parse_last(v).ok_or_else(|| {
                     let how = "a time is a date that there is, written as at=2026-03-01T12:00Z";
                     Error::Usage(format!("option {option}: {how}"))
                 })?;

@@ -50,6 +50,16 @@ impl Time {
         format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
     }
 
+    /// The last moment that a time, as it is given, may mean: times are told to the second, and whoever gives back what
+    /// was told means what happened within that second too. A day or a minute alone is its first second.
+    pub fn parse_last(text: &str) -> Option<Time> {
+        let time = Time::parse(text)?;
+        let fraction = text.split_once('.').map_or("", |(_, behind)| behind);
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count().min(9);
+        let left_open = 10u32.pow(9 - digits as u32);
+        Some(Time { nanos: time.nanos / left_open * left_open + (left_open - 1), ..time })
+    }
+
     /// Reads RFC 3339, a date with or without a time; without a zone it is UTC.
     pub fn parse(text: &str) -> Option<Time> {
         let (date, rest) = text.split_at_checked(10)?;
@@ -130,6 +140,23 @@ mod tests {
             assert_eq!(Time { seconds, nanos: 0 }.utc(), text);
             assert_eq!(Time::parse(text), Some(Time { seconds, nanos: 0 }));
         }
+    }
+
+    #[test]
+    fn a_time_means_all_that_is_told_by_the_same_words() {
+        for (text, nanos) in [
+            ("2026-03-01T12:00:33Z", 999_999_999),
+            ("2026-03-01T12:00", 999_999_999),
+            ("2026-03-01", 999_999_999),
+            ("2026-03-01T12:00:33.5Z", 599_999_999),
+            ("2026-03-01T12:00:33.584+01:00", 584_999_999),
+            ("2026-03-01T12:00:33.584123456Z", 584_123_456),
+            ("2026-03-01T12:00:33.5841234567890Z", 584_123_457),
+        ] {
+            let (first, last) = (Time::parse(text).unwrap(), Time::parse_last(text).unwrap());
+            assert_eq!((last.seconds, last.nanos), (first.seconds, nanos), "{text}");
+        }
+        assert_eq!(Time::parse_last("yesterday"), None);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Branch for History {
             return self.tree.child(Tree::ROOT, format!("{:06}", name.parse::<u64>().ok()?).as_bytes());
         }
         (self.tree.find(b"at") == Some(folder))
-            .then(|| Time::parse(name))
+            .then(|| Time::parse_last(name))
             .flatten()
             .and_then(|time| self.at(time))
     }
