@@ -252,6 +252,42 @@ fn what_lies_in_a_zip_file_is_shown_the_same_packed_or_not_and_without_a_head() 
     assert!(headless[2].contains("HEAD.json is missing"), "{headless:?}");
 }
 
+/// Packs a file as a shared project, and other names beside it.
+const SHARE: &str = "
+import sys, zipfile
+source, to, *beside = sys.argv[1:]
+packed = zipfile.ZipFile(to, 'w')
+for name in beside[1:]:
+    packed.writestr(name, 'x')
+packed.write(source, 'project.vaso')
+packed.writestr(beside[0], 'x')
+packed.close()
+";
+
+#[test]
+fn what_lies_beside_a_shared_database_does_not_hide_it() {
+    let databases = data("databases.tar.xz");
+    let v7 = databases.path().join("databases/v7.vaso");
+    let work = folder();
+    let share = work.path().join("share.vaso");
+    for (beside, shown) in [
+        (&["README.txt"][..], "README.txt\nbrowse\ncurrent.sqlite\nproject.vaso\n"),
+        (
+            &["__MACOSX/._project.vaso", ".DS_Store", "._project.vaso"],
+            "browse\ncurrent.sqlite\nproject.vaso\n",
+        ),
+    ] {
+        succeed(Command::new(PYTHON).args(["-c", SHARE]).arg(&v7).arg(&share).args(beside));
+        assert_eq!(succeed(vaso(As::Me).arg("ls").arg(&share)), shown);
+        assert!(succeed(vaso(As::Me).arg("verify").arg(&share)).contains("clean"));
+        let stored = run(vaso(As::Me).arg("cat").arg(&share).arg("project.vaso"));
+        assert!(stored.stdout == fs::read(&v7).unwrap(), "{beside:?}");
+    }
+    // With snapshots beside it nobody can tell which is meant.
+    succeed(Command::new(PYTHON).args(["-c", SHARE]).arg(&v7).arg(&share).arg("snapshots/000001.sqlite"));
+    assert_eq!(run(vaso(As::Me).arg("info").arg(&share)).status.code(), Some(2));
+}
+
 /// Makes `log.vaso` with a log that has the newest first page, and clears the first page of the database; and
 /// `plain.vaso`, the same without a log.
 const HEADLESS: &str = r#"

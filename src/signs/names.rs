@@ -50,6 +50,14 @@ impl Named {
     }
 }
 
+/// Whether a path in a ZIP file is one that the Mac adds to whatever it packs: what it knows of the files beside them.
+pub fn is_of_finder(path: &[u8]) -> bool {
+    let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    path.split(|b| *b == b'/').any(|part| part == b"__MACOSX")
+        || name == b".DS_Store"
+        || name.starts_with(b"._")
+}
+
 /// The number of a snapshot that a sync tool has made a copy of under `name`.
 pub fn conflicting_number(name: &[u8]) -> Option<u64> {
     let digits = name.iter().take_while(|b| b.is_ascii_digit()).count();
@@ -160,6 +168,8 @@ mod tests {
             assert!(!is_conflict_copy(other.as_bytes(), "HEAD", ".json"), "{other}");
         }
         assert!(is_head(b"HEAD.json") && is_head(b"HEAD 2.json") && !is_head(b"HEADER.json"));
+        assert!(is_of_finder(b"__MACOSX/._x") && is_of_finder(b"a/.DS_Store") && is_of_finder(b"._x"));
+        assert!(!is_of_finder(b"x._y") && !is_of_finder(b"DS_Store") && !is_of_finder(b"a/MACOSX/x"));
         assert_eq!(conflicting_number(b"000007.sqlite"), None);
         assert_eq!(conflicting_number(b" (1).sqlite"), None);
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
 use crate::format::Container;
+use crate::signs::names;
 use crate::store::{Folder, Item, ItemKind, Location, SESSION, Source, Stamp};
 use crate::tree::{Content, Kind, NodeId, Time};
 
@@ -153,6 +154,10 @@ impl Files {
             let node = tree.node(id);
             let Some(path) = path.strip_prefix(prefix).filter(|path| !path.is_empty()) else { continue };
             if node.derived().is_some() || !tree.is_stored(id) {
+                continue;
+            }
+            // A database that is shared lies among whatever was packed with it.
+            if prefix.is_empty() && names::is_of_finder(path) {
                 continue;
             }
             if node.kind == Kind::Directory {

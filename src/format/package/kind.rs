@@ -20,7 +20,7 @@ pub enum Kind {
     OldA,
     /// One dataset for import.
     Dataset,
-    /// A ZIP around a single `project.vaso`.
+    /// A ZIP around a `project.vaso`.
     Share,
 }
 
@@ -69,15 +69,17 @@ impl Signs<'_> {
             let certain = [(Kind::Container, snapshots), (Kind::Package, named)];
             return certain.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect();
         }
-        let alone = self.tree.ids().filter(|id| self.tree.is_stored(*id)).take(3).count() == 2;
         let tests = [
             (Kind::Container, snapshots || file("bundle/HEAD.json")),
             (Kind::Package, named || designed),
             (Kind::OldB, file("manifest.json") && file("state.json")),
             (Kind::OldA, file("metadata.json")),
             (Kind::Dataset, field(|m| &m.format) == Some("vasods-v1")),
-            (Kind::Share, alone && file("project.vaso")),
         ];
-        tests.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect()
+        let kinds: Vec<Kind> = tests.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect();
+        // What a person or the system has put beside it does not make it another project; snapshots would.
+        let other = ["HEAD.json", "snapshots"].iter().any(|path| self.tree.find(path.as_bytes()).is_some());
+        let shared = kinds.is_empty() && file("project.vaso") && !other;
+        if shared { vec![Kind::Share] } else { kinds }
     }
 }
