@@ -45,6 +45,26 @@ pub struct Difference {
     pub edited: Vec<SampleChange>,
     /// Tables whose rows differ, where nothing above says so already.
     pub tables: BTreeMap<String, Counts>,
+    /// What the two claim as the version of their layout, where that is not the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<Versions>,
+}
+
+/// The version of a layout before and after, as the files claim it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Versions {
+    /// In the first database.
+    pub before: i64,
+    /// In the second one.
+    pub after: i64,
+}
+
+impl Versions {
+    /// Those of two databases, if they differ.
+    pub fn of(before: &Database, after: &Database) -> Option<Versions> {
+        let versions = Versions { before: before.user_version(), after: after.user_version() };
+        (versions.before != versions.after).then_some(versions)
+    }
 }
 
 /// A sample that only one database has, and what is in it.
@@ -146,6 +166,7 @@ fn samples_differ(before: &Database, after: &Database) -> Result<bool> {
 pub fn compare(before: &Arc<Database>, after: &Arc<Database>) -> Result<Difference> {
     let mut difference = compare_samples(before, after, &all_of(before)?, &all_of(after)?)?;
     difference.tables = changed_tables(before, after)?;
+    difference.schema_version = Versions::of(before, after);
     let told: Vec<&str> = TOLD.iter().filter(|(_, is)| is(&difference)).map(|(table, _)| *table).collect();
     difference.tables.retain(|table, _| !told.contains(&table.as_str()));
     Ok(difference)

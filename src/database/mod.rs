@@ -60,7 +60,7 @@ use crate::tree::Content;
 pub use asset::{Asset, AssetInfo, Stored};
 pub use beyond::Beyond;
 pub use compare::{
-    Counts, Difference, EventChange, SampleChange, SampleName, SampleTold, changed_tables, compare,
+    Counts, Difference, EventChange, SampleChange, SampleName, SampleTold, Versions, changed_tables, compare,
     compare_work,
 };
 pub use glance::{Glance, glance};

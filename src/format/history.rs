@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::database;
 use crate::error::Result;
 use crate::tree::Content;
 
@@ -26,6 +27,9 @@ pub struct State {
     pub current: bool,
     /// The rows before and after of each table that differs from the valid state before it; none for the first.
     pub changed: Option<BTreeMap<String, Rows>>,
+    /// What it and the valid state before it claim as the version of their layout, where that is not the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<database::Versions>,
 }
 
 /// Rows of a table.

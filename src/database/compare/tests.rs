@@ -65,6 +65,7 @@ fn everything_that_changed_is_told() {
                 ..Default::default()
             },
         ],
+        schema_version: None,
     };
     assert_eq!(compare(&a, &b).unwrap(), expected);
     let tables = changed_tables(&a, &b).unwrap();
@@ -122,6 +123,16 @@ fn no_change_goes_unseen() {
     ));
     let added = compare(&before, &grown).unwrap().added;
     assert_eq!((added[0].trace_rows, added[0].events), (2, 1));
+}
+
+#[test]
+fn another_version_of_the_layout_is_told() {
+    let (a, b) = (project(BASE), project(&format!("{BASE} pragma user_version = 7;")));
+    let told = compare(&a, &b).unwrap();
+    let version = Some(Versions { before: 0, after: 7 });
+    assert_eq!(told, Difference { schema_version: version, ..Difference::default() });
+    // It is nobody's work.
+    assert_eq!(compare_work(&a, &b).unwrap(), Difference::default());
 }
 
 /// What belongs to no dataset keeps its number.

@@ -67,13 +67,14 @@ impl Versions for Bundle {
         let (mut done, mut states, mut before) = (0, Vec::new(), None);
         for number in self.candidates.numbers() {
             let (snapshot, verdict) = self.standing(number)?;
-            let mut changed = None;
+            let (mut changed, mut schema_version) = (None, None);
             if verdict.is_ok() {
                 let database = self.stock.database(snapshot)?;
                 if let Some(before) = &before {
                     let tables = database::changed_tables(before, &database)?;
                     let rows = |(table, Counts { before, after })| (table, Rows { before, after });
                     changed = Some(tables.into_iter().map(rows).collect());
+                    schema_version = database::Versions::of(before, &database);
                 }
                 before = Some(database);
             }
@@ -86,6 +87,7 @@ impl Versions for Bundle {
                 problem: verdict.err().map(|why| what(&why)),
                 current: self.is_current(snapshot),
                 changed,
+                schema_version,
             });
             done += snapshot.file.size;
             progress(done, all);
@@ -171,6 +173,9 @@ fn lines(difference: &Difference) -> Vec<String> {
     }
     if !difference.meta.is_empty() {
         lines.push(format!("project         {}", difference.meta.join(", ")));
+    }
+    if let Some(versions) = &difference.schema_version {
+        lines.push(format!("schema version  {} -> {}", versions.before, versions.after));
     }
     lines
 }
