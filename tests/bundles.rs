@@ -471,6 +471,18 @@ fn r5_a_snapshot_that_arrives_is_seen_and_open_files_keep_theirs() {
         drop_caches();
         eventually("an error, and no new byte", || reader.pread("stored", 0, 100_000) == Err(5));
         reader.close("stored");
+        let told = || String::from_utf8(stored.read(".vaso/findings.jsonl")).unwrap();
+        let is_told = || {
+            let all = told();
+            let mut of_it = all.lines().filter(|line| line.contains("rewritten-in-place"));
+            of_it.next().is_some_and(|line| line.contains("\"snapshots/000002.sqlite\""))
+                && of_it.next().is_none()
+        };
+        eventually("the rewrite is told", is_told);
+        // And so of every state that comes after.
+        fs::write(made.path.join("notes.txt"), "x").unwrap();
+        eventually("the next state", || stored.sh("ls $M").contains("notes.txt"));
+        assert!(is_told(), "{}", told());
     }
 }
 

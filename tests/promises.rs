@@ -491,6 +491,8 @@ fn r5_rewritten_in_place_old_handles_fail_and_never_see_new_bytes() {
                 assert!(!matches!(&seen, Seen::Mixed(what) if what.contains("foreign")), "{seen:?}");
                 reader.whole(&mount.path("small")) == Ok(b"small 50\n".to_vec())
             });
+            let told = String::from_utf8(mount.read(".vaso/findings.jsonl")).unwrap();
+            assert!(told.contains("\"rewritten-in-place\""), "{told}");
             open_all(&mut reader, &mount, "new", 50);
             eventually("the kernel has dropped the old pages", || {
                 contents(40)

@@ -153,6 +153,12 @@ pub trait Container: Branch {
     /// Forgets what was decoded so far: the source was changed, and nothing of before is taken for granted.
     fn forget_decoded(&self);
 
+    /// The files of a folder whose bytes may be others than in `older`, though they are still the same files; none of
+    /// anything but a folder.
+    fn rewritten_since(&self, _older: &dyn Container) -> Vec<String> {
+        Vec::new()
+    }
+
     /// From now on a file is held against its checksum, if it has one, before a byte of it is given out: the source
     /// may hold some of each of two states.
     fn distrust(&self) {}

@@ -178,6 +178,9 @@ impl Volume {
                 *state = Refresh::default();
                 if pinned {
                     self.judge(next.as_ref());
+                    if current.is_gone() {
+                        current.container.findings().add(rewritten(String::new()));
+                    }
                     return Ok(Outcome::Unchanged);
                 }
                 self.install(&top, next);
@@ -266,6 +269,7 @@ impl Volume {
             }
             log::info!("{}: replaced; a new revision is shown", path.display());
         }
+        tell_rewritten(next.as_ref(), current);
         tell_choice(next.as_ref(), current.container.current().as_ref());
         match lineage {
             Some(Lineage::Trusted) => next.trust(),
@@ -378,6 +382,34 @@ impl Volume {
             }
         }
     }
+}
+
+/// What was rewritten in place is found of every state that comes after, for what was open before stays an error.
+const REWRITTEN: &str = "rewritten-in-place";
+
+/// Tells what of the source was rewritten since `current` was loaded, and what was so before that.
+fn tell_rewritten(next: &dyn Container, current: &Revision) {
+    let known = current.container.findings().list().into_iter().filter(|finding| finding.code == REWRITTEN);
+    known.for_each(|finding| next.findings().add(finding));
+    let tell = |path: String| next.findings().add(rewritten(path));
+    if next.source().is_folder() {
+        next.rewritten_since(current.container.as_ref()).into_iter().for_each(tell);
+    } else if current.is_gone() && current.container.source().stamp().file == next.source().stamp().file {
+        tell(String::new());
+    }
+}
+
+fn rewritten(path: String) -> Finding {
+    let what = if path.is_empty() { "the project's file" } else { "the file" };
+    // Of a folder's files, only snapshots are never to change.
+    let is_grave = path.is_empty() || path.starts_with("snapshots/");
+    Finding::new(
+        if is_grave { Severity::Warning } else { Severity::Notice },
+        REWRITTEN,
+        path,
+        format!("{what} was rewritten in place; what was open before gives an I/O error"),
+        "open it anew; copies are better written under another name and renamed",
+    )
 }
 
 /// Tells the log what is current, and why: what nobody expects, and every change, to whoever listens for warnings.

@@ -31,7 +31,7 @@ mod stock;
 mod verify;
 mod versions;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -42,7 +42,7 @@ use self::stock::Stock;
 use super::{Around, Confirmed, Container, Current, Description, OpenOptions, Pin};
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
-use crate::store::Source;
+use crate::store::{Source, Stamp};
 use crate::tree::{Branch, Builder, Content, Kind, Leaf, NodeId, SafePath, Time, Tree, escaped, free_twin};
 
 pub use self::alone::{open_headless, open_legacy};
@@ -433,6 +433,24 @@ impl Container for Bundle {
             (Some(new), Some(old)) => new.continues(old.as_ref()),
             _ => false,
         }
+    }
+
+    fn rewritten_since(&self, older: &dyn Container) -> Vec<String> {
+        let older = older.as_any().downcast_ref::<Bundle>().filter(|_| self.source.is_folder());
+        let Some(older) = older else { return Vec::new() };
+        let stamps = |bundle: &'_ Bundle| -> HashMap<Vec<u8>, Stamp> {
+            let of = |file: &File| file.stamp().map(|stamp| (file.path.clone(), stamp));
+            bundle.stock.files.list.iter().filter_map(of).collect()
+        };
+        let before = stamps(older);
+        let is_rewritten = |(path, now): &(Vec<u8>, Stamp)| {
+            let was = before.get(path).filter(|was| was.file == now.file);
+            was.is_some_and(|was| was.may_have_new_bytes(now, false))
+        };
+        let mut paths: Vec<Vec<u8>> =
+            stamps(self).into_iter().filter(is_rewritten).map(|(path, _)| path).collect();
+        paths.sort();
+        paths.iter().map(|path| files::shown(path)).collect()
     }
 
     fn forget_decoded(&self) {
