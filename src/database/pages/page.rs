@@ -227,6 +227,24 @@ pub fn holds_together(page: &[u8], start: usize) -> Option<usize> {
     Some(size - end)
 }
 
+/// The cells of a page that is whole, if it was made for so many usable bytes: cells, free blocks and as many loose bytes
+/// as it says it has fill it from where they begin to the end, which SQLite sees to.
+pub fn all_of(page: &[u8], start: usize, usable: usize) -> Option<Vec<Cell>> {
+    let head = Head::read(page, start, usable).filter(|head| head.cells > 0)?;
+    let cell = |i| Cell::read(head.kind, page, head.pointer(page, i)?, usable);
+    let cells: Vec<Cell> = (0..head.cells).map(cell).collect::<Option<_>>()?;
+    let mut parts = head.free_blocks(page, usable)?;
+    parts.extend(cells.iter().map(|cell| cell.extent.clone()));
+    parts.sort_by_key(|part| part.start);
+    let (mut end, mut loose) = (head.content, 0);
+    for part in parts {
+        loose += part.start.checked_sub(end)?;
+        end = part.end;
+    }
+    let is_full = head.content >= head.end() && head.fragments() == Some(loose + usable - end);
+    is_full.then_some(cells)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,13 @@
 //! How a damaged file is cut into pages, and what its head still says.
 //!
 //! The head is 100 bytes of the first page, and as easily lost as any others. What it says of the page size is
-//! believed only if pages of that size hold together; else the size is the one whose pages do; and how text is written
+//! believed only if pages of that size explain the file; else the size is the one whose pages do; and how text is written
 //! is held against the texts (see `encoding`). The other fields are believed when the head as a whole looks like one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding;
-use super::page::{four, holds_together};
+use super::page::{Cell, all_of, four, holds_together};
 use super::pager::Pager;
 use super::record::Encoding;
 use crate::error::Result;
@@ -17,7 +17,13 @@ use crate::tree::Content;
 pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// The page sizes that there are.
 const SIZES: [usize; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
-/// How many pages of a size are looked at to tell it.
+/// How many parts of the file are looked at to tell it, all over the file, and how long each is; more of them where those
+/// have nothing.
+const STRETCHES: [u64; 2] = [64, 1 << 12];
+const STRETCH: u64 = 256 << 10;
+/// So many overflow pages of a row are followed at most.
+const LONGEST: u64 = 256;
+/// How many pages of a size are looked at where no page is whole.
 const SAMPLE: u32 = 96;
 
 /// How the file is cut, and the fields of its head.
@@ -52,12 +58,8 @@ impl Geometry {
         let n = content.read_at(0, &mut head)?;
         let fields = Fields::read(&head).filter(|_| n == 100);
         let named = fields.as_ref().and_then(|f| f.page_size);
-        let Some((page_size, gap)) = page_size(content, named)? else { return Ok(None) };
+        let Some((page_size, reserved)) = page_size(content, fields.as_ref())? else { return Ok(None) };
         let mut notes = Vec::new();
-        let reserved = match &fields {
-            Some(f) if named == Some(page_size) && usize::from(f.reserved) <= gap => f.reserved.into(),
-            _ => gap,
-        };
         match (&fields, named) {
             (None, _) => {
                 notes.push(format!("the head of the file is damaged; its pages are {page_size} bytes long"))
@@ -156,9 +158,86 @@ impl Fields {
     }
 }
 
-/// The page size whose pages hold together best, and how many bytes at their ends belong to nothing. What the
-/// head names wins unless another is clearly better.
-fn page_size(content: &Content, named: Option<usize>) -> Result<Option<(usize, usize)>> {
+/// The page size that explains most of the file, and how many bytes at the ends of its pages belong to nothing. A head
+/// whose number of pages is that of the file is right unless nothing at all speaks for it; another one wins unless a size
+/// is clearly better. Where no page is whole, those that hold together tell it.
+fn page_size(content: &Content, head: Option<&Fields>) -> Result<Option<(usize, usize)>> {
+    let named = head.and_then(|head| head.page_size);
+    for most in STRETCHES {
+        let mut best: Option<(u64, usize, usize)> = None;
+        let mut of_named = None;
+        for size in SIZES {
+            let reserved = head.filter(|_| named == Some(size)).map_or(0, |head| head.reserved.into());
+            let Some((score, gap)) = explained(content, size, reserved, most)? else { continue };
+            if named == Some(size) {
+                of_named = Some((score, size, gap));
+            }
+            if best.is_none_or(|(most, ..)| score > most) {
+                best = Some((score, size, gap));
+            }
+        }
+        let Some((score, size, gap)) = best else { continue };
+        let pages = head.map_or(0, |head| u64::from(head.pages));
+        if let Some((own, named, gap)) = of_named
+            && (pages * named as u64 == content.size() || own * 2 >= score)
+        {
+            return Ok(Some((named, gap)));
+        }
+        return Ok(Some((size, gap)));
+    }
+    held_size(content, head)
+}
+
+/// How much of the parts of the file that are looked at pages of this size explain, and the gap at their ends: those that
+/// are whole, to the last byte, and the pages that their long rows go on in. A row that fills a page of one size and goes
+/// on behind it may fill one of another size as well: a page that has only such a row proves next to nothing, and one
+/// whose long row ends where it says that it does proves the pages in between as well.
+fn explained(content: &Content, size: usize, reserved: usize, most: u64) -> Result<Option<(u64, usize)>> {
+    let pager = Pager::new(content, size);
+    let all = content.size() / size as u64;
+    let stretches = content.size().div_ceil(STRETCH);
+    let mut scores: BTreeMap<usize, u64> = BTreeMap::new();
+    for stretch in (0..stretches).step_by(stretches.div_ceil(most).max(1) as usize) {
+        let offset = stretch * STRETCH;
+        if content.next_data(offset) >= offset + STRETCH {
+            continue;
+        }
+        let (first, each) = (offset / size as u64, STRETCH / size as u64);
+        for number in (first + 1..=(first + each).min(all)).map_while(|n| u32::try_from(n).ok()) {
+            let start = if number == 1 { 100 } else { 0 };
+            let page = pager.page(number)?;
+            let gaps: BTreeSet<usize> =
+                [0, reserved].into_iter().chain(holds_together(&page, start)).collect();
+            for gap in gaps.into_iter().filter(|gap| *gap <= 255 && size - gap >= 480) {
+                let Some(cells) = all_of(&page, start, size - gap) else { continue };
+                let mut pages = 0;
+                for cell in cells.iter().filter(|cell| cell.overflow != 0) {
+                    pages += chain(&pager, cell, size - gap)?;
+                }
+                let proof = if cells.len() > 1 || pages > 0 { 16 } else { 1 };
+                *scores.entry(gap).or_default() += (pages * 16 + proof) * size as u64 / 16;
+            }
+        }
+    }
+    Ok(scores.into_iter().rev().max_by_key(|(_, score)| *score).map(|(gap, score)| (score, gap)))
+}
+
+/// How many overflow pages a cell has, if they end where its payload does.
+fn chain(pager: &Pager<'_>, cell: &Cell, usable: usize) -> Result<u64> {
+    let pages = (cell.payload - cell.local.len() as u64).div_ceil(usable as u64 - 4);
+    let mut next = cell.overflow;
+    for _ in 0..pages.min(LONGEST) {
+        if next < 2 || next > pager.count() {
+            return Ok(0);
+        }
+        next = four(&pager.page(next)?, 0).unwrap_or(0);
+    }
+    Ok(if pages > LONGEST || next == 0 { pages.min(LONGEST) } else { 0 })
+}
+
+/// The page size whose pages hold together best, damaged as they are, and the gap at their ends. What the head names wins
+/// unless another is clearly better.
+fn held_size(content: &Content, head: Option<&Fields>) -> Result<Option<(usize, usize)>> {
     for most in [SAMPLE, 1 << 14] {
         let mut best: Option<(usize, usize, usize)> = None;
         for size in SIZES {
@@ -169,11 +248,11 @@ fn page_size(content: &Content, named: Option<usize>) -> Result<Option<(usize, u
             }
         }
         let Some((score, size, gap)) = best else { continue };
-        if let Some(named) = named
+        if let Some((head, named)) = head.and_then(|head| Some((head, head.page_size?)))
             && let Some((found, gap)) = sound_pages(content, named, most)?
             && found * named * 2 >= score
         {
-            return Ok(Some((named, gap)));
+            return Ok(Some((named, gap.min(head.reserved.into()))));
         }
         return Ok(Some((size, gap)));
     }

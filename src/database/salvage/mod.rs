@@ -258,6 +258,8 @@ mod heads;
 mod hostile;
 #[cfg(test)]
 mod odd;
+#[cfg(test)]
+mod sizes;
 
 /// Looks through a file and makes a database of what is left, at `path`, an empty file.
 pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
