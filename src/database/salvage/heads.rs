@@ -6,10 +6,10 @@ use super::hostile::{made, one, recovered};
 use super::known;
 
 /// How many events it has.
-const LABELS: i64 = 60;
+pub const LABELS: i64 = 60;
 
 /// A project of version 7, and what `more` puts into it.
-fn project(before: &str, more: &str) -> Vec<u8> {
+pub fn project(before: &str, more: &str) -> Vec<u8> {
     made(&with_project(before, more), "trace").0
 }
 
@@ -27,7 +27,7 @@ fn with_project(before: &str, more: &str) -> String {
     format!("{before} pragma foreign_keys = off; begin; {tables} {rows} commit; {more}")
 }
 
-fn labels(c: &Connection) -> i64 {
+pub fn labels(c: &Connection) -> i64 {
     one(c, "select count(*) from event where label = 'label ' || id")
 }
 

@@ -55,7 +55,7 @@ mod survey;
 mod unsaved;
 mod version;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -83,6 +83,9 @@ pub use recovery::{Elsewhere, Extracted, Outcome, Recovery, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
 pub use unsaved::Unsaved;
 
+/// How often a file is walked without the pages that are in a wrong tree: those that are found then may show others.
+const ROUNDS: usize = 3;
+
 /// A damaged file that was looked through.
 #[derive(Debug)]
 pub struct Salvage<'a> {
@@ -104,9 +107,31 @@ impl<'a> Salvage<'a> {
     /// Looks through a file; `None` when there is nothing in it that could be recovered.
     pub fn examine(content: &'a Content) -> Result<Option<Salvage<'a>>> {
         let Some(geometry) = Geometry::tell(content)? else { return Ok(None) };
+        let mut strangers = HashSet::new();
+        for _ in 0..ROUNDS {
+            let Some(salvage) = Salvage::look_through(content, &geometry, &strangers)? else {
+                return Ok(None);
+            };
+            let more = salvage.strangers()?;
+            if more.is_empty() {
+                return salvage.finish().map(Some);
+            }
+            strangers.extend(more);
+        }
+        Salvage::look_through(content, &geometry, &strangers)?.map(Salvage::finish).transpose()
+    }
+
+    /// Walks all trees, which leave out pages that are `strangers` to them, and finds what they do not lead to.
+    fn look_through(
+        content: &'a Content,
+        geometry: &Geometry,
+        strangers: &HashSet<(u32, u32)>,
+    ) -> Result<Option<Salvage<'a>>> {
+        let geometry = geometry.clone();
         let notes = geometry.notes.clone();
         let pager = Pager::new(content, geometry.page_size);
-        let mut survey = Survey::new(Reader { pager, geometry, walked: Default::default() })?;
+        let reader = Reader { pager, geometry, walked: Default::default() };
+        let mut survey = Survey::new(reader, strangers.clone())?;
         let mut catalog = Catalog::read(&mut survey)?;
         let Geometry { keeps_descending, encoding, .. } = survey.reader.geometry;
         // What is no text in UTF-16 becomes UTF-8 in a way of SQLite's own.
@@ -136,11 +161,53 @@ impl<'a> Salvage<'a> {
         for (at, pages) in found {
             tables[at].found = pages;
         }
-        let mut salvage =
-            Salvage { survey, catalog, tables, indices, stale, notes, internal, version: Version::default() };
-        salvage.set_deleted_apart()?;
-        salvage.describe();
-        Ok(Some(salvage))
+        let version = Version::default();
+        Ok(Some(Salvage { survey, catalog, tables, indices, stale, notes, internal, version }))
+    }
+
+    fn finish(mut self) -> Result<Salvage<'a>> {
+        self.set_deleted_apart()?;
+        self.describe();
+        Ok(self)
+    }
+
+    /// Pages in the wrong tree, each with the root of that: they have no row as the tree writes rows today, and are
+    /// exactly another's. As a table may have rows of an older layout, and values of any type, more has to speak for it:
+    /// that the same page lies elsewhere as well; or that the other tree is not whole, and that a page of this one lies
+    /// where it should not.
+    fn strangers(&self) -> Result<HashSet<(u32, u32)>> {
+        let plan = &self.catalog.plan;
+        let tables = plan.tables.iter().zip(&self.tables);
+        let trees: Vec<(&Layout, &Pages)> = tables.chain(plan.indices.iter().zip(&self.indices)).collect();
+        let unlike: Vec<(usize, u32)> = trees
+            .iter()
+            .enumerate()
+            .flat_map(|(at, (_, pages))| pages.unlike.iter().map(move |page| (at, *page)))
+            .collect();
+        let mut strangers = HashSet::new();
+        let (mut asked, mut has_strayed) = (usize::MAX, false);
+        for (at, page) in &unlike {
+            let (layout, pages) = trees[*at];
+            let holding = self.survey.reader.assess(*page, layout)?;
+            let values = holding.and_then(|holding| Some(holding.spots.first()?.values));
+            for (other, (theirs, own)) in trees.iter().enumerate() {
+                if other == *at || values != Some(theirs.fields.len()) || !self.survey.is_of(*page, theirs)? {
+                    continue;
+                }
+                if asked != *at {
+                    asked = *at;
+                    has_strayed = !pages.found.is_empty();
+                    for (_, page) in unlike.iter().filter(|(owner, _)| owner != at) {
+                        has_strayed = has_strayed || self.survey.is_of(*page, layout)?;
+                    }
+                }
+                let is_whole = own.is_whole_of(theirs) && own.unlike.is_empty();
+                if has_strayed && !is_whole || self.survey.is_twin(*page)? {
+                    strangers.insert((layout.root, *page));
+                }
+            }
+        }
+        Ok(strangers)
     }
 
     /// A tree that is whole misses nothing: where old pages may lie about, those of its table that it does not lead to
@@ -260,6 +327,8 @@ mod hostile;
 mod odd;
 #[cfg(test)]
 mod sizes;
+#[cfg(test)]
+mod strangers;
 
 /// Looks through a file and makes a database of what is left, at `path`, an empty file.
 pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {

@@ -5,10 +5,15 @@
 //! leads to, and no free list has, is assigned by the shape of its records, if exactly one table fits; where several do,
 //! and all trees and the free list are known, if exactly one of those has lost pages. A page counts once, so trees that
 //! bite their own tails end.
+//!
+//! Pages that changed places may fit where they lie now: a table takes records of fewer values, as they were written
+//! before it was given columns, and values of any type. So where all is walked, those pages are asked for that have no row
+//! as their tree writes rows today and that are exactly another's (see `strangers` in the room above); if there are any,
+//! all is walked again without them.
 
 use std::cell::{Cell as Counter, OnceCell};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
@@ -55,6 +60,8 @@ pub struct Pages {
     pub broken: usize,
     /// How many of the pages are damaged in part.
     pub damaged: usize,
+    /// Those of `reached` that have no row as its layout writes rows today: old ones, odd ones, or another's.
+    pub unlike: Vec<u32>,
 }
 
 impl Pages {
@@ -85,8 +92,10 @@ pub struct Survey<'a> {
     led_to_zeros: bool,
     /// How often a page was held against one of many tables.
     trials: Counter<u64>,
-    /// What the pages that trees lead to hash to, once that is asked for.
-    known: OnceCell<HashSet<u64>>,
+    /// What the pages that trees lead to hash to, and whether two do, once that is asked for.
+    known: OnceCell<HashMap<u64, bool>>,
+    /// Pages that a tree leads to and that are another's, each with the root of the tree.
+    strangers: HashSet<(u32, u32)>,
 }
 
 /// So many tables and indices are tried for every page; of more, so many for each page on the average.
@@ -117,7 +126,7 @@ type Bound = Option<Rc<Key>>;
 
 impl<'a> Survey<'a> {
     /// Nothing is told yet but what shows by itself.
-    pub fn new(reader: Reader<'a>) -> Result<Survey<'a>> {
+    pub fn new(reader: Reader<'a>, strangers: HashSet<(u32, u32)>) -> Result<Survey<'a>> {
         let count = reader.pager.count();
         if count > MOST {
             let what = format!("it claims {count} pages, and more than {MOST} cannot be looked through");
@@ -146,6 +155,7 @@ impl<'a> Survey<'a> {
             led_to_zeros: false,
             trials: Counter::new(0),
             known: OnceCell::new(),
+            strangers,
         })
     }
 
@@ -207,6 +217,7 @@ impl<'a> Survey<'a> {
         let mut stack: Vec<(u32, Bound, Bound)> = vec![(layout.root, None, None)];
         while let Some((number, low, high)) = stack.pop() {
             if !self.is_free_to_claim(number)
+                || self.strangers.contains(&(layout.root, number))
                 || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)?
             {
                 pages.broken += 1;
@@ -252,6 +263,9 @@ impl<'a> Survey<'a> {
                 }
                 pages.damaged += usize::from(!holding.intact);
                 pages.reached.push(number);
+                if holding.told > 0 && holding.spots.iter().all(|s| s.fit < Fit::Exact) {
+                    pages.unlike.push(number);
+                }
             }
             _ => return Ok(false),
         }
@@ -477,18 +491,41 @@ impl<'a> Survey<'a> {
 
     /// Whether a page is the same as one that a tree leads to: a copy that went to a wrong place.
     fn is_copy(&self, number: u32) -> Result<bool> {
+        Ok(self.known(number)?.is_none_or(|known| known.is_some()))
+    }
+
+    /// Whether trees lead to a page and to one that is the same: one of them lies in a wrong place.
+    pub fn is_twin(&self, number: u32) -> Result<bool> {
+        Ok(self.known(number)?.is_some_and(|known| known == Some(true)))
+    }
+
+    /// Whether trees lead to the bytes of a page, and whether they do so twice; `None` if there are too many pages.
+    fn known(&self, number: u32) -> Result<Option<Option<bool>>> {
         let hash = |number: u32| -> Result<u64> {
             let mut hasher = DefaultHasher::new();
             hasher.write(&self.reader.pager.page(number)?);
             Ok(hasher.finish())
         };
         if self.known.get().is_none() && self.reader.pager.count() < MOST_KNOWN {
-            let is_known = |number: &u32| matches!(self.use_of(*number), Use::Reached | Use::Index);
-            let pages = (1..=self.reader.pager.count()).filter(is_known);
-            let _ = self.known.set(pages.map(hash).collect::<Result<_>>()?);
+            let mut known = HashMap::new();
+            for number in 1..=self.reader.pager.count() {
+                if matches!(self.use_of(number), Use::Reached | Use::Index) {
+                    known.entry(hash(number)?).and_modify(|twice| *twice = true).or_insert(false);
+                }
+            }
+            let _ = self.known.set(known);
         }
         let hash = hash(number)?;
-        Ok(self.known.get().is_none_or(|known| known.contains(&hash)))
+        Ok(self.known.get().map(|known| known.get(&hash).copied()))
+    }
+
+    /// Whether a page is whole, and all of its rows are as a layout writes rows today.
+    pub fn is_of(&self, number: u32, layout: &Layout) -> Result<bool> {
+        if !self.suits(number, layout)? {
+            return Ok(false);
+        }
+        let holding = self.reader.assess(number, layout)?;
+        Ok(holding.is_some_and(|holding| holding.intact && holding.told > 0 && holding.fit() == Fit::Exact))
     }
 
     /// How many rows of a page fit a table, those counting double that have all of its columns.
