@@ -86,6 +86,9 @@ pub use unsaved::Unsaved;
 /// How often a file is walked without the pages that are in a wrong tree: those that are found then may show others.
 const ROUNDS: usize = 3;
 
+/// So many free pages for each that has bytes have to be zeros for it to be known that they were made so.
+const MOST_ZEROS: usize = 8;
+
 /// A damaged file that was looked through.
 #[derive(Debug)]
 pub struct Salvage<'a> {
@@ -211,7 +214,7 @@ impl<'a> Salvage<'a> {
     }
 
     /// A tree that is whole misses nothing: where old pages may lie about, those of its table that it does not lead to
-    /// are old ones. The rows on those, and on the free list, are deleted rows.
+    /// are old ones. The rows on those, and on the free list, are deleted rows, but for a page that a tree has lost.
     fn set_deleted_apart(&mut self) -> Result<()> {
         let plan = &self.catalog.plan;
         let old = self.survey.may_have_old_pages()?;
@@ -224,13 +227,27 @@ impl<'a> Salvage<'a> {
                 }
             }
         }
+        let (mut zeros, mut kept) = (0, Vec::new());
         for page in 1..=self.survey.reader.pager.count() {
-            if self.survey.use_of(page) == Use::Free
-                && let survey::Owner::Table(at, _) = self.survey.owner(page, plan, None)?
-            {
-                let holding = self.survey.reader.assess(page, &plan.tables[at])?;
-                self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
+            if self.survey.use_of(page) != Use::Free {
+                continue;
             }
+            match self.survey.reader.pager.page(page)?.iter().all(|b| *b == 0) {
+                true => zeros += 1,
+                false => kept.push(page),
+            }
+        }
+        for page in &kept {
+            let survey::Owner::Table(at, _) = self.survey.owner(*page, plan, None)? else { continue };
+            let (layout, pages) = (&plan.tables[at], &mut self.tables[at]);
+            // Where the others were made zeros as they were freed, this one was not freed: it changed places with one.
+            if zeros > kept.len() * MOST_ZEROS && self.survey.fills_a_gap(*page, layout, pages)? {
+                pages.found.push(*page);
+                self.survey.set_use(*page, Use::Found);
+                continue;
+            }
+            let holding = self.survey.reader.assess(*page, layout)?;
+            self.stale[at] += holding.map_or(0, |h| h.spots.len() as u64);
         }
         Ok(())
     }

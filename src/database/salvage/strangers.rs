@@ -100,3 +100,19 @@ fn a_leaf_that_lies_in_anothers_place_is_its_own() {
         }
     }
 }
+
+#[test]
+fn a_leaf_that_changed_places_with_a_free_page_was_not_deleted() {
+    let more = format!(
+        "{MORE} pragma secure_delete = on; create table old(a);
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 4000)
+        insert into old select 'a text that is rather long' || i from n; delete from old;"
+    );
+    let bytes = project("", &more);
+    let free = bytes.chunks(SIZE).rposition(|page| page.iter().all(|b| *b == 0)).unwrap() + 1;
+    let trace = root(&bytes, "trace");
+    for cell in [0, 7] {
+        let leaf = child(&bytes, trace, cell);
+        is_right(displaced(&bytes, leaf, free, true), 0, &format!("{leaf} and {free}"));
+    }
+}

@@ -60,6 +60,8 @@ pub struct Pages {
     pub broken: usize,
     /// How many of the pages are damaged in part.
     pub damaged: usize,
+    /// Between which keys the pages are that `broken` counts.
+    gaps: Vec<(Bound, Bound)>,
     /// Those of `reached` that have no row as its layout writes rows today: old ones, odd ones, or another's.
     pub unlike: Vec<u32>,
 }
@@ -221,6 +223,7 @@ impl<'a> Survey<'a> {
                 || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)?
             {
                 pages.broken += 1;
+                pages.gaps.push((low, high));
                 self.led_to_zeros |= self.use_of(number) == Use::Empty;
             }
         }
@@ -517,6 +520,16 @@ impl<'a> Survey<'a> {
         }
         let hash = hash(number)?;
         Ok(self.known.get().map(|known| known.get(&hash).copied()))
+    }
+
+    /// Whether a page is a whole one of a table, whose tree has lost one just there.
+    pub fn fills_a_gap(&self, number: u32, layout: &Layout, pages: &Pages) -> Result<bool> {
+        if !layout.ordered || !self.is_of(number, layout)? {
+            return Ok(false);
+        }
+        let Some(holding) = self.reader.assess(number, layout)? else { return Ok(false) };
+        let mut gaps = pages.gaps.iter().filter(|(low, high)| low.is_some() || high.is_some());
+        Ok(gaps.any(|(low, high)| fits(&holding, layout, low, high)))
     }
 
     /// Whether a page is whole, and all of its rows are as a layout writes rows today.
