@@ -170,7 +170,7 @@ impl<'a> Salvage<'a> {
 
     fn finish(mut self) -> Result<Salvage<'a>> {
         self.set_deleted_apart()?;
-        self.describe();
+        self.describe()?;
         Ok(self)
     }
 
@@ -311,7 +311,7 @@ impl<'a> Salvage<'a> {
     }
 
     /// Says what was not as it should be.
-    fn describe(&mut self) {
+    fn describe(&mut self) -> Result<()> {
         let reader = &self.survey.reader;
         let (there, told) = (reader.pager.count(), reader.geometry.pages);
         if let Some(told) = told.filter(|told| *told > there) {
@@ -331,8 +331,16 @@ impl<'a> Salvage<'a> {
         }
         match self.survey.unassigned.len() {
             0 => {}
-            n => self.notes.push(format!("{n} pages of rows fit no table of the schema, or more than one")),
+            n => {
+                self.notes.push(format!("{n} pages of rows fit no table of the schema, or more than one"));
+                let rows = self.survey.nameless()?;
+                if !self.catalog.is_whole && rows > 0 {
+                    let what = "rows of tables whose names are lost, or entries of indices, are left out";
+                    self.notes.push(format!("{rows} {what}"));
+                }
+            }
         }
+        Ok(())
     }
 }
 

@@ -135,4 +135,6 @@ fn pages_of_a_table_that_the_schema_has_lost_are_given_to_no_other() {
     // Most of their values are of the types that `ref` declares.
     assert_eq!(one(&c, "select count(*) from ref where typeof(asset_id) <> 'integer'"), 0, "{report:?}");
     assert!(!report.is_lossless());
+    let is_told = |note: &String| note.starts_with("300 rows of tables whose names are lost");
+    assert!(report.notes.iter().any(is_told), "{report:?}");
 }
