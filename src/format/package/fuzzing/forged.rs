@@ -72,7 +72,7 @@ pub fn index(data: &[u8]) {
         if input.is_empty() {
             break;
         }
-        forge(&mut input, scene, right_sums, &mut bytes);
+        forge(&mut input, scene, right_sums, key, &mut bytes);
     }
     put(&path, bytes, file, seed);
     let content = Branch::open(&package, id).expect("what is wrong is told when it is read");
@@ -85,7 +85,7 @@ pub fn index(data: &[u8]) {
 }
 
 /// Adds one record.
-fn forge(input: &mut Input<'_>, scene: &Scene, right_sum: bool, bytes: &mut Vec<u8>) {
+fn forge(input: &mut Input<'_>, scene: &Scene, right_sum: bool, key: [u8; 32], bytes: &mut Vec<u8>) {
     let how = input.byte();
     let mut pick = || &scene.marks[usize::from(input.byte()) % scene.marks.len()];
     let (mark, window) = pick();
@@ -110,7 +110,7 @@ fn forge(input: &mut Input<'_>, scene: &Scene, right_sum: bool, bytes: &mut Vec<
         let head = input.take(HEAD);
         forged[..head.len()].copy_from_slice(head);
     }
-    let sum = crc32fast::hash(if right_sum { &forged } else { &honest });
+    let sum = crc32fast::hash(&[&key[..], if right_sum { &forged } else { &honest }].concat());
     bytes.extend_from_slice(&forged);
     bytes.extend_from_slice(&sum.to_le_bytes());
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use crate::format::package::record::{CENTRAL, END, LOCAL};
 use crate::store::{CacheFolder, Location, Source};
@@ -22,6 +23,9 @@ fn path() -> PathBuf {
 pub fn source(bytes: &[u8]) -> Arc<Source> {
     let path = path();
     fs::write(&path, bytes).expect("the folder for temporary files takes a file");
+    // Of what was written just now nothing is believed, and all would be read another way.
+    let file = fs::OpenOptions::new().write(true).open(&path).expect("it was just made");
+    file.set_modified(SystemTime::UNIX_EPOCH).expect("it is ours");
     let opened = Location::find(&path).and_then(|location| Source::open(Arc::new(location)));
     fs::remove_file(&path).expect("it was just made");
     let source = opened.expect("a file that was just made can be opened");
