@@ -237,6 +237,33 @@ fn a_frame_whose_writer_was_stopped_over_an_older_log_is_an_end_and_no_damage() 
     }
 }
 
+/// SQLite takes the log without it: nothing says that the page was not the one that is there. Here something does.
+#[test]
+fn a_last_commit_that_was_finished_is_missed_whatever_stands_behind_it() {
+    const FRAME: usize = 24 + 1024;
+    let (_dir, path, c) = walled(1024);
+    fill(&c, 0, 60);
+    let log = || fs::read(crash(&path, "-wal").companion).unwrap();
+    let told = |log: &[u8]| super::log_damage(&Content::Bytes(log.into())).unwrap();
+    c.execute("insert into t values(1000, 'one')", []).unwrap();
+    let end = log().len();
+    let mut damaged = log();
+    damaged[end - 700..end - 684].fill(0xa5);
+    assert!(told(&damaged).is_some(), "it ends the file, and nothing of it is a gap");
+    // A transaction that does not fit into memory writes before it is committed.
+    c.execute_batch("pragma cache_size = 2; pragma cache_spill = on; begin").unwrap();
+    fill(&c, 2000, 2400);
+    let mut spilled = log();
+    assert!(spilled.len() > end + FRAME && told(&spilled).is_none());
+    spilled[end - 700..end - 684].fill(0xa5);
+    assert!(told(&spilled).is_some(), "the next frame goes on from it");
+    // What was rolled back stays behind what is written next, and proves nothing.
+    c.execute_batch("rollback").unwrap();
+    c.execute("insert into t values(1001, 'two')", []).unwrap();
+    let after = log();
+    assert!(after.len() == spilled.len() && told(&after).is_none());
+}
+
 /// The same log as a big-endian machine would have written it.
 fn big_endian(log: &[u8], page_size: usize) -> Vec<u8> {
     let mut log = log.to_vec();

@@ -10,9 +10,11 @@
 //! transaction was being written when the power failed.
 //!
 //! The first frame that does not count may itself say that it ends a transaction. With another such frame of this log
-//! behind it, it was complete once, and so it was if one word of four bytes put right makes its sum right. Else it is the
-//! end of a log whose writer was stopped: the head of a frame is written before its page, over what the file had there.
-//! Limit: more damage than a word to the very last frame cannot be told from that.
+//! behind it, it was complete once; so it was if one word of four bytes put right makes its sum right, if the next frame
+//! goes on from the sum that it says, or if the file ends with it and nothing in it can be a gap. Else it is the end of a
+//! log whose writer was stopped: the head of a frame is written before its page, over what the file had there. Limit: more
+//! damage than a word to the very last frame cannot be told from that where the file goes on with an older log. Frames
+//! that end no transaction prove nothing by being there: those of one that was rolled back stay, salts and all.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +25,8 @@ use crate::tree::Content;
 
 const HEADER: u64 = 32;
 const FRAME: u64 = 24;
+/// What a disk writes in one go, at the least.
+const SECTOR: usize = 512;
 /// Of the sum's two byte orders, that with this bit is big-endian.
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
@@ -182,12 +186,33 @@ fn last_commit(wal: &Content, page_size: u32, salts: &[u8], mut at: u64) -> Resu
     while at + step <= wal.size() && wal.read_at(at, &mut head)? == head.len() {
         at += step;
         // Both are new each time that a log begins again.
-        let is_of_log = head[8..12] == salts[..4] || head[12..16] == salts[4..];
-        if is_of_log && be(&head, 4) > 0 {
+        if has_a_salt(&head, salts) && be(&head, 4) > 0 {
             last = Some(at);
         }
     }
     Ok(last)
+}
+
+fn has_a_salt(head: &[u8], salts: &[u8]) -> bool {
+    head[8..12] == salts[..4] || head[12..16] == salts[4..]
+}
+
+/// Whether the page of the last frame in a file may be one that was not finished: what was not written of it would be
+/// zeros.
+fn has_a_gap(page: &[u8]) -> bool {
+    page.chunks(SECTOR).any(|part| part.ends_with(&[0; 8]))
+}
+
+/// Whether the frame at `at` was written behind one of this sum, whatever has become of that one since.
+fn is_gone_on_with(wal: &Content, at: u64, mut sum: Sum, salts: &[u8], page: usize) -> Result<bool> {
+    let mut frame = vec![0; FRAME as usize + page];
+    if wal.read_at(at, &mut frame)? < frame.len() {
+        return Ok(false);
+    }
+    let (head, page) = frame.split_at(FRAME as usize);
+    sum.add(&head[..8]);
+    sum.add(page);
+    Ok(head[8..16] == *salts && sum.is(&head[16..]))
 }
 
 fn read_frames(
@@ -207,8 +232,15 @@ fn read_frames(
         sum.add(page);
         if number == 0 || head[8..16] != *salts || !sum.is(&head[16..]) {
             let end = at + frame.len() as u64;
-            goes_on = (pages_after > 0 && sum.is(&head[16..])).then_some(end);
-            at = if sum.is_but_for_a_word(&head[16..], 8 + page.len()) { at } else { end };
+            let is_last = end + frame.len() as u64 > wal.size();
+            let said = Sum { a: be(head, 16), b: be(head, 20), ..sum };
+            let was_finished = sum.is(&head[16..])
+                || has_a_salt(head, salts)
+                    && (sum.is_but_for_a_word(&head[16..], 8 + page.len())
+                        || is_last && !has_a_gap(page)
+                        || is_gone_on_with(wal, end, said, salts, page.len())?);
+            goes_on = (pages_after > 0 && was_finished).then_some(end);
+            at = end;
             break;
         }
         pending.push((number - 1, at + FRAME));

@@ -1,6 +1,6 @@
 //! The formats that can be opened: one trait, and one table.
 //!
-//! A format turns a [`Source`] into a tree and, entry by entry, into [`Content`]. It knows nothing of inode
+//! A format turns a [`Source`] into a tree and, entry by entry, into [`crate::tree::Content`]. It knows nothing of inode
 //! tables, handles or errnos, and nothing of a mount. A new format is one folder and one line in [`FORMATS`];
 //! the conformance suite in `tests/conformance.rs` runs against every line.
 
@@ -163,12 +163,12 @@ pub trait Container: Branch {
     /// may hold some of each of two states.
     fn distrust(&self) {}
 
-    /// Whether files are held against their checksums; so it begins where the source is still young.
+    /// Whether files are held against their checksums.
     fn distrusts(&self) -> bool {
         false
     }
 
-    /// From now on they are not any more: the source has rested.
+    /// From now on they are not any more, if none was found wrong: the source has rested.
     fn trust(&self) {}
 
     /// The ZIP file that it lies in, which has the checksums of all that it is made of.
@@ -286,6 +286,11 @@ fn open_zip(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Contain
 pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
     let pin = options.pin;
     let project = open_any(source, options)?;
+    // What was written a moment ago may be half of a copy that is still being written over an older state. Not before
+    // here: what was looked at so far decides what is shown, and is looked at again before any of it is.
+    if project.source().stamp().is_young() {
+        project.distrust();
+    }
     match pin {
         Some(pin) if project.versions().is_none() => Err(Error::Refused(format!(
             "{}: {} keeps no history that {} could choose from; leave that out",

@@ -3,12 +3,9 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::stat::FileStat;
-
-/// Seconds for which a writer may pause, on a slow network for instance, without being taken for one that is done.
-const YOUNG: i64 = 5;
 
 /// What `stat` says of a file, as far as it tells one state of the file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +23,9 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// For so long a writer may pause, on a slow network for instance, without being taken for one that is done.
+    pub const YOUTH: Duration = Duration::from_secs(5);
+
     /// The stamp in a `stat`.
     pub fn of(meta: &Metadata) -> Stamp {
         Stamp {
@@ -60,7 +60,7 @@ impl Stamp {
     /// Whether the file was written so lately that whoever writes it may not be done. One that is from the future is.
     pub fn is_young(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.mtime.0.saturating_add(YOUNG) >= now.as_secs() as i64
+        self.mtime.0.saturating_add(Stamp::YOUTH.as_secs() as i64) >= now.as_secs() as i64
     }
 
     /// Whether the bytes may differ from those under `self`, given that the file is now at `now`.

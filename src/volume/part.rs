@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use super::ROOT;
 use super::control::{self, FOLDER};
 use crate::error::{Error, Result};
 use crate::format::Container;
+use crate::store::Stamp;
 use crate::tree::{Branch, NodeId, Tree};
 
 /// One state of the project.
@@ -24,6 +26,7 @@ pub struct Revision {
     pub(super) trusted: AtomicBool,
     /// It is not trusted for its youth alone, and will be once its source has rested.
     pub(super) young: AtomicBool,
+    loaded: Instant,
     /// Another revision is current.
     pub(super) replaced: AtomicBool,
     opens_all: OnceLock<bool>,
@@ -33,8 +36,8 @@ impl Revision {
     pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
         let [gone, doubtful, replaced] = [const { AtomicBool::new(false) }; 3];
         let [trusted, young] = [!container.distrusts(), container.distrusts()].map(AtomicBool::new);
-        let opens_all = OnceLock::new();
-        Arc::new(Revision { epoch, container, gone, doubtful, trusted, young, replaced, opens_all })
+        let (loaded, opens_all) = (Instant::now(), OnceLock::new());
+        Arc::new(Revision { epoch, container, gone, doubtful, trusted, young, loaded, replaced, opens_all })
     }
 
     /// The project in this state.
@@ -64,9 +67,11 @@ impl Revision {
 
     /// Trusts it from now on, if nothing but its youth spoke against that, and that is over.
     pub(super) fn has_rested(&self) {
-        if self.young.load(Ordering::Acquire) && !self.container.source().stamp().is_young() {
+        // A file from the future is as old as the look at it.
+        let is_young = || self.container.source().stamp().is_young() && self.loaded.elapsed() < Stamp::YOUTH;
+        if self.young.load(Ordering::Acquire) && !is_young() {
             self.container.trust();
-            self.trusted.store(true, Ordering::Release);
+            self.trusted.store(!self.container.distrusts(), Ordering::Release);
             self.young.store(false, Ordering::Release);
         }
     }

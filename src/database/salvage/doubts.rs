@@ -2,7 +2,8 @@
 //!
 //! An index has the values of its columns a second time. Where the two disagree one of them was changed in place, though
 //! every page looks whole, and nobody can say which: the row is given as the table has it, and named. An index whose page
-//! is damaged by itself, as one on which the keys are out of order, contradicts nothing: it is made anew from the rows.
+//! is damaged by itself, as one on which the keys are out of order, contradicts no row: it is made anew from the rows. But
+//! what it says of rows that are not there counts.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +44,6 @@ pub fn tell(
             // A long value is not kept whole: of such an entry no more can be told than whether its row is there.
             let values = bound(entry.values, &compared, encoding);
             let is_same = match &values {
-                _ if !entry.intact => true,
                 Some(values) => {
                     by_all.exists(params_from_iter(entry.identity.iter().chain(values))).map_err(sql)?
                 }
@@ -53,7 +53,7 @@ pub fn tell(
                 return Ok(());
             }
             let is_there = by_key.exists(params_from_iter(entry.identity)).map_err(sql)?;
-            if is_there && values.is_some() || !is_there && is_whole {
+            if is_there && values.is_some() && entry.intact || !is_there && is_whole {
                 count += 1;
                 if named.len() < NAMED {
                     named.insert(name(table, &of.identity, entry.values));

@@ -18,23 +18,20 @@ pub struct Trust {
     /// All are: the file may hold some of each of two states. Of a packed entry the part in front of the seam
     /// would be read without an error.
     withdrawn: AtomicBool,
-    found: Mutex<Found>,
-    /// One is among those that were found wrong.
+    /// Those that were found right.
+    right: Mutex<HashSet<u32>>,
+    /// One was found wrong: then the file does hold some of each.
     any_wrong: AtomicBool,
 }
 
-/// The entries that were checked.
-#[derive(Debug, Default)]
-struct Found {
-    right: HashSet<u32>,
-    /// They stay refused, whatever is believed again of the others.
-    wrong: HashSet<u32>,
-}
-
 impl Trust {
-    pub fn new(check: bool, withdrawn: bool) -> Trust {
-        let [withdrawn, any_wrong] = [withdrawn, false].map(AtomicBool::new);
-        Trust { check, withdrawn, found: Mutex::default(), any_wrong }
+    pub fn new(check: bool) -> Trust {
+        Trust {
+            check,
+            withdrawn: AtomicBool::new(false),
+            right: Mutex::default(),
+            any_wrong: AtomicBool::new(false),
+        }
     }
 
     /// Whether nothing is believed.
@@ -47,29 +44,27 @@ impl Trust {
         self.withdrawn.store(true, Ordering::Release);
     }
 
-    /// All is believed again, but what was found wrong.
+    /// All is believed again, unless something was found wrong meanwhile.
     pub fn give_back(&self) {
-        self.withdrawn.store(false, Ordering::Release);
+        if !self.any_wrong.load(Ordering::Acquire) {
+            self.withdrawn.store(false, Ordering::Release);
+        }
     }
 
     /// Whether an entry that is packed in this way is to be checked.
-    pub fn wants(&self, entry: u32, method: u16) -> bool {
-        let was_wrong = || self.any_wrong.load(Ordering::Acquire) && self.found.lock().wrong.contains(&entry);
-        self.check && method == method::STORED || self.is_withdrawn() || was_wrong()
+    pub fn wants(&self, method: u16) -> bool {
+        self.check && method == method::STORED || self.is_withdrawn()
     }
 
     /// Reads an entry once, unless it was before.
     pub fn check(&self, packed: &Packed, findings: &Findings) -> Result<()> {
-        if self.found.lock().right.contains(&packed.entry) {
+        if self.right.lock().contains(&packed.entry) {
             return Ok(());
         }
         let checked = packed::decode_all(packed, findings, |_| ());
         match &checked {
-            Ok(()) => drop(self.found.lock().right.insert(packed.entry)),
-            Err(Error::Damaged { .. }) => {
-                self.found.lock().wrong.insert(packed.entry);
-                self.any_wrong.store(true, Ordering::Release);
-            }
+            Ok(()) => drop(self.right.lock().insert(packed.entry)),
+            Err(Error::Damaged { .. }) => self.any_wrong.store(true, Ordering::Release),
             Err(_) => {}
         }
         checked
@@ -77,7 +72,7 @@ impl Trust {
 
     /// The source has changed: what was right need not be any more, nor what was wrong.
     pub fn forget(&self) {
-        *self.found.lock() = Found::default();
+        self.right.lock().clear();
         self.any_wrong.store(false, Ordering::Release);
     }
 }
