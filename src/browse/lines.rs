@@ -54,7 +54,11 @@ impl Lines {
         }
         let Some(entries) = entries(line) else {
             let (what, remedy) = ("a line of it is no event, and is not shown", "restore it from a backup");
-            self.findings.add(Finding::new(Severity::Warning, "event-torn", &self.path, what, remedy));
+            // Whoever has verified it has told which lines.
+            let is_told = |told: &Finding| told.code == "event-line-invalid" && told.path == self.path;
+            if !self.findings.list().iter().any(is_told) {
+                self.findings.add(Finding::new(Severity::Warning, "event-torn", &self.path, what, remedy));
+            }
             return Ok(false);
         };
         let is_ours =
