@@ -58,6 +58,9 @@ pub struct Holding {
     pub spots: Vec<Spot>,
     /// How many cells the page says it has.
     pub told: usize,
+    /// How many of its pointers may lead to a cell. The count may be what is damaged, and what stands behind the pointers
+    /// leads nowhere.
+    pub pointed_to: usize,
     /// Whether nothing in it is damaged.
     pub intact: bool,
     /// The last child, of an interior page.
@@ -70,9 +73,9 @@ impl Holding {
         self.spots.iter().map(|s| s.fit).min().unwrap_or(Fit::No)
     }
 
-    /// How many rows the page had and has no more, as far as it says.
+    /// How many rows the page had and has no more, at the least.
     pub fn lost(&self) -> usize {
-        if self.intact { 0 } else { self.told.saturating_sub(self.spots.len()) }
+        if self.intact { 0 } else { self.pointed_to.saturating_sub(self.spots.len()) }
     }
 }
 
@@ -99,7 +102,9 @@ impl Reader<'_> {
         let mut types = Types::default();
         let mut spots = Vec::with_capacity(head.cells);
         let mut left = PAGES * A_PAGE.max(usable as u64);
-        for at in places(&page, &head) {
+        let places = places(&page, &head);
+        for at in &places {
+            let at = *at;
             spots.extend(self.spot(&page, &head, at, layout, &mut types, &mut left)?);
         }
         let missing = self.pager.missing(number);
@@ -108,7 +113,8 @@ impl Reader<'_> {
         });
         let sorted = layout.sorted();
         let whole = spots.len() == head.cells && missing.is_empty();
-        let mut holding = Holding { spots, told: head.cells, intact: true, right: head.right };
+        let pointed_to = places.iter().filter(|at| **at >= head.content).count();
+        let mut holding = Holding { spots, told: head.cells, pointed_to, intact: true, right: head.right };
         if whole && !overlaps(&holding.spots) && (!layout.ordered || ascend(&holding.spots, sorted)) {
             return Ok(Some(holding));
         }
