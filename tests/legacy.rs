@@ -283,9 +283,11 @@ fn what_lies_beside_a_shared_database_does_not_hide_it() {
         let stored = run(vaso(As::Me).arg("cat").arg(&share).arg("project.vaso"));
         assert!(stored.stdout == fs::read(&v7).unwrap(), "{beside:?}");
     }
-    // With snapshots beside it nobody can tell which is meant.
-    succeed(Command::new(PYTHON).args(["-c", SHARE]).arg(&v7).arg(&share).arg("snapshots/000001.sqlite"));
-    assert_eq!(run(vaso(As::Me).arg("info").arg(&share)).status.code(), Some(2));
+    // With snapshots beside it nobody can tell which is meant, and with a log it would be another database.
+    for beside in ["snapshots/000001.sqlite", "project.vaso-wal", "project.vaso-journal"] {
+        succeed(Command::new(PYTHON).args(["-c", SHARE]).arg(&v7).arg(&share).arg(beside));
+        assert_eq!(run(vaso(As::Me).arg("info").arg(&share)).status.code(), Some(2), "{beside}");
+    }
 }
 
 /// Makes `log.vaso` with a log that has the newest first page, and clears the first page of the database; and

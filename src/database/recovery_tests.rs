@@ -221,6 +221,7 @@ fn a_frame_whose_writer_was_stopped_over_an_older_log_is_an_end_and_no_damage() 
         let changed = torn[last..].iter().zip(&two[last..]).filter(|(a, b)| a != b).count();
         assert!(changed > 4 && torn[last + 8..last + 16] == torn[16..24], "{written}");
         assert_eq!(told(&torn), None, "{written} bytes of the last frame");
+        assert_eq!(told(&torn[..last + FRAME]), None, "{written} bytes, where the older log ended");
         let ours = bytes(&with_wal(content(&crashed.database), Content::Bytes(torn.clone().into())).unwrap());
         assert!(ours == crashed.recovered(), "{written}");
         let c = Connection::open(&crashed.database).unwrap();

@@ -11,7 +11,8 @@
 //!
 //! The first frame that does not count may itself say that it ends a transaction. With another such frame of this log
 //! behind it, it was complete once; so it was if one word of four bytes put right makes its sum right, if the next frame
-//! goes on from the sum that it says, or if the file ends with it and nothing in it can be a gap. Else it is the end of a
+//! goes on from the sum that it says, or if the file ends with it, which had no older log, and nothing in it can be a gap.
+//! Else it is the end of a
 //! log whose writer was stopped: the head of a frame is written before its page, over what the file had there. Limit: more
 //! damage than a word to the very last frame cannot be told from that where the file goes on with an older log. Frames
 //! that end no transaction prove nothing by being there: those of one that was rolled back stay, salts and all.
@@ -135,7 +136,7 @@ fn read(wal: &Content) -> Result<(Option<Log>, Option<LogDamage>)> {
     let is_log =
         magic & !1 == MAGIC && be(&head, 4) == VERSION && is_page_size(page_size) && sum.is(&head[24..]);
     if is_log {
-        return read_frames(wal, page_size, &head[16..24], sum);
+        return read_frames(wal, page_size, &head[16..24], be(&head, 12) > 0, sum);
     }
     let is_damaged = wal.size() > HEADER && !is_zero(wal)?;
     Ok((None, if is_damaged { Some(LogDamage::Log(headless(wal, page_size)?)) } else { None }))
@@ -219,6 +220,7 @@ fn read_frames(
     wal: &Content,
     page_size: u32,
     salts: &[u8],
+    was_restarted: bool,
     mut sum: Sum,
 ) -> Result<(Option<Log>, Option<LogDamage>)> {
     let mut log: Option<Log> = None;
@@ -237,7 +239,7 @@ fn read_frames(
             let was_finished = sum.is(&head[16..])
                 || has_a_salt(head, salts)
                     && (sum.is_but_for_a_word(&head[16..], 8 + page.len())
-                        || is_last && !has_a_gap(page)
+                        || is_last && !was_restarted && !has_a_gap(page)
                         || is_gone_on_with(wal, end, said, salts, page.len())?);
             goes_on = (pages_after > 0 && was_finished).then_some(end);
             at = end;

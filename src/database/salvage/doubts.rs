@@ -3,7 +3,7 @@
 //! An index has the values of its columns a second time. Where the two disagree one of them was changed in place, though
 //! every page looks whole, and nobody can say which: the row is given as the table has it, and named. An index whose page
 //! is damaged by itself, as one on which the keys are out of order, contradicts no row: it is made anew from the rows. But
-//! what it says of rows that are not there counts.
+//! more entries than there are rows are those of rows that were lost.
 
 use std::collections::BTreeSet;
 
@@ -39,10 +39,11 @@ pub fn tell(
         let columns: Vec<&str> = compared.iter().map(|at| index.fields[*at].name.as_str()).collect();
         let mut by_key = db.prepare(&lookup(table, &[])).map_err(sql)?;
         let mut by_all = db.prepare(&lookup(table, &columns)).map_err(sql)?;
-        let mut count = 0;
+        let (mut count, mut all, mut absent) = (0, 0, 0);
         entries(salvage, index, &pages.reached, &mut |entry| {
             // A long value is not kept whole: of such an entry no more can be told than whether its row is there.
             let values = bound(entry.values, &compared, encoding);
+            all += 1;
             let is_same = match &values {
                 Some(values) => {
                     by_all.exists(params_from_iter(entry.identity.iter().chain(values))).map_err(sql)?
@@ -53,7 +54,11 @@ pub fn tell(
                 return Ok(());
             }
             let is_there = by_key.exists(params_from_iter(entry.identity)).map_err(sql)?;
-            if is_there && values.is_some() && entry.intact || !is_there && is_whole {
+            if !entry.intact {
+                absent += u64::from(!is_there);
+                return Ok(());
+            }
+            if is_there && values.is_some() || !is_there && is_whole {
                 count += 1;
                 if named.len() < NAMED {
                     named.insert(name(table, &of.identity, entry.values));
@@ -64,6 +69,16 @@ pub fn tell(
             }
             Ok(())
         })?;
+        // An entry whose key was damaged leaves a row without one; more entries than rows are those of lost rows.
+        let lost = if of.complete && is_whole && absent > 0 {
+            absent.min(all - report.recovered.min(all))
+        } else {
+            0
+        };
+        if lost > 0 && report.certainty == Certainty::Exact {
+            report.certainty = Certainty::AtLeast;
+        }
+        count += lost;
         // More than one index may have the same row otherwise.
         report.contradicted = report.contradicted.max(count).max(named.len() as u64);
     }

@@ -156,6 +156,13 @@ impl Layout {
         !matches!(self.identity, Identity::Fields(_))
     }
 
+    /// Whether its columns begin with all those of another.
+    pub fn begins_like(&self, other: &Layout) -> bool {
+        let names =
+            |layout: &Layout| layout.fields.iter().map(|field| field.name.to_lowercase()).collect::<Vec<_>>();
+        names(self).starts_with(&names(other))
+    }
+
     /// The order of its keys.
     pub fn sorted(&self) -> Sorted<'_> {
         Sorted(&self.sorts)

@@ -194,7 +194,10 @@ impl<'a> Salvage<'a> {
             let holding = self.survey.reader.assess(*page, layout)?;
             let values = holding.and_then(|holding| Some(holding.spots.first()?.values));
             for (other, (theirs, own)) in trees.iter().enumerate() {
-                if other == *at || values != Some(theirs.fields.len()) || !self.survey.is_of(*page, theirs)? {
+                // A copy of a table that was made before it was given columns has the rows that it still has.
+                let is_older_self = other < plan.tables.len() && layout.begins_like(theirs);
+                let is_theirs = other != *at && !is_older_self && values == Some(theirs.fields.len());
+                if !is_theirs || !self.survey.is_of(*page, theirs)? {
                     continue;
                 }
                 if asked != *at {

@@ -116,3 +116,22 @@ fn a_leaf_that_changed_places_with_a_free_page_was_not_deleted() {
         is_right(displaced(&bytes, leaf, free, true), 0, &format!("{leaf} and {free}"));
     }
 }
+
+/// Made before its table was given a column, such a copy has the very pages that the table still has.
+#[test]
+fn a_table_keeps_the_rows_of_which_there_is_a_copy() {
+    let more = format!(
+        "{MORE} create table notes(id integer primary key, a, b);
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000)
+        insert into notes select i, 'a note ' || i, i * 2 from n;
+        create table notes_backup(id integer primary key, a, b); insert into notes_backup select * from notes;
+        alter table notes add column c;"
+    );
+    let mut bytes = project("", &more);
+    let page = root(&bytes, "thumbnail");
+    bytes[(page - 1) * SIZE..page * SIZE].fill(0);
+    let (report, c, _) = recovered(bytes);
+    for table in ["notes", "notes_backup"] {
+        assert_eq!(one(&c, &format!("select count(*) from {table}")), 3000, "{table}: {report:?}");
+    }
+}
