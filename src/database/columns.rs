@@ -85,17 +85,12 @@ fn all(shape: &Shape, known: &[Known], without: &[&str]) -> Vec<Stored> {
         let is_new = name != "dataset_id"
             && !without.contains(&name.as_str())
             && !known.iter().any(|(known, ..)| *known == name);
-        if is_new && can_be_asked_for(&declared.name) {
+        if is_new && declared.is_by_name {
             let (name, cells) = (declared.name.clone(), cells(&declared.kind));
             all.push(Stored { title: name.clone(), name, cells });
         }
     }
     all
-}
-
-/// Whether SQLite knows a column by the name that was read: what is no UTF-8 was replaced in it.
-pub fn can_be_asked_for(name: &str) -> bool {
-    !name.contains(char::REPLACEMENT_CHARACTER)
 }
 
 /// All columns as they are called in the file, for whoever compares.

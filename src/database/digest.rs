@@ -33,8 +33,9 @@ impl Database {
         let is_renewed = |column: &str| {
             renewed.is_some_and(|(_, columns)| columns.iter().any(|name| name.eq_ignore_ascii_case(column)))
         };
-        let columns = shape.into_iter().flat_map(|shape| shape.columns).map(|column| column.name);
-        Ok(columns.filter(|name| !is_renewed(name) && super::columns::can_be_asked_for(name)).collect())
+        let columns = shape.into_iter().flat_map(|shape| shape.columns);
+        let telling = columns.filter(|column| column.is_by_name && !is_renewed(&column.name));
+        Ok(telling.map(|column| column.name).collect())
     }
 
     /// What the rows of a table amount to in these columns; one that it has not is NULL.

@@ -25,6 +25,8 @@ pub struct Declared {
     pub name: String,
     /// The type, in capitals.
     pub kind: String,
+    /// Whether SQLite knows it by that name: what is no UTF-8 was replaced in it.
+    pub is_by_name: bool,
 }
 
 /// One table.
@@ -167,7 +169,8 @@ pub fn shape(connection: &Connection, table: &str) -> rusqlite::Result<Option<Sh
         }
         if row.get::<_, i64>("hidden")? == 0 {
             let kind = super::value::text(row.get_ref("type")?).to_ascii_uppercase();
-            shape.columns.push(Declared { name, kind });
+            let is_by_name = row.get_ref("name")?.as_str().is_ok();
+            shape.columns.push(Declared { name, kind, is_by_name });
         }
     }
     key.sort();

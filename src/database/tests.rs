@@ -319,17 +319,17 @@ fn names_for_people_have_units_and_new_columns_are_shown() {
         "alter table trace add column flow real; alter table trace add column \"Diam (\u{b5}m)\" real;
          alter table trace add column note text; alter table trace add column inner_diam_um real;
          alter table trace add column \"\" real; alter table trace add column \"a, \"\"b\"\"\" real;
-         insert into dataset(id, name) values(1, 'a'); insert into trace values(1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8);",
+         alter table trace add column \"temp (\u{fffd}C)\" real;
+         insert into dataset(id, name) values(1, 'a'); insert into trace values(1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9);",
     );
     let names = |table: Option<Arc<dyn Table>>| {
         table.unwrap().columns().iter().map(|c| c.name.clone()).collect::<Vec<_>>().join("|")
     };
-    let of_trace =
-        "t_seconds|t_us|inner_diam_um|temp_c|flow|Diam (\u{b5}m)|note|inner_diam_um~2|unnamed|a, \"b\"";
+    let of_trace = "t_seconds|t_us|inner_diam_um|temp_c|flow|Diam (\u{b5}m)|note|inner_diam_um~2|unnamed|a, \"b\"|temp (\u{fffd}C)";
     assert_eq!(names(database.trace(1).unwrap()), of_trace);
     assert_eq!(
         lines(&*database.trace(1).unwrap().unwrap(), 9).unwrap(),
-        ["0.0 0 1.0 2.0 3.0 4.0 '5' 6.0 7.0 8.0"]
+        ["0.0 0 1.0 2.0 3.0 4.0 '5' 6.0 7.0 8.0 9.0"]
     );
     assert_eq!(names(database.events(1).unwrap()), "id|t_seconds|label");
     assert_eq!(names(database.deleted_events(1).unwrap()), "id|t_seconds|label|deleted_utc");
