@@ -1,8 +1,8 @@
 //! Files of records of one size, in a [`super::CacheFolder`].
 //!
 //! Invariants. A record is believed only under its own checksum, which is also one of the key, so a torn or foreign one
-//! is at worst ignored. Who adds one holds the file's lock, so several processes may add to one file, and what is no whole record at its end
-//! was left by somebody who was killed. An open file stays readable when it is deleted.
+//! is at worst ignored. Who adds one holds the file's lock, so several processes may add to one file, and what is no
+//! whole record at its end was left by somebody who was killed. An open file stays readable when it is deleted.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};

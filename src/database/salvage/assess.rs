@@ -103,8 +103,7 @@ impl Reader<'_> {
         let mut spots = Vec::with_capacity(head.cells);
         let mut left = PAGES * A_PAGE.max(usable as u64);
         let places = places(&page, &head);
-        for at in &places {
-            let at = *at;
+        for &at in &places {
             spots.extend(self.spot(&page, &head, at, layout, &mut types, &mut left)?);
         }
         let missing = self.pager.missing(number);

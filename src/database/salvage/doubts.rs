@@ -71,7 +71,7 @@ pub fn tell(
         })?;
         // An entry whose key was damaged leaves a row without one; more entries than rows are those of lost rows.
         let lost = if of.complete && is_whole && absent > 0 {
-            absent.min(all - report.recovered.min(all))
+            absent.min(u64::saturating_sub(all, report.recovered))
         } else {
             0
         };
