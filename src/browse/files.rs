@@ -77,7 +77,13 @@ impl Files {
         let table = table()?;
         let form: Box<dyn Form> = match how {
             As::Csv => Box::new(Csv::new(table.columns())),
-            As::Npy => Box::new(Npy::new(path, table.columns())?),
+            As::Npy => {
+                let npy = Npy::new(path, table.columns())?;
+                if npy.is_cut() {
+                    self.shared.findings().add(Npy::cut(path));
+                }
+                Box::new(npy)
+            }
         };
         let rendered = Rendered::new(path.to_string(), table, form, self.shared.clone())?;
         Ok(slot.insert(Arc::new(rendered)).clone())

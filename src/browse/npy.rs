@@ -3,7 +3,8 @@
 //! Every column of numbers is a field `<f8`, whether it holds whole numbers or fractions, so that the type follows
 //! from the names of the columns alone, and the size from the number of rows. Nothing, and whatever is no number, is
 //! NaN. Columns of text are left out: the CSV has them. A whole number that a double cannot hold exactly, which is
-//! beyond 2^53, is rounded, and told as a finding; the CSV has it as it is.
+//! beyond 2^53, is rounded, and told as a finding; the CSV has it as it is. So are columns beyond those that a head
+//! can describe, which are some 500.
 //!
 //! The head is version 1.0, padded to 64 bytes, so that `np.load(path, mmap_mode="r")` maps aligned rows.
 
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::form::Form;
 use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::tree::{Cell, Cells, Column};
 
 /// Rows of doubles.
@@ -21,6 +23,8 @@ pub struct Npy {
     fields: String,
     /// The places of the columns that are fields.
     columns: Vec<usize>,
+    /// Not every column of numbers is a field.
+    is_cut: bool,
     rounded: AtomicBool,
 }
 
@@ -30,20 +34,38 @@ const MAX_HEAD: usize = 10_000;
 const REST_OF_HEAD: usize = 160;
 
 impl Npy {
-    /// Rows of the columns that hold numbers. Refuses a table that has none, or more than a head can describe.
+    /// Rows of the columns that hold numbers, as many as a head can describe. Refuses a table that has none.
     pub fn new(path: &str, columns: &[Column]) -> Result<Npy> {
-        let numbers: Vec<usize> = (0..columns.len()).filter(|i| columns[*i].cells != Cells::Text).collect();
+        let mut numbers: Vec<usize> =
+            (0..columns.len()).filter(|i| columns[*i].cells != Cells::Text).collect();
         let names: Vec<&str> = numbers.iter().map(|i| columns[*i].name.as_str()).collect();
-        let described: Vec<String> = unique(&names).iter().map(|name| field(name)).collect();
-        let fields = format!("[{}]", described.join(", "));
-        let refuse = |what: &str| Error::Unsupported { entry: path.to_string(), what: what.to_string() };
+        let (mut described, mut room) = (Vec::new(), MAX_HEAD - REST_OF_HEAD);
+        for name in unique(&names) {
+            let field = field(&name);
+            let Some(left) = room.checked_sub(field.len() + ", ".len()) else { break };
+            room = left;
+            described.push(field);
+        }
+        let is_cut = described.len() < numbers.len();
+        numbers.truncate(described.len());
         if numbers.is_empty() {
-            return Err(refuse("none of the columns holds numbers; the CSV has them all"));
+            let what = "none of the columns holds numbers; the CSV has them all".to_string();
+            return Err(Error::Unsupported { entry: path.to_string(), what });
         }
-        if fields.len() > MAX_HEAD - REST_OF_HEAD {
-            return Err(refuse("it has more columns than NumPy takes in one array; the CSV has them all"));
-        }
-        Ok(Npy { fields, columns: numbers, rounded: AtomicBool::new(false) })
+        let fields = format!("[{}]", described.join(", "));
+        Ok(Npy { fields, columns: numbers, is_cut, rounded: AtomicBool::new(false) })
+    }
+
+    /// Whether columns of numbers are left out, since NumPy takes no head that describes them all.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// What is told of that.
+    pub fn cut(path: &str) -> Finding {
+        let what = "it has more columns than NumPy takes in one array, and the last ones are left out";
+        let remedy = "read the CSV beside it, which has them all";
+        Finding::new(Severity::Warning, "columns-not-shown", path, what, remedy)
     }
 }
 
@@ -182,10 +204,26 @@ mod tests {
 
     #[test]
     fn what_no_array_can_be_made_of_is_refused() {
-        let text = [column("label", Cells::Text)];
-        let many: Vec<Column> = (0..2000).map(|i| column(&format!("c{i}"), Cells::Real)).collect();
-        for columns in [&text[..], &[], &many] {
+        for columns in [&[column("label", Cells::Text)][..], &[]] {
             assert!(matches!(Npy::new("x.npy", columns), Err(Error::Unsupported { .. })));
+        }
+    }
+
+    #[test]
+    fn columns_beyond_the_head_are_left_out_and_told() {
+        let columns = |n: usize| -> Vec<Column> {
+            (0..n).map(|i| column(&format!("number \u{b5}{i:03}"), Cells::Real)).collect()
+        };
+        for (n, is_cut) in [(100, false), (2000, true)] {
+            let npy = Npy::new("x.npy", &columns(n)).unwrap();
+            assert!(npy.is_cut() == is_cut && (npy.columns.len() < n) == is_cut, "{n}");
+            let head = npy.head(u64::MAX);
+            // As NumPy counts it: what stands behind magic, version and length.
+            assert!(head.len() - 10 <= MAX_HEAD, "{}", head.len());
+            assert!(!is_cut || head.len() > MAX_HEAD - 200, "{}", head.len());
+            let mut row = Vec::new();
+            npy.row(&vec![Cell::Real(1.5); n], &mut row);
+            assert_eq!(Some(row.len()), npy.width());
         }
     }
 }

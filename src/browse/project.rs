@@ -111,8 +111,7 @@ fn tell_hidden(database: &Database, findings: &Findings) {
         let more = names.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let what = format!(
-            "of the table {table}, these columns are in no view, since their names are no text or there are too many: \
-             {list}{more}"
+            "of the table {table}, these columns are in no view, since their names are no text: {list}{more}"
         );
         let remedy = "open current.sqlite with SQLite to see them";
         findings.add(Finding::new(Severity::Warning, "columns-not-shown", TOP, what, remedy));

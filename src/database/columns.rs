@@ -11,9 +11,6 @@ use crate::tree::{Cells, Column, free_twin};
 
 use Cells::{Integer, Real, Text};
 
-/// Bytes that the names of a table's columns may take in the head of an array, of which NumPy takes no more than 10,000.
-const ROOM: usize = 9_500;
-
 /// The column of the file, the name for people, what it holds.
 type Known = (&'static str, &'static str, Cells);
 
@@ -101,16 +98,12 @@ pub fn as_stored(shape: &Shape, known: &[Known], without: &[&str]) -> (Vec<Strin
 
 /// The columns of `shape` that are shown, as they are called in the file and for people; `without` are left out.
 ///
-/// Two that are called the same are told apart as files are. Those for which the head of an array of NumPy has no room
-/// are not shown.
+/// Two that are called the same are told apart as files are.
 pub fn shown(shape: &Shape, known: &[Known], without: &[&str]) -> (Vec<String>, Vec<Column>) {
-    let (mut stored, mut columns) = (Vec::new(), Vec::new());
-    let (mut taken, mut room) = (HashSet::new(), ROOM);
+    let (mut stored, mut columns, mut taken) = (Vec::new(), Vec::new(), HashSet::new());
     for one in all(shape, known, without) {
         let title = if one.title.is_empty() { "unnamed" } else { &one.title };
         let title = free_twin(title, |name| taken.contains(name));
-        let Some(left) = usize::checked_sub(room, in_head(&title)) else { continue };
-        room = left;
         taken.insert(title.clone().into_bytes());
         stored.push(one.name);
         columns.push(Column { name: title, cells: one.cells });
@@ -126,12 +119,6 @@ pub fn hidden(shape: &Shape, known: &[Known]) -> Vec<String> {
         !name.eq_ignore_ascii_case("dataset_id") && !stored.iter().any(is)
     };
     shape.columns.iter().map(|column| &column.name).filter(is_hidden).cloned().collect()
-}
-
-/// What a name takes at most in the head of an array.
-fn in_head(name: &str) -> usize {
-    let escaped = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == ' ' { 1 } else { 10 };
-    "('', '<f8'), ".len() + name.chars().map(escaped).sum::<usize>()
 }
 
 /// What SQLite's rules make of a declared type.
