@@ -43,9 +43,6 @@ fn line(state: &State) -> String {
     let what = match (&state.problem, &state.changed) {
         (Some(problem), _) => format!("not valid: {problem}"),
         (None, None) => "the first".into(),
-        (None, Some(changed)) if changed.is_empty() && state.schema_version.is_none() => {
-            "nothing has changed".into()
-        }
         (None, Some(changed)) => {
             let of = |(table, rows): (&String, &crate::format::history::Rows)| match rows.after as i128
                 - rows.before as i128
@@ -55,7 +52,9 @@ fn line(state: &State) -> String {
             };
             let version = state.schema_version.as_ref();
             let version = version.map(|v| format!("schema version {} -> {}", v.before, v.after));
-            changed.iter().map(of).chain(version).collect::<Vec<_>>().join(", ")
+            let definitions = state.definitions.iter().map(|(what, how)| format!("{what} {}", how.word()));
+            let all: Vec<String> = changed.iter().map(of).chain(definitions).chain(version).collect();
+            if all.is_empty() { "nothing has changed".into() } else { all.join(", ") }
         }
     };
     format!("{mark} {:>6}  {}  {:>13}  {what}", state.number, state.time, state.size)

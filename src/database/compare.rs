@@ -6,12 +6,15 @@
 //!
 //! Memory: what is said of samples, and a few words for each event of one sample at a time. Traces stream.
 
+pub mod definitions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use self::definitions::{Definition, changed_definitions};
 use super::{Database, Sample};
 use crate::error::Result;
 use crate::finding::Findings;
@@ -48,6 +51,9 @@ pub struct Difference {
     /// What the two claim as the version of their layout, where that is not the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<Versions>,
+    /// Tables, views, indices and triggers that are defined otherwise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub definitions: BTreeMap<String, Definition>,
 }
 
 /// The version of a layout before and after, as the files claim it.
@@ -167,6 +173,7 @@ pub fn compare(before: &Arc<Database>, after: &Arc<Database>) -> Result<Differen
     let mut difference = compare_samples(before, after, &all_of(before)?, &all_of(after)?)?;
     difference.tables = changed_tables(before, after)?;
     difference.schema_version = Versions::of(before, after);
+    difference.definitions = changed_definitions(before, after)?;
     let told: Vec<&str> = TOLD.iter().filter(|(_, is)| is(&difference)).map(|(table, _)| *table).collect();
     difference.tables.retain(|table, _| !told.contains(&table.as_str()));
     Ok(difference)

@@ -59,6 +59,7 @@ use crate::tree::Content;
 
 pub use asset::{Asset, AssetInfo, Stored};
 pub use beyond::Beyond;
+pub use compare::definitions::{Definition, changed_definitions};
 pub use compare::{
     Counts, Difference, EventChange, SampleChange, SampleName, SampleTold, Versions, changed_tables, compare,
     compare_work,

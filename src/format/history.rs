@@ -30,6 +30,9 @@ pub struct State {
     /// What it and the valid state before it claim as the version of their layout, where that is not the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<database::Versions>,
+    /// Tables, views, indices and triggers that are defined otherwise than in the valid state before it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub definitions: BTreeMap<String, database::Definition>,
 }
 
 /// Rows of a table.

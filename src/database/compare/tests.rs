@@ -66,6 +66,7 @@ fn everything_that_changed_is_told() {
             },
         ],
         schema_version: None,
+        definitions: BTreeMap::new(),
     };
     assert_eq!(compare(&a, &b).unwrap(), expected);
     let tables = changed_tables(&a, &b).unwrap();
@@ -139,14 +140,42 @@ fn another_version_of_the_layout_is_told() {
 const STRAY: &str = "update event set dataset_id = 9 where label = 'stray';";
 
 #[test]
-fn a_newer_layout_is_no_difference() {
+fn a_newer_layout_differs_in_its_definitions_alone() {
     let newer = "alter table trace add column frame_number integer; alter table event add column od real;
         alter table dataset add column trace_checksum text; create table event_audit(id integer primary key, what);";
     let (a, b) = (project(BASE), project(&format!("{BASE}{newer}")));
-    for (one, other) in [(&a, &b), (&b, &a)] {
-        assert_eq!(compare(one, other).unwrap(), Difference::default());
+    for (one, other, table) in [(&a, &b, Definition::Added), (&b, &a, Definition::Removed)] {
+        let mut told = compare(one, other).unwrap();
+        let grown =
+            ["dataset", "event", "trace"].map(|table| (format!("table {table}"), Definition::Changed));
+        let all = grown.into_iter().chain([("table event_audit".to_string(), table)]);
+        assert_eq!(std::mem::take(&mut told.definitions), all.collect());
+        assert_eq!(told, Difference::default());
         assert_eq!(compare_work(one, other).unwrap(), Difference::default());
     }
+}
+
+#[test]
+fn what_is_defined_otherwise_is_told() {
+    let more = "create view v as select 1; create index i on event(label); create table g(a, b as (a + 1));
+        create trigger t after insert on g begin select 1; end; create index gone on event(label);";
+    let other = "drop view v; create view v as select 2; create index i on event(label);
+        create table g(a, b as (a + 2)); create trigger t after insert on g begin select 1; end;
+        create view sqlite2 as select 1;";
+    let (a, b) =
+        (project(&format!("{BASE}{more}")), project(&format!("{BASE}create view v(x) as select 0; {other}")));
+    let told = compare(&a, &b).unwrap();
+    let expected = [
+        ("index gone", Definition::Removed),
+        ("table g", Definition::Changed),
+        ("view sqlite2", Definition::Added),
+        ("view v", Definition::Changed),
+    ];
+    assert_eq!(told.definitions, expected.map(|(what, how)| (what.to_string(), how)).into());
+    // No statistics that SQLite keeps, and nobody's work.
+    let analyzed = project(&format!("{BASE}{more} analyze;"));
+    assert!(compare(&a, &analyzed).unwrap().definitions.is_empty());
+    assert_eq!(compare_work(&a, &b).unwrap(), Difference::default());
 }
 
 #[test]

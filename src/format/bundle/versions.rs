@@ -1,5 +1,6 @@
 //! The snapshots of a bundle as its history.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -67,7 +68,7 @@ impl Versions for Bundle {
         let (mut done, mut states, mut before) = (0, Vec::new(), None);
         for number in self.candidates.numbers() {
             let (snapshot, verdict) = self.standing(number)?;
-            let (mut changed, mut schema_version) = (None, None);
+            let (mut changed, mut schema_version, mut definitions) = (None, None, BTreeMap::new());
             if verdict.is_ok() {
                 let database = self.stock.database(snapshot)?;
                 if let Some(before) = &before {
@@ -75,6 +76,7 @@ impl Versions for Bundle {
                     let rows = |(table, Counts { before, after })| (table, Rows { before, after });
                     changed = Some(tables.into_iter().map(rows).collect());
                     schema_version = database::Versions::of(before, &database);
+                    definitions = database::changed_definitions(before, &database)?;
                 }
                 before = Some(database);
             }
@@ -88,6 +90,7 @@ impl Versions for Bundle {
                 current: self.is_current(snapshot),
                 changed,
                 schema_version,
+                definitions,
             });
             done += snapshot.file.size;
             progress(done, all);
@@ -173,6 +176,9 @@ fn lines(difference: &Difference) -> Vec<String> {
     }
     if !difference.meta.is_empty() {
         lines.push(format!("project         {}", difference.meta.join(", ")));
+    }
+    for (what, how) in &difference.definitions {
+        lines.push(format!("definition      {what}: {}", how.word()));
     }
     if let Some(versions) = &difference.schema_version {
         lines.push(format!("schema version  {} -> {}", versions.before, versions.after));
