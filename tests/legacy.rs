@@ -252,7 +252,7 @@ fn what_lies_in_a_zip_file_is_shown_the_same_packed_or_not_and_without_a_head() 
     assert!(headless[2].contains("HEAD.json is missing"), "{headless:?}");
 }
 
-/// Packs a file as a shared project, and other names beside it.
+/// Packs a file as a shared project, and other names beside it; the one that is said to be empty is.
 const SHARE: &str = "
 import sys, zipfile
 source, to, *beside = sys.argv[1:]
@@ -260,7 +260,7 @@ packed = zipfile.ZipFile(to, 'w')
 for name in beside[1:]:
     packed.writestr(name, 'x')
 packed.write(source, 'project.vaso')
-packed.writestr(beside[0], 'x')
+packed.writestr(beside[0].removesuffix(' (empty)'), '' if beside[0].endswith(' (empty)') else 'x')
 packed.close()
 ";
 
@@ -272,6 +272,7 @@ fn what_lies_beside_a_shared_database_does_not_hide_it() {
     let share = work.path().join("share.vaso");
     for (beside, shown) in [
         (&["README.txt"][..], "README.txt\nbrowse\ncurrent.sqlite\nproject.vaso\n"),
+        (&["project.vaso-wal (empty)"], "browse\ncurrent.sqlite\nproject.vaso\nproject.vaso-wal\n"),
         (
             &["__MACOSX/._project.vaso", ".DS_Store", "._project.vaso"],
             "browse\ncurrent.sqlite\nproject.vaso\n",

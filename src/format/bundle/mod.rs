@@ -165,7 +165,10 @@ impl Bundle {
         };
         if let Some(file) = single {
             let snapshot = Snapshot { number: None, file: file.clone(), copy: false };
-            let because = "it is the only database".to_string();
+            let because = match kind {
+                "share-zip" => "it is the one that was shared".to_string(),
+                _ => "it is the only database".to_string(),
+            };
             let current = Current { name: snapshot.name(), because, expected: true };
             return Ok(Some((snapshot, current)));
         }

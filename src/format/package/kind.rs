@@ -79,9 +79,10 @@ impl Signs<'_> {
         let kinds: Vec<Kind> = tests.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind).collect();
         // What a person or the system has put beside it does not make it another project; snapshots would.
         let other = ["HEAD.json", "snapshots"].iter().any(|path| self.tree.find(path.as_bytes()).is_some());
-        // Nor would a log or a journal of it, with which it is another database.
-        let at_top = self.tree.children(crate::tree::Tree::ROOT);
-        let logged = at_top.into_iter().any(|id| self.tree.name(id).starts_with(b"project.vaso-"));
+        // So would a log or a journal of it that holds anything, with which it is another database.
+        let logged = ["project.vaso-wal", "project.vaso-journal"]
+            .iter()
+            .any(|path| self.tree.find(path.as_bytes()).is_some_and(|id| self.tree.node(id).size() > 0));
         let shared = kinds.is_empty() && file("project.vaso") && !other && !logged;
         if shared { vec![Kind::Share] } else { kinds }
     }
