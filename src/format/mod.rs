@@ -159,6 +159,9 @@ pub trait Container: Branch {
         Vec::new()
     }
 
+    /// What was believed of `older`, to which this was appended, is believed here as well, whatever is not.
+    fn goes_on_from(&self, _older: &dyn Container) {}
+
     /// From now on a file is held against its checksum, if it has one, before a byte of it is given out: the source
     /// may hold some of each of two states.
     fn distrust(&self) {}

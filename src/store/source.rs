@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
@@ -24,6 +25,8 @@ use crate::error::{Error, Result};
 pub struct Source {
     file: File,
     location: Arc<Location>,
+    /// See [`Source::hold_strictly`].
+    strictly: AtomicBool,
     /// Held for a copy only, never across a system call.
     accepted: RwLock<State>,
 }
@@ -36,10 +39,14 @@ impl Source {
         if !meta.is_file() && !meta.is_dir() {
             return Err(Error::not_a_project(location.path(), "this is neither a regular file nor a folder"));
         }
-        let stamp = Stamp::of(&meta);
+        let mut stamp = Stamp::of(&meta);
+        while let Some(rest) = stamp.settles_in().filter(|_| stamp.is_file()) {
+            std::thread::sleep(rest);
+            stamp = Stamp::now(&file).map_err(|e| Error::io("look at", location.path(), e))?;
+        }
         // What lies beside it is looked at before anything of it is read: a change after this is one.
         let beside = location.state()?.map_or(0, |state| state.beside);
-        Ok(Arc::new(Source { file, location, accepted: RwLock::new(State { stamp, beside }) }))
+        Ok(Arc::new(Source::new(file, location, State { stamp, beside })))
     }
 
     /// Opens a file of a folder, whose state is that of the folder's listing.
@@ -49,7 +56,24 @@ impl Source {
         if now != listed {
             return Err(Error::SourceChanged(location.path().to_path_buf()));
         }
-        Ok(Arc::new(Source { file, location, accepted: RwLock::new(State { stamp: now, beside: 0 }) }))
+        Ok(Arc::new(Source::new(file, location, State { stamp: now, beside: 0 })))
+    }
+
+    fn new(file: File, location: Arc<Location>, state: State) -> Source {
+        Source { file, location, strictly: AtomicBool::new(false), accepted: RwLock::new(state) }
+    }
+
+    /// From now on a ctime that has moved is a change, whatever else may have moved it: whoever has loaded this looks
+    /// at it anew, and can tell.
+    pub fn hold_strictly(&self) {
+        self.strictly.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the bytes of the file, which is now at `now`, may differ from those that were accepted under `accepted`.
+    /// A file that is not at its place any more cannot be looked at anew.
+    pub fn is_changed(&self, accepted: &Stamp, now: &Stamp, renamed: bool) -> bool {
+        let strictly = !renamed && self.strictly.load(Ordering::Relaxed);
+        accepted.may_have_new_bytes(now, renamed) || strictly && accepted.ctime != now.ctime
     }
 
     /// Whether it is a folder.
@@ -127,7 +151,7 @@ impl Source {
             return Ok(());
         }
         let named = self.location.stamp()?.is_some_and(|there| there.file == now.file);
-        if accepted.may_have_new_bytes(&now, !named) {
+        if self.is_changed(&accepted, &now, !named) {
             return Err(Error::SourceChanged(self.path().to_path_buf()));
         }
         let mut current = self.accepted.write();

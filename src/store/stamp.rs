@@ -26,6 +26,9 @@ impl Stamp {
     /// For so long a writer may pause, on a slow network for instance, without being taken for one that is done.
     pub const YOUTH: Duration = Duration::from_secs(5);
 
+    /// The coarsest that a file system keeps times, FAT, and what the kernel's clock may be late.
+    const COARSE: Duration = Duration::from_millis(2010);
+
     /// The stamp in a `stat`.
     pub fn of(meta: &Metadata) -> Stamp {
         Stamp {
@@ -63,6 +66,17 @@ impl Stamp {
         self.mtime.0.saturating_add(Stamp::YOUTH.as_secs() as i64) >= now.as_secs() as i64
     }
 
+    /// For how long still another write may leave this very stamp: where times are kept in whole seconds, until the next
+    /// one has begun. Until then it says nothing of the bytes. (One that is from the future says what it can.)
+    pub fn settles_in(&self) -> Option<Duration> {
+        if (self.mtime.1, self.ctime.1) != (0, 0) {
+            return None;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age = now.checked_sub(Duration::from_secs(u64::try_from(self.ctime.0).ok()?))?;
+        Stamp::COARSE.checked_sub(age).filter(|left| !left.is_zero())
+    }
+
     /// Whether the bytes may differ from those under `self`, given that the file is now at `now`.
     ///
     /// A ctime that moved alone means that a byte was written and the mtime set back, unless something that
@@ -94,4 +108,25 @@ pub struct State {
     pub stamp: Stamp,
     /// A digest of the stamps of the files in a folder, or of the log beside a database.
     pub beside: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_whole_seconds_settles_when_the_next_has_begun() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let at = |seconds, nanos| Stamp {
+            file: (1, 2),
+            size: 3,
+            mtime: (seconds, 0),
+            ctime: (seconds, nanos),
+            inode: (1, 0o100_644, 0, 0),
+        };
+        assert!(at(now, 0).settles_in().is_some_and(|left| left <= Stamp::COARSE));
+        for settled in [at(now, 1), at(now - 3, 0), at(now + 60, 0), at(-1, 0)] {
+            assert_eq!(settled.settles_in(), None);
+        }
+    }
 }

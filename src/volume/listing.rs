@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::control::{self, Control};
-use super::{Attr, Invalidation, Part, ROOT, Revision, Volume};
+use super::{Attr, Invalidation, Part, ROOT, Revision, Volume, settled};
 use crate::error::{Error, Result};
 use crate::tree::{Kind, NodeId};
 
@@ -21,6 +21,10 @@ enum Listed {
 impl Volume {
     /// Opens a directory.
     pub fn opendir(&self, ino: u64) -> Result<Listing> {
+        self.settling(|| self.list_of(ino))
+    }
+
+    fn list_of(&self, ino: u64) -> Result<Listing> {
         match Control::of(ino) {
             Some(Control::Folder) => return Ok(Listing(Listed::Control(self.current()))),
             Some(_) => return Err(Error::NotADirectory(format!("number {ino}"))),
@@ -40,7 +44,7 @@ impl Volume {
     pub fn opendir_at_once(&self, ino: u64) -> Option<Result<Listing>> {
         let shut =
             Control::of(ino).is_none() && self.resolve(ino).is_ok_and(|(part, node)| part.is_shut(node));
-        (!shut).then(|| self.opendir(ino))
+        if shut { None } else { settled(self.list_of(ino)) }
     }
 
     /// The end of a listing. What the kernel has kept of one that was overtaken by a change is dropped again.

@@ -260,13 +260,13 @@ impl Volume {
 
     /// The child of a directory; the kernel holds one more reference to it.
     pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Attr> {
-        Ok(self.look(parent, name, true)?.expect("there is time"))
+        Ok(self.settling(|| self.look(parent, name, true))?.expect("there is time"))
     }
 
     /// The same, if it takes no longer than a look into tables; `None` where something has to be opened or
     /// rendered first. Then [`Volume::lookup`] is for a thread that may take its time.
     pub fn lookup_at_once(&self, parent: u64, name: &[u8]) -> Option<Result<Attr>> {
-        self.look(parent, name, false).transpose()
+        settled(self.look(parent, name, false).transpose()?)
     }
 
     fn look(&self, parent: u64, name: &[u8], patient: bool) -> Result<Option<Attr>> {
@@ -342,6 +342,10 @@ impl Volume {
 
     /// `stat` of a number.
     pub fn getattr(&self, ino: u64) -> Result<Attr> {
+        self.settling(|| self.attr_of(ino))
+    }
+
+    fn attr_of(&self, ino: u64) -> Result<Attr> {
         if let Some(control) = Control::of(ino) {
             let text = self.texts.of(ino).unwrap_or_default();
             return Ok(control.attr(ino, text.len(), &self.options));
@@ -357,7 +361,7 @@ impl Volume {
         {
             return None;
         }
-        Some(self.getattr(ino))
+        settled(self.attr_of(ino))
     }
 
     /// Opens a file: refuses what cannot be read.
@@ -369,13 +373,7 @@ impl Volume {
             let (part, node) = self.resolve(ino)?;
             self.content(&part, node)
         };
-        let content = match resolved() {
-            Err(Error::SourceChanged(_)) => {
-                self.settle();
-                resolved()?
-            }
-            other => other?,
-        };
+        let content = self.settling(resolved)?;
         let whole = if let Content::Whole(source) = content { Some(source) } else { None };
         Ok(Opened { keep_cache: self.known.opened(ino), whole })
     }
@@ -409,6 +407,18 @@ impl Volume {
         self.known.opens_are_unknown();
     }
 
+    /// Does `look`, and once more if the source has changed underneath and that has settled: after an append all is
+    /// still where it was, and what is shown now may be another revision's.
+    fn settling<T>(&self, look: impl Fn() -> Result<T>) -> Result<T> {
+        match look() {
+            Err(Error::SourceChanged(_)) => {
+                self.settle();
+                look()
+            }
+            other => other,
+        }
+    }
+
     fn content(&self, part: &Part, node: NodeId) -> Result<Content> {
         let key = (part.revision.epoch, part.root, node);
         if let Some(content) = self.contents.get(&key) {
@@ -419,8 +429,7 @@ impl Volume {
         Ok(content)
     }
 
-    /// Reads from a file. When the source has changed underneath, it is looked at once more: after an append
-    /// the old ranges are still right.
+    /// Reads from a file.
     pub fn read(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match self.read_once(ino, offset, buf) {
             Err(Error::SourceChanged(_)) if !self.is_gone(ino) => {
@@ -540,5 +549,13 @@ impl Volume {
         let top = self.top();
         let tree = top.tree();
         Statfs { blocks: tree.bytes().div_ceil(Statfs::BLOCK.into()), files: tree.len() as u64 }
+    }
+}
+
+/// An answer that was had at once, unless the source has changed meanwhile: then somebody has to wait for what it is now.
+fn settled<T>(answer: Result<T>) -> Option<Result<T>> {
+    match answer {
+        Err(Error::SourceChanged(_)) => None,
+        answer => Some(answer),
     }
 }

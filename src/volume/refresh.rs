@@ -15,11 +15,15 @@
 //! state shows is read once more and held against the checksums in its directory, unless it is more than [`PROOF`].
 //! To let a state of that size pass that is only a little younger would have been cheaper, and would have let a rewrite
 //! pass that comes as soon. As most writers do both in one go, a state is looked at for [`MOMENT`] before it is shown.
+//! Links, mode and owner move a time of a file too; where the directory says the same as before, no more is asked then.
+//!
+//! Pages that the kernel has kept of any state of the same file are dropped: they may be of bytes that were damaged and
+//! are mended now, or of an append whose middle came last.
 //!
 //! A copy that is being written over a file has the old directory at its end until it is done, so what is loaded from
 //! the same file may hold some of each of two states. Unless it goes on from one that is trusted, it is not: every file
 //! of it is held against its checksum before a byte of it is given out, whoever opens it. That costs only whoever
-//! opens one, however large the whole is. The same goes for what was loaded while it was young, without anything to go
+//! opens one, however large the whole is. What is appended to a trusted state is young by itself, and the rest is not. The same goes for what was loaded while it was young, without anything to go
 //! on from: a mount may begin in the midst of a copy. But that is trusted as soon as it has rested.
 
 use std::collections::HashMap;
@@ -75,6 +79,8 @@ enum Lineage {
     Mixed,
     /// What will be trusted once it has rested.
     Young,
+    /// What is trusted, and more than that: what was appended is as trusted as any that is loaded so young.
+    Appended,
     /// What is trusted.
     Trusted,
 }
@@ -147,7 +153,7 @@ impl Volume {
         // What was in another state meanwhile is not the same for looking the same.
         if !doubtful
             && there.beside == accepted.beside
-            && !accepted.stamp.may_have_new_bytes(&there.stamp, false)
+            && !source.is_changed(&accepted.stamp, &there.stamp, false)
         {
             source.accept(there);
             return Ok(Outcome::Unchanged);
@@ -157,6 +163,10 @@ impl Volume {
             let what = "a link stands in its place, and none is followed under a mount; what was there before is shown";
             self.note(current, "source-unreadable", what);
             return Ok(Outcome::Refused);
+        }
+        // A stamp that another write may leave as well is waited out.
+        if there.stamp.is_file() && there.stamp.settles_in().is_some() {
+            return Ok(Outcome::Unsettled);
         }
         // A state that could not be loaded once is not tried again before it has rested.
         let known = state.unsettled.is_some_and(|(seen, _)| seen == there);
@@ -178,6 +188,7 @@ impl Volume {
                 *state = Refresh::default();
                 if pinned {
                     self.judge(next.as_ref());
+                    self.drop_pages(current);
                     if current.is_gone() {
                         current.container.findings().add(rewritten(String::new()));
                     }
@@ -273,8 +284,8 @@ impl Volume {
         tell_choice(next.as_ref(), current.container.current().as_ref());
         match lineage {
             Some(Lineage::Trusted) => next.trust(),
-            Some(_) => next.distrust(),
-            None => {}
+            Some(Lineage::Appended) | None => {}
+            Some(Lineage::Young | Lineage::Mixed) => next.distrust(),
         }
         let next = Part::top(Revision::new(current.epoch + 1, next));
         if lineage == Some(Lineage::Mixed) {
@@ -299,6 +310,7 @@ impl Volume {
             }
             if old.state() == state {
                 if !revision.is_gone() {
+                    next.goes_on_from(revision.container.as_ref());
                     lineage = lineage.max(Lineage::of(revision));
                 }
                 continue;
@@ -312,20 +324,27 @@ impl Volume {
             // Nor is it an append where nothing was appended that can be seen.
             let same = revision.container.continues(next);
             let grown = state.stamp.size > old.size() && !same;
-            revision.doubtful.store(!grown, Ordering::Release);
+            // Links, mode and owner have moved the time as well, and the directory says what it said.
+            let excused = same && !old.stamp().may_have_new_bytes(&state.stamp, false);
+            if grown || excused {
+                next.goes_on_from(revision.container.as_ref());
+            } else {
+                revision.doubtful.store(true, Ordering::Release);
+            }
             revision.container.forget_decoded();
             self.contents.retain(|(epoch, ..)| *epoch != revision.epoch);
             old.accept(state);
-            let proven = !grown && is_as_recorded(revision.container.as_ref());
-            if !grown && !proven {
+            lineage = lineage.max(if excused {
+                Lineage::of(revision)
+            } else if grown {
+                Lineage::of(revision).min(Lineage::Appended)
+            } else if is_as_recorded(revision.container.as_ref()) {
+                if same { Lineage::Trusted } else { Lineage::Mixed }
+            } else {
                 revision.gone.store(true, Ordering::Release);
-            }
-            revision.doubtful.store(false, Ordering::Release);
-            lineage = lineage.max(match grown {
-                true => Lineage::of(revision),
-                false if same && proven => Lineage::Trusted,
-                false => Lineage::Mixed,
+                Lineage::Mixed
             });
+            revision.doubtful.store(false, Ordering::Release);
         }
         lineage
     }
@@ -348,10 +367,12 @@ impl Volume {
             let gone = old.revision.gone.load(Ordering::Acquire);
             let directory = tree.node(place.node).kind == Kind::Directory;
             let same = there.filter(|(part, id)| part.number(*id) == ino);
+            let [before, now] = [old, new].map(|part| part.revision.container.source());
+            let in_place = !now.is_folder() && before.stamp().file == now.stamp().file;
             if let Some((part, node)) = same.filter(|_| directory || !gone) {
                 let now = Place { part: part.clone(), node };
                 let other_mode = tree.node(place.node).mode != part.tree().node(node).mode;
-                if directory || other_mode || !place.same_bytes(&now) {
+                if directory || other_mode || in_place || !place.same_bytes(&now) {
                     forget.push(Invalidation::Inode(ino));
                 }
                 self.known.move_to(ino, &now);

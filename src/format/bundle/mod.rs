@@ -462,6 +462,12 @@ impl Container for Bundle {
         }
     }
 
+    fn goes_on_from(&self, older: &dyn Container) {
+        if let (Some(package), Some(older)) = (&self.package, older.enclosing()) {
+            package.goes_on_from(older);
+        }
+    }
+
     fn distrust(&self) {
         if let Some(package) = &self.package {
             package.distrust();

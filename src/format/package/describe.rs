@@ -1,7 +1,7 @@
 //! What is in a package, for `vaso info`.
 
 use super::document::Document;
-use super::{Package, kind};
+use super::{Package, kind, method};
 use crate::format::{Dataset, Description};
 use crate::tree::{Kind, NodeId, Tree};
 
@@ -105,4 +105,21 @@ fn events(package: &Package) -> u64 {
         Ok(()) => lines + u64::from(open),
         Err(_) => 0,
     }
+}
+
+/// The extended attributes of an entry.
+pub fn attributes(package: &Package, id: NodeId) -> Vec<(&'static str, String)> {
+    let Ok((_, entry)) = package.entry(id) else { return Vec::new() };
+    let mut list = vec![
+        ("user.vaso.crc32", format!("{:08x}", entry.crc)),
+        ("user.vaso.method", method::name(entry.method)),
+    ];
+    if let Ok(range) = package.locate(id) {
+        list.push(("user.vaso.offset", range.start.to_string()));
+    }
+    list.push(("user.vaso.packed_size", entry.packed.to_string()));
+    if let Some(digest) = package.recorded_sha256(id) {
+        list.push(("user.vaso.sha256", digest.to_string()));
+    }
+    list
 }

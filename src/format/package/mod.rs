@@ -180,6 +180,8 @@ impl Package {
             viewing: Mutex::default(),
         };
         package.settle_links()?;
+        // Each entry has a checksum, so that another look tells.
+        package.source.hold_strictly();
         Ok(package)
     }
 
@@ -430,7 +432,7 @@ impl Package {
             self.small.insert(number, bytes.clone(), bytes.len() + 64);
             return Ok(Content::Bytes(bytes));
         }
-        if self.trust.wants(entry.method) {
+        if self.trust.wants(entry) {
             self.trust.check(&self.packed(id)?, &self.findings)?;
         }
         if entry.method == method::STORED {
@@ -448,7 +450,7 @@ impl Package {
         let mut whole = [0; ONE_GO];
         let small = entry.packed <= (ONE_GO - EXTRA) as u64 && head + EXTRA + size <= ONE_GO;
         let fits = entry.method == method::STORED && small && size <= buf.len();
-        if !fits || self.trust.wants(entry.method) {
+        if !fits || self.trust.wants(entry) {
             return Ok(None);
         }
         self.refuse(id, entry)?;
@@ -499,19 +501,7 @@ impl Branch for Package {
     }
 
     fn attributes(&self, id: NodeId) -> Vec<(&'static str, String)> {
-        let Ok((_, entry)) = self.entry(id) else { return Vec::new() };
-        let mut list = vec![
-            ("user.vaso.crc32", format!("{:08x}", entry.crc)),
-            ("user.vaso.method", method::name(entry.method)),
-        ];
-        if let Ok(range) = self.locate(id) {
-            list.push(("user.vaso.offset", range.start.to_string()));
-        }
-        list.push(("user.vaso.packed_size", entry.packed.to_string()));
-        if let Some(digest) = self.recorded_sha256(id) {
-            list.push(("user.vaso.sha256", digest.to_string()));
-        }
-        list
+        describe::attributes(self, id)
     }
 }
 
@@ -573,6 +563,12 @@ impl Container for Package {
         self.trust.forget();
         // Streams that were opened before keep what they have; who accepts the new state opens them anew.
         *self.decoding.lock() = Decoding::new(self.findings.clone(), self.options.cache.clone());
+    }
+
+    fn goes_on_from(&self, older: &dyn Container) {
+        if let Some(older) = older.as_any().downcast_ref::<Package>() {
+            self.trust.go_on_from(&older.trust, older.limit);
+        }
     }
 
     fn distrust(&self) {
