@@ -617,8 +617,31 @@ fn the_helper_of_mount_mounts_and_its_f_is_fake() {
             assert_eq!(helper(&["Study.vaso", "mnt", "-n", "-o", "ro,uid=1000"]), "");
             assert_eq!(scene.sh("stat -c %u mnt/notes.txt"), "1000\n");
             scene.unmount("mnt");
+            // mount(8) takes 64 for "some of them were mounted".
+            for (args, code) in
+                [(["Study.vaso", "mnt", "-o", "bogus"], 1), (["no.vaso", "mnt", "-o", "ro"], 32)]
+            {
+                let output = run(&mut scene.command(scene.path(name), &args));
+                assert_eq!(output.status.code(), Some(code), "{args:?}");
+            }
         }
     }
+}
+
+#[test]
+fn a_link_that_leads_elsewhere_by_now_is_told() {
+    let scene = Scene::new(As::Me);
+    symlink("Study.vaso", scene.path("current.vaso")).unwrap();
+    scene.mount(&["current.vaso", "mnt"]);
+    let found = || scene.read("mnt/.vaso/findings.jsonl");
+    let is_told = || String::from_utf8(found()).unwrap().contains("source-link-moved");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!is_told());
+    symlink("Other.vaso", scene.path("next")).unwrap();
+    fs::rename(scene.path("next"), scene.path("current.vaso")).unwrap();
+    common::eventually("it is told", is_told);
+    assert_eq!(scene.read("mnt/notes.txt"), b"hello\n");
+    scene.unmount("mnt");
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -181,6 +181,47 @@ fn what_fstab_says_of_labels_and_for_others_keeps_nobody_from_mounting() {
                        x-gvfs-name=My%20study,seclabel,context=\"system_u:object_r:fusefs_t:s0:c1,c2\"";
         let mut command = scene.mount(&["-o", options]);
         common::succeed(command.stdout(Stdio::piped()));
+        scene.answers();
+        scene.unmount();
+    }
+}
+
+#[test]
+fn a_mount_keeps_no_file_that_its_caller_had_open() {
+    for who in everybody() {
+        let scene = Scene::new(who);
+        let lock = scene.project.with_file_name("lock");
+        fs::write(&lock, "").unwrap();
+        let script = r#"exec 9<"$1"; flock -n 9 && "$2" mount --no-cache "$3" "$4""#;
+        let mut command = common::command(who, "sh");
+        command.args(["-c", script, "sh"]).arg(&lock).arg(common::program());
+        common::succeed(command.arg(&scene.project).arg(&scene.dir));
+        common::succeed(common::command(who, "flock").arg("-n").arg(&lock).arg("true"));
+        scene.answers();
+        scene.unmount();
+    }
+}
+
+#[test]
+fn a_limit_of_file_sizes_and_stray_signals_leave_no_dead_mount() {
+    for who in everybody() {
+        let scene = Scene::new(who);
+        let bytes = common::recording(1, 24 << 20);
+        let mut pack = Pack::new();
+        pack.stored("file", b"bytes").deflated("large", &bytes);
+        pack.write(&scene.project);
+        let cache = common::folder();
+        fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        // The index of the large file is written beyond a limit of half a kilobyte.
+        let script = r#"ulimit -f 1; "$1" mount --cache "$2/c" --json "$3" "$4""#;
+        let mut command = common::command(who, "sh");
+        command.args(["-c", script, "sh"]).arg(common::program()).arg(cache.path());
+        let told = common::succeed(command.arg(&scene.project).arg(&scene.dir));
+        assert!(Reader::new(who).whole(&scene.dir.join("large")).as_ref() == Ok(&bytes));
+        let pid = serde_json::from_str::<serde_json::Value>(&told).unwrap()["pid"].to_string();
+        for signal in ["-XFSZ", "-USR1", "-USR2", "-ALRM"] {
+            common::succeed(Command::new("kill").args([signal, &pid]));
+        }
         scene.answers();
         scene.unmount();
     }

@@ -4,6 +4,9 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
+
+use super::exit::Exit;
 
 /// Whether the program is called by a helper's name.
 pub fn is_called(args: &[OsString]) -> bool {
@@ -32,6 +35,15 @@ pub fn translate(args: Vec<OsString>) -> Vec<OsString> {
     out.push("--".into());
     out.extend(names);
     out
+}
+
+/// The exit code that mount(8) knows: 1 for a wrong call, 32 for a mount that failed.
+pub fn exit(exit: Exit) -> ExitCode {
+    match exit {
+        Exit::Done => ExitCode::SUCCESS,
+        Exit::Usage | Exit::Of(64) => ExitCode::from(1),
+        _ => ExitCode::from(32),
+    }
 }
 
 #[cfg(test)]

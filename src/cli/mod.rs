@@ -26,6 +26,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::Result;
 use exit::Exit;
@@ -81,15 +82,22 @@ enum Verb {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let args = if helper::is_called(&args) { helper::translate(args) } else { args };
+    let as_helper = helper::is_called(&args);
+    let exit = start(if as_helper { helper::translate(args) } else { args });
+    if as_helper { helper::exit(exit) } else { exit.into() }
+}
+
+fn start(args: Vec<OsString>) -> Exit {
+    // A file that may grow no further is an error to be told, as a full disk is, and not the end.
+    let _ = SigSet::from_iter([Signal::SIGXFSZ]).thread_block();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
             // Asking for help is no error; clap's own code for wrong usage is another than ours.
             let asked = !e.use_stderr();
             return match e.print() {
-                Ok(()) if asked => Exit::Done.into(),
-                _ => Exit::Usage.into(),
+                Ok(()) if asked => Exit::Done,
+                _ => Exit::Usage,
             };
         }
     };
@@ -97,10 +105,10 @@ pub fn main() -> ExitCode {
     let reports = matches!(cli.verb, Verb::Info(_) | Verb::Verify(_));
     logging::start(cli.verbose, cli.quiet, reports);
     match run(cli.verb) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(e) => {
             output::complain(&e.to_string());
-            exit::of(&e).into()
+            exit::of(&e)
         }
     }
 }

@@ -22,7 +22,7 @@ Options for -o (several with commas):
   umask=OCTAL         permission bits to take away
   allow_other         let every user in      (needs user_allow_other in /etc/fuse.conf, except for root)
   allow_root          let root in as well
-  default_permissions have the kernel check permission bits
+  default_permissions have the kernel check permission bits (follows from allow_other with uid, gid or umask)
   check               check stored entries against their checksum when they are opened, not only in `verify`
   raw                 show what is stored alone, without the derived folder `browse`
   snapshot=N, at=TIME show one state of a bundle, as at=2026-03-01T12:00Z, and stay with it; of times those of the

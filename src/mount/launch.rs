@@ -50,8 +50,16 @@ pub fn launch(args: &[OsString], report: impl FnOnce(&str) -> Result<()>) -> Res
     Ok(Ready::Failed(status.code().unwrap_or(2)))
 }
 
-/// In the child: a session of its own, so that neither a closed terminal nor ^C in it ends the mount.
+/// In the child, before it opens anything: a session of its own, so that neither a closed terminal nor ^C in it ends the
+/// mount; and none of the files that the caller had open. A script's lock would be held, and a pipe not end, for as long
+/// as the mount lives.
 pub fn detach_session() {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> = open.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // The one that the list was read by is closed already.
+        let _ = nix::unistd::close(number);
+    }
     // It fails only for a process that leads a group already, and then there is nothing to detach from.
     let _ = nix::unistd::setsid();
 }

@@ -138,6 +138,9 @@ impl MountOptions {
         if options.allow_other && options.allow_root {
             return Err(Error::Usage("allow_other and allow_root exclude each other; give one".into()));
         }
+        // Whoever says what permissions are shown to others means them.
+        let says = options.uid.is_some() || options.gid.is_some() || options.umask != 0;
+        options.default_permissions |= options.allow_other && says;
         Ok(options)
     }
 
@@ -267,6 +270,18 @@ mod tests {
         assert_eq!((options.uid, options.gid, options.umask), (Some(1000), Some(100), 0o027));
         assert!(options.nofail);
         assert_eq!(options.flags, ["noexec"]);
+    }
+
+    #[test]
+    fn what_others_may_is_checked_where_somebody_has_said_what() {
+        for (text, is_checked) in [
+            ("allow_other", false),
+            ("umask=077", false),
+            ("allow_other,umask=077", true),
+            ("uid=3,allow_other", true),
+        ] {
+            assert_eq!(MountOptions::parse([text]).unwrap().default_permissions, is_checked, "{text}");
+        }
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send
         signals.add(signal);
     }
     signals.thread_block().map_err(|e| Error::io("block signals of", dir, e))?;
+    // These mean nothing here, and would leave a dead mount.
+    let stray = SigSet::from_iter([Signal::SIGALRM, Signal::SIGUSR1, Signal::SIGUSR2]);
+    stray.thread_block().map_err(|e| Error::io("block signals of", dir, e))?;
 
     let mounted: Arc<Mutex<Option<Mount>>> = Arc::default();
     let own = mounted.clone();

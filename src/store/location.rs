@@ -22,6 +22,28 @@ pub struct Location {
     folder: OwnedFd,
     name: OsString,
     path: PathBuf,
+    link: Option<Link>,
+}
+
+/// The link by which a place was found.
+#[derive(Debug)]
+struct Link {
+    folder: OwnedFd,
+    name: OsString,
+    target: OsString,
+}
+
+impl Link {
+    fn at(path: &Path) -> Option<Link> {
+        let target = nix::fcntl::readlink(path).ok()?;
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = open_folder(folder).ok()?;
+        Some(Link { folder, name: path.file_name()?.to_os_string(), target })
+    }
+}
+
+fn open_folder(path: &Path) -> nix::Result<OwnedFd> {
+    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// What SQLite keeps beside a database, and what its state depends on.
@@ -34,7 +56,7 @@ const INNER: &[u8] = b"snapshots";
 impl Location {
     /// The place of a name in an open folder; `path` is for people.
     pub fn at(folder: OwnedFd, name: OsString, path: PathBuf) -> Location {
-        Location { folder, name, path }
+        Location { folder, name, path, link: None }
     }
 
     /// Finds `path`, which may be relative, or a symbolic link.
@@ -43,10 +65,19 @@ impl Location {
         let (Some(parent), Some(name)) = (full.parent(), full.file_name()) else {
             return Err(Error::not_a_project(path, "this is the root of the file system, not a project"));
         };
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = nix::fcntl::open(parent, flags, Mode::empty())
-            .map_err(|e| Error::io("open the folder", parent, e))?;
-        Ok(Location { folder, name: name.to_os_string(), path: full })
+        let folder = open_folder(parent).map_err(|e| Error::io("open the folder", parent, e))?;
+        Ok(Location { folder, name: name.to_os_string(), path: full.clone(), link: Link::at(path) })
+    }
+
+    /// Whether the link by which it was found leads to another place by now.
+    pub fn is_left_by_its_link(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            match nix::fcntl::readlinkat(link.folder.as_fd(), link.name.as_os_str()) {
+                Ok(target) => target != link.target,
+                // A file in its place.
+                Err(e) => e == nix::errno::Errno::EINVAL,
+            }
+        })
     }
 
     /// Whether the folder is one no more: whatever comes to its path is another.
@@ -136,7 +167,8 @@ impl Location {
             name
         };
         let folder = self.folder.try_clone().map_err(|e| Error::io("open the folder of", &self.path, e))?;
-        Ok(Location { folder, name: with(&self.name), path: PathBuf::from(with(self.path.as_os_str())) })
+        let path = PathBuf::from(with(self.path.as_os_str()));
+        Ok(Location { folder, name: with(&self.name), path, link: None })
     }
 }
 

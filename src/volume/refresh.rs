@@ -126,6 +126,10 @@ impl Volume {
         if pinned && (source.is_folder() || current.is_gone()) {
             return Ok(Outcome::Unchanged);
         }
+        if source.location().is_left_by_its_link() {
+            let what = "the link by which it was mounted leads elsewhere now; what it led to is shown until the unmount";
+            self.note(current, "source-link-moved", what);
+        }
         let Some(there) = source.location().state()? else {
             let what = match source.location().is_adrift() {
                 false => "the project's file is gone; what is open stays readable until the unmount",
