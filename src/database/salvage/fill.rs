@@ -207,7 +207,7 @@ impl<'a> Ranges<'a> {
             // An interior page of a table WITHOUT ROWID has the rows of its children between its own.
             let leaf = holding.right == 0;
             if let (true, true, Some(first), Some(last)) =
-                (leaf, holding.intact, holding.spots.first(), holding.spots.last())
+                (leaf, holding.is_whole(), holding.spots.first(), holding.spots.last())
             {
                 ranges.push((first.key.clone(), last.key.clone()));
             }

@@ -348,6 +348,8 @@ impl<'a> Salvage<'a> {
 }
 
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod heads;
 #[cfg(test)]
 mod hostile;
