@@ -182,7 +182,8 @@ const PRIMARY_KEY: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
 const UNIQUE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 const ROWID: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_ROWID;
 
-fn is_of_the_disk(code: ErrorCode) -> bool {
+/// Whether what went wrong is no matter of the rows.
+pub fn is_of_the_disk(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::DiskFull

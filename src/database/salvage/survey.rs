@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
-use super::page::{Cell, Head, Kind, all_of};
+use super::page::{Cell, Head, Kind};
 use super::plan::Plan;
 use super::record::{Key, Types};
 use crate::error::{Error, Result};
@@ -350,19 +350,8 @@ impl<'a> Survey<'a> {
         Ok(good > bad)
     }
 
-    /// How many rows the pages have that are whole and that no table of the schema has.
-    pub fn nameless(&self) -> Result<usize> {
-        let mut rows = 0;
-        for number in &self.unassigned {
-            let page = self.reader.pager.page(*number)?;
-            let cells = all_of(&page, self.reader.geometry.start(*number), self.reader.geometry.usable);
-            rows += cells.map_or(0, |cells| cells.len());
-        }
-        Ok(rows)
-    }
-
     /// Whether a page is of the kind that the rows of a table, or the entries of an index, lie in.
-    fn suits(&self, number: u32, layout: &Layout) -> Result<bool> {
+    pub fn suits(&self, number: u32, layout: &Layout) -> Result<bool> {
         let page = self.reader.pager.page(number)?;
         let kind = page.get(self.reader.geometry.start(number)).and_then(|b| Kind::of(*b));
         Ok(match kind {
