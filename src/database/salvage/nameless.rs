@@ -107,6 +107,7 @@ fn layouts() -> [Layout; 2] {
         identity,
         sorts: Vec::new(),
         root: 0,
+        least: 0,
         stand_in: None,
         index: None,
     })
