@@ -133,7 +133,7 @@ pub struct Layout {
     pub sorts: Vec<Sort>,
     /// The first page of its tree, or 0.
     pub root: u32,
-    /// Rows that no tree vouches for have no fewer values than these.
+    /// The fewest columns that a table of its name ever had. Rows that no tree vouches for have more than half as many.
     pub least: usize,
     /// The statement for a table in its place, if what it computes cannot be computed here.
     pub stand_in: Option<String>,

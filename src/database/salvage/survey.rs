@@ -478,8 +478,9 @@ impl<'a> Survey<'a> {
         if !all_are_known && !layout.has_rowid() && !holding.spots.iter().all(half) {
             return Ok(0);
         }
-        // Nor has any version written so few, and they are those of a table that nobody knows.
-        if !all_are_known && holding.spots.iter().any(|spot| spot.values < layout.least) {
+        // Nor has any version written so few values, and they are those of a table that nobody knows.
+        let is_few = |spot: &Spot| spot.values * 2 <= layout.least;
+        if !all_are_known && holding.spots.iter().any(is_few) {
             return Ok(0);
         }
         Ok(holding.spots.iter().map(|s| if s.fit == Fit::Exact { 2 } else { 1 }).sum())
