@@ -707,3 +707,30 @@ fn an_autosave_that_is_older_by_its_time_is_told_and_not_taken() {
     written(&autosave, 40);
     assert_eq!(scene.told("verify", "v7.db").1["leftovers"][0]["older"], false);
 }
+
+#[test]
+fn a_log_beside_a_snapshot_is_not_taken_unasked_where_nothing_else_is_left() {
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.path(&format!("{BUNDLE}/.staging"))).unwrap();
+    let snapshots = scene.path(&format!("{BUNDLE}/snapshots"));
+    let (snapshot, work) = (snapshots.join("000002.sqlite"), scene.path("work.db"));
+    fs::copy(&snapshot, &work).unwrap();
+    let db = Connection::open(&work).unwrap();
+    // All pages are in the log.
+    db.execute_batch("pragma journal_mode = wal; pragma wal_autocheckpoint = 0").unwrap();
+    db.execute_batch("create table filled(a); vacuum").unwrap();
+    for other in fs::read_dir(&snapshots).unwrap() {
+        fs::write(other.unwrap().path(), vec![0; 4096]).unwrap();
+    }
+    fs::copy(scene.path("work.db-wal"), snapshot.with_extension("sqlite-wal")).unwrap();
+    let found = scene.json(2, &[BUNDLE]);
+    assert_eq!(found["recovered"], false, "{found}");
+    let candidate =
+        found["candidates"].as_array().unwrap().iter().find(|judged| judged["foreign"] == true).unwrap();
+    let number = candidate["number"].to_string();
+    let said = text(&scene, 2, &[BUNDLE]);
+    assert!(said.contains(&format!("take it with --use {number}")) && said.contains("unasked"), "{said}");
+    assert_eq!(scene.json(0, &[BUNDLE, "--list"])["chosen"], Value::Null);
+    assert_eq!(scene.json(0, &[BUNDLE, "--use", &number])["complete"], false);
+    assert!(scene.count("orphan_staging.recovered.vaso", DATASET) > 1);
+}

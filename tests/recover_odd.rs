@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::{As, run, succeed, vaso};
 use rusqlite::Connection;
-use scene::{Scene, TRACE};
+use scene::{DATASET, Scene, TRACE};
 use serde_json::Value;
 
 /// Changes a copy of a database with SQLite, and gives its path.
@@ -429,4 +429,66 @@ fn a_database_whose_journal_is_damaged_is_not_called_sound() {
         "{text}"
     );
     assert!(!text.contains("sound"), "{text}");
+}
+
+#[test]
+fn rows_of_a_table_whose_name_is_lost_are_in_the_result_and_told() {
+    let scene = Scene::new();
+    let path = changed(
+        &scene,
+        "v7.db",
+        "CREATE TABLE notebook(id INTEGER PRIMARY KEY, day TEXT, page BLOB);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+         INSERT INTO notebook SELECT i, 'day ' || i, CAST('page ' || i AS BLOB) FROM n",
+    );
+    let traces = number(&path, TRACE);
+    let mut bytes = fs::read(&path).unwrap();
+    let size = page_size(&bytes);
+    let has = |page: &[u8]| page.windows(12).any(|word| word == b"CREATE TABLE");
+    let schema: Vec<usize> =
+        (0..bytes.len() / size).filter(|page| has(&bytes[page * size..][..size])).collect();
+    for page in schema {
+        bytes[page * size..][..size].fill(0);
+    }
+    fs::write(&path, bytes).unwrap();
+    let told = scene.json(0, &["project.vaso"]);
+    let (new, kept) = (result(&told), &told["report"]["set_apart"]);
+    assert_eq!((number(&new, TRACE), &told["complete"]), (traces, &false.into()), "{told}");
+    let rows = "SELECT count(*) FROM lost_and_found WHERE c1 = 'day ' || id AND CAST(c2 AS TEXT) = 'page ' || id AND nfield = 3";
+    assert_eq!((number(&new, rows), &kept["table"]), (400, &"lost_and_found".into()), "{told}");
+    assert_eq!(number(&new, "SELECT count(*) FROM lost_and_found"), kept["rows"].as_i64().unwrap());
+    assert_eq!(kept["may_be_deleted"], false, "the list of free pages is whole");
+    assert!(
+        told["report"]["tables"].as_array().unwrap().iter().all(|table| table["name"] != "lost_and_found")
+    );
+    let said = String::from_utf8(scene.recover(&["project.vaso"]).stdout).unwrap();
+    assert!(
+        said.contains("are kept in the table lost_and_found") && said.contains("Recovered in part"),
+        "{said}"
+    );
+    // What was recovered is a project like any other, and what was set apart is nobody's work.
+    let (code, verified) = scene.told("verify", new.file_name().unwrap().to_str().unwrap());
+    assert!(code == Some(0), "{verified}");
+}
+
+#[test]
+fn rows_of_a_table_whose_name_is_lost_are_no_samples() {
+    let scene = Scene::new();
+    // As long as the first values of a sample, and of the same types.
+    let sql = "CREATE TABLE notebook(id INTEGER PRIMARY KEY, day TEXT, page TEXT);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+        INSERT INTO notebook SELECT i + 100, 'day ' || i, 'page ' || i FROM n";
+    for name in ["v3a.db", "v7.db"] {
+        let path = changed(&scene, name, sql);
+        let samples = number(&path, DATASET);
+        let mut bytes = fs::read(&path).unwrap();
+        let size = page_size(&bytes);
+        let has = |page: &[u8]| page.windows(12).any(|word| word == b"CREATE TABLE");
+        bytes.chunks_mut(size).filter(|page| has(page)).for_each(|page| page.fill(0));
+        fs::write(&path, bytes).unwrap();
+        let told = scene.json(0, &["project.vaso"]);
+        assert_eq!(number(&result(&told), DATASET), samples, "{name}: {told}");
+        let rows = "SELECT count(*) FROM lost_and_found WHERE c1 = 'day ' || (id - 100) AND nfield = 3";
+        assert_eq!(number(&result(&told), rows), 400, "{name}: {told}");
+    }
 }

@@ -148,7 +148,7 @@ impl<'a> Account<'a> {
             let Some(head) = head else {
                 return Err(self.damage(format!("page {number} is none of a tree")));
             };
-            let first = pending.len();
+            let (first, mut extents) = (pending.len(), Vec::with_capacity(head.cells));
             for i in 0..head.cells {
                 let at = head.pointer(&page, i).filter(|at| *at >= head.end());
                 let Some(cell) = at.and_then(|at| Cell::read(head.kind, &page, at, self.usable)) else {
@@ -158,6 +158,11 @@ impl<'a> Account<'a> {
                 if head.kind.is_interior() {
                     pending.push((cell.left, depth + 1));
                 }
+                extents.push(cell.extent);
+            }
+            // One that is passed over leaves a hole.
+            if !head.is_filled_by(&page, self.usable, extents.into_iter()) {
+                return Err(self.damage(format!("page {number} has other cells than its head says")));
             }
             if head.kind.is_interior() {
                 pending.push((head.right, depth + 1));
@@ -313,6 +318,27 @@ mod tests {
                 database.quick_check().unwrap();
                 database.integrity_check().unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_row_that_its_page_passes_over_is_damage() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            bytes("create table odd(a, b as (a)); insert into odd values(1), (2), (3);"),
+        )
+        .unwrap();
+        let sql = "select rootpage from sqlite_master where name = 'odd'";
+        let root = Connection::open(file.path()).unwrap().query_row(sql, [], |r| r.get::<_, u32>(0)).unwrap()
+            as usize;
+        let mut bytes = std::fs::read(file.path()).unwrap();
+        let count = &mut bytes[(root - 1) * 4096 + 4];
+        assert_eq!(*count, 3);
+        *count = 2;
+        for verdict in verdicts(bytes) {
+            let Err(Error::Damaged { what, .. }) = verdict else { panic!("{verdict:?}") };
+            assert_eq!(what, format!("page {root} has other cells than its head says"));
         }
     }
 

@@ -172,6 +172,10 @@ mod tests {
              without the sample Default/b"
         );
         assert!(Beyond::of(&saved, Some(&saved)).unwrap().is_empty());
+        // What a recovery has set apart is nobody's work.
+        let apart = "create table lost_and_found(id); insert into lost_and_found values(1);";
+        let apart = project(&format!("{SAVED}{apart}"));
+        assert!(Beyond::of(&apart, Some(&saved)).unwrap().is_empty());
         let all = Beyond::of(&saved, None).unwrap();
         assert_eq!(counts(&all.added), [("b".into(), 1, 1), ("a".into(), 2, 1)]);
     }

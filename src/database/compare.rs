@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::definitions::{Definition, changed_definitions};
+use super::salvage::is_set_apart;
 use super::{Database, Sample};
 use crate::error::Result;
 use crate::finding::Findings;
@@ -209,7 +210,7 @@ fn has_field(difference: &Difference, begin: &str) -> bool {
 /// What changed of what people have entered or measured. Bytes of embedded files are taken for what their digests say.
 pub fn compare_work(before: &Arc<Database>, after: &Arc<Database>) -> Result<Difference> {
     let mut difference = compare_samples(before, after, &all_of(before)?, &all_of(after)?)?;
-    difference.tables = changed(before, after, |table| !OF_SAMPLES.contains(&table))?;
+    difference.tables = changed(before, after, |table| !OF_SAMPLES.contains(&table) && !is_set_apart(table))?;
     Ok(difference)
 }
 

@@ -15,6 +15,7 @@ use super::beyond::NO_WORK;
 use super::compare::{
     OF_SAMPLES, all_of, all_rows, columns_of, digest_of_rows, fields, of_both, parts, places, rows, write_row,
 };
+use super::salvage::is_set_apart;
 use super::{Database, Sample};
 use crate::error::Result;
 use crate::tree::Table;
@@ -35,7 +36,7 @@ pub fn has_more(damaged: &Arc<Database>, other: &Arc<Database>) -> Result<bool> 
         }
     }
     for (table, count) in damaged.row_counts()? {
-        let is_asked = *count > 0 && !OF_SAMPLES.contains(&table.as_str());
+        let is_asked = *count > 0 && !OF_SAMPLES.contains(&table.as_str()) && !is_set_apart(table);
         if is_asked && table_has_more(damaged, other, table, *count)? {
             return Ok(true);
         }
@@ -188,6 +189,8 @@ mod tests {
             ("delete from of_others; insert into of_others values(3, null)", true),
             ("create table mine(a); insert into mine values(null)", true),
             ("insert into dataset values(3, 'a', '{\"experiment\": \"WT\"}'); delete from trace", true),
+            // What a recovery has set apart is nobody's work.
+            ("create table lost_and_found(id); insert into lost_and_found values(1)", false),
         ] {
             let damaged = project(&format!("{SAVED}{sql}"));
             assert_eq!(has_more(&damaged, &saved).unwrap(), more, "{sql}");

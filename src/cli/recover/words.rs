@@ -21,7 +21,8 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
         Choice::Take(place, _) => Some(recovery.all[place].number),
         _ => None,
     };
-    let of_use = recovery.choice != Choice::Nothing && recovery.all.iter().any(Judged::is_of_use);
+    let is_had = recovery.choice != Choice::Nothing || to_be_asked_for(recovery).next().is_some();
+    let of_use = is_had && recovery.all.iter().any(Judged::is_of_use);
     let ended = if of_use { Exit::Done } else { Exit::Unreadable };
     if as_json {
         let object = json!({ "project": path, "format": format, "chosen": chosen, "missing": recovery.missing, "candidates": recovery.all });
@@ -280,13 +281,22 @@ fn logs(main: &Judged) -> (String, bool) {
     (text, is_half)
 }
 
-/// Nothing can be recovered.
+/// Logs beside snapshots that hold work: nobody takes one unasked.
+fn to_be_asked_for(recovery: &Recovery) -> impl Iterator<Item = &Judged> {
+    recovery.all.iter().filter(|judged| judged.foreign && judged.has_work())
+}
+
+/// Nothing can be recovered unasked.
 pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     if as_json {
         let object = json!({ "project": path, "recovered": false, "sound": false, "missing": recovery.missing, "candidates": recovery.all });
         output::json(&object)?;
     } else {
-        let damaged = recovery.all.iter().filter(|judged| !judged.sound);
+        for judged in to_be_asked_for(recovery) {
+            let (path, number) = (judged.path.display(), judged.number);
+            say(&format!("{path} holds work: {FOREIGN}; take it with --use {number}"))?;
+        }
+        let damaged = recovery.all.iter().filter(|judged| !judged.sound && !judged.foreign);
         let why = damaged.map(|judged| {
             let why = judged.damage.as_deref().unwrap_or_default().replace('\n', " ");
             format!("  {}: {why}\n", judged.path.display())
@@ -295,9 +305,10 @@ pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> 
         if recovery.all.iter().any(|judged| judged.sound) {
             why += "  What is sound is empty: there is no sample in it\n";
         }
+        let more = if to_be_asked_for(recovery).next().is_some() { " unasked" } else { "" };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         say(&format!(
-            "✗ Recovery failed: nothing can be had of any of these\n{why}\nTry these recovery options:\n  \
+            "✗ Recovery failed: nothing can be had{more} of any of these\n{why}\nTry these recovery options:\n  \
              1. Run with --list to see all that was looked at\n  \
              2. Check for autosave files: --find-autosaves {}\n  \
              3. Look for earlier versions in backups, and in the history of the cloud service",

@@ -143,6 +143,45 @@ impl Head {
     pub fn fragments(&self) -> Option<usize> {
         (self.fragments <= 60).then_some(self.fragments)
     }
+
+    /// Whether cells that lie there fill the page: with the free blocks, and as many loose bytes as it says it has, they
+    /// take all from where the cells begin to the end, and no byte twice. SQLite sees to that.
+    pub fn is_filled_by(
+        &self,
+        page: &[u8],
+        usable: usize,
+        cells: impl Iterator<Item = Range<usize>>,
+    ) -> bool {
+        let (Some(mut parts), Some(told)) = (self.free_blocks(page, usable), self.fragments()) else {
+            return false;
+        };
+        parts.extend(cells);
+        parts.sort_by_key(|part| part.start);
+        let (mut end, mut loose) = (self.content, 0);
+        for part in parts {
+            let Some(gap) = part.start.checked_sub(end) else { return false };
+            loose += gap;
+            end = part.end;
+        }
+        self.content >= self.end() && end <= usable && loose + usable - end == told
+    }
+
+    /// The cells that fill the page, by its pointers. How many there are is not asked of its head: what the pointers lead
+    /// to fills a page only at the right number, be it because another cell would be missing, or because what stands
+    /// behind the last pointer leads to one that was deleted.
+    pub fn cells_that_fill(&self, page: &[u8], usable: usize) -> Option<Vec<Cell>> {
+        let free: usize = self.free_blocks(page, usable)?.iter().map(Range::len).sum();
+        let wanted = usable.checked_sub(self.content + free + self.fragments()?)?;
+        let (mut cells, mut taken) = (Vec::new(), 0);
+        while taken < wanted {
+            let cell = Cell::read(self.kind, page, self.pointer(page, cells.len())?, usable)?;
+            taken += cell.extent.len();
+            cells.push(cell);
+        }
+        let head = Head { cells: cells.len(), ..*self };
+        let extents = cells.iter().map(|cell| cell.extent.clone());
+        head.is_filled_by(page, usable, extents).then_some(cells)
+    }
 }
 
 /// One cell, with the places of its parts in its page.
@@ -227,22 +266,10 @@ pub fn holds_together(page: &[u8], start: usize) -> Option<usize> {
     Some(size - end)
 }
 
-/// The cells of a page that is whole, if it was made for so many usable bytes: cells, free blocks and as many loose bytes
-/// as it says it has fill it from where they begin to the end, which SQLite sees to.
+/// The cells of a page that is whole, if it was made for so many usable bytes: they fill it, and are as many as it says.
 pub fn all_of(page: &[u8], start: usize, usable: usize) -> Option<Vec<Cell>> {
     let head = Head::read(page, start, usable).filter(|head| head.cells > 0)?;
-    let cell = |i| Cell::read(head.kind, page, head.pointer(page, i)?, usable);
-    let cells: Vec<Cell> = (0..head.cells).map(cell).collect::<Option<_>>()?;
-    let mut parts = head.free_blocks(page, usable)?;
-    parts.extend(cells.iter().map(|cell| cell.extent.clone()));
-    parts.sort_by_key(|part| part.start);
-    let (mut end, mut loose) = (head.content, 0);
-    for part in parts {
-        loose += part.start.checked_sub(end)?;
-        end = part.end;
-    }
-    let is_full = head.content >= head.end() && head.fragments() == Some(loose + usable - end);
-    is_full.then_some(cells)
+    head.cells_that_fill(page, usable).filter(|cells| cells.len() == head.cells)
 }
 
 #[cfg(test)]

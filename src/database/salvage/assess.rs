@@ -1,7 +1,10 @@
 //! What a page still holds of a table: all of it, some of it for certain, or nothing.
 //!
 //! A page is **intact** when every cell pointer leads to a record of the table, no two cells overlap, and the keys
-//! ascend. Of a page that is not, rows are taken in two ways, and only in these:
+//! ascend. It is **full** when, with what is free, they are all that it was filled with: else its head has a wrong number
+//! of cells, or something was changed that passes a row over. Where the pointers, read on or not so far, lead to just the
+//! cells that fill it, those are its rows, whatever the number says. Of a page that is not intact, rows are taken in two
+//! ways, and only in these:
 //!
 //! * *Tiled*: the cells that the pointers still lead to, the free blocks, and records found end to end in the gaps
 //!   cover the whole cell area, and are together exactly as many as the head of the page says. Then only the pointers
@@ -61,8 +64,10 @@ pub struct Holding {
     /// How many of its pointers may lead to a cell. The count may be what is damaged, and what stands behind the pointers
     /// leads nowhere.
     pub pointed_to: usize,
-    /// Whether nothing in it is damaged.
+    /// Whether each of its cells is a row, in order and apart.
     pub intact: bool,
+    /// Whether nothing says that it had other rows: those that are here fill it, and are as many as it says.
+    pub full: bool,
     /// The last child, of an interior page.
     pub right: u32,
 }
@@ -71,6 +76,11 @@ impl Holding {
     /// The worst fit of its rows.
     pub fn fit(&self) -> Fit {
         self.spots.iter().map(|s| s.fit).min().unwrap_or(Fit::No)
+    }
+
+    /// Whether nothing in it is damaged.
+    pub fn is_whole(&self) -> bool {
+        self.intact && self.full
     }
 
     /// How many rows the page had and has no more, at the least.
@@ -113,8 +123,22 @@ impl Reader<'_> {
         let sorted = layout.sorted();
         let whole = spots.len() == head.cells && missing.is_empty();
         let pointed_to = places.iter().filter(|at| **at >= head.content).count();
-        let mut holding = Holding { spots, told: head.cells, pointed_to, intact: true, right: head.right };
-        if whole && !overlaps(&holding.spots) && (!layout.ordered || ascend(&holding.spots, sorted)) {
+        let told = head.cells;
+        let mut holding = Holding { spots, told, pointed_to, intact: true, full: true, right: head.right };
+        let in_order = !layout.ordered || ascend(&holding.spots, sorted);
+        let extents = holding.spots.iter().map(|spot| spot.cell.extent.clone());
+        if whole && in_order && head.is_filled_by(&page, usable, extents) {
+            return Ok(Some(holding));
+        }
+        holding.full = false;
+        if missing.is_empty()
+            && let Some(spots) = self.recount(&page, &head, layout, &mut left)?
+        {
+            (holding.told, holding.pointed_to) = (spots.len(), spots.len());
+            holding.spots = spots;
+            return Ok(Some(holding));
+        }
+        if whole && in_order && !overlaps(&holding.spots) {
             return Ok(Some(holding));
         }
         holding.intact = false;
@@ -131,6 +155,26 @@ impl Reader<'_> {
             None => keep_certain(&page, &head, usable, &mut holding.spots),
         }
         Ok(Some(holding))
+    }
+
+    /// The rows of a page whose head has a wrong number of them: those that fill it, if all are rows and in order.
+    fn recount(
+        &self,
+        page: &[u8],
+        head: &Head,
+        layout: &Layout,
+        left: &mut u64,
+    ) -> Result<Option<Vec<Spot>>> {
+        let cells = head.cells_that_fill(page, self.geometry.usable);
+        let Some(cells) = cells.filter(|cells| !cells.is_empty()) else { return Ok(None) };
+        let (mut types, mut spots) = (Types::default(), Vec::with_capacity(cells.len()));
+        for cell in cells {
+            let spot = self.spot(page, head, cell.extent.start, layout, &mut types, left)?;
+            let Some(spot) = spot else { return Ok(None) };
+            spots.push(spot);
+        }
+        let in_order = !layout.ordered || ascend(&spots, layout.sorted());
+        Ok(in_order.then_some(spots))
     }
 
     /// The record at `at`, if there is one that fits, and no more than `left` bytes have to be read for it.

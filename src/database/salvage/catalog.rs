@@ -1,6 +1,6 @@
 //! The schema of a damaged file: as it is found, and completed from the known versions where it is not whole.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::assess::Reader;
 use super::harmless::MOST_SQL;
@@ -77,13 +77,30 @@ impl Catalog {
             return Ok(());
         }
         let mut best: Option<(u64, Known)> = None;
+        let mut least: HashMap<String, usize> = HashMap::new();
         for known in versions {
-            let score = score(survey, &self.plan, &known)?;
+            let theirs = plan(&known.schema)?;
+            for table in &theirs.tables {
+                let few = least.entry(table.name.clone()).or_insert(usize::MAX);
+                *few = table.fields.len().min(*few);
+            }
+            let score = score(survey, &self.plan, &known, &theirs)?;
             if score > 0 && best.as_ref().is_none_or(|(most, _)| score > *most) {
                 best = Some((score, known));
             }
         }
-        let Some((_, known)) = best else { return Ok(()) };
+        if let Some((_, known)) = best {
+            self.complete_from(known)?;
+        }
+        for table in &mut self.plan.tables {
+            let few = least.get(&table.name.to_ascii_lowercase());
+            table.least = few.map_or(0, |few| table.fields.len().min(*few));
+        }
+        Ok(())
+    }
+
+    /// Adds the tables and indices that are missing of a known version.
+    fn complete_from(&mut self, known: Known) -> Result<()> {
         self.completed_from = Some(known.user_version);
         let theirs = plan(&known.schema)?;
         for row in known.schema {
@@ -137,8 +154,7 @@ fn plan(schema: &[Schema]) -> Result<Plan> {
 }
 
 /// How well a known version fits: by the tables whose statements were found, and by the pages of rows.
-fn score(survey: &Survey<'_>, found: &Plan, known: &Known) -> Result<u64> {
-    let plan = plan(&known.schema)?;
+fn score(survey: &Survey<'_>, found: &Plan, known: &Known, plan: &Plan) -> Result<u64> {
     let mut score = 0;
     for table in &found.tables {
         if let Some(other) = plan.table(&table.name) {
@@ -153,7 +169,7 @@ fn score(survey: &Survey<'_>, found: &Plan, known: &Known) -> Result<u64> {
             break;
         }
         if survey.use_of(number) == Use::Unknown {
-            let owner = survey.owner(number, &plan, None)?;
+            let owner = survey.owner(number, plan, None)?;
             looked += usize::from(owner != Owner::Nobody);
             score += if let Owner::Table(_, fits) = owner { 10 * fits as u64 } else { 0 };
         }

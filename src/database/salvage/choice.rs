@@ -92,7 +92,9 @@ pub fn choose(all: &[Judged]) -> Choice {
         if let Some(j) = newest(sound()) {
             return Choice::Take(place(all, j), "the newest that is sound");
         }
-        let most = all.iter().filter(|j| j.has_work()).max_by_key(|j| j.holds.clone().map(|h| h.counts()));
+        // Nobody knows whose a log beside a snapshot is: it is taken if somebody asks for it.
+        let own = all.iter().filter(|j| j.has_work() && !j.foreign);
+        let most = own.max_by_key(|j| j.holds.clone().map(|h| h.counts()));
         return most.map_or(Choice::Nothing, |j| Choice::Take(place(all, j), "what holds the most"));
     };
     let covers = |j: &&Judged| {

@@ -2,7 +2,8 @@
 //!
 //! The head says it in four bytes, and one flipped bit there would cost every text of the file. What the rows of the
 //! schema say is believed first: their first value is one of four words, and their last one begins with CREATE. Where no
-//! such row is left, the texts on the pages tell it, and the head is believed unless they clearly say otherwise.
+//! such row is left, the texts on the pages tell it, and the head is believed unless they clearly say otherwise: where
+//! many texts are all in UTF-8, or next to none of them is.
 //!
 //! Without a head, texts of which most are no UTF-8 are UTF-16. Of its two orders it is that in which the first byte of a
 //! letter, which tells the script, is one of fewer.
@@ -18,6 +19,8 @@ use crate::tree::Cell as Value;
 /// How many pages are looked at, the first ones and as many from all over the file.
 const PAGES: u32 = 512;
 const ALL: [Encoding; 3] = [Encoding::Utf8, Encoding::Utf16Le, Encoding::Utf16Be];
+/// Texts that together leave no choice.
+const MANY: usize = 16;
 /// What rows of the schema begin with.
 const KINDS: [&str; 4] = ["table", "index", "view", "trigger"];
 /// The values of such a row, and the place of its statement.
@@ -127,8 +130,21 @@ impl Seen {
             () if has_zeros && is_even && high > 4 * low => Encoding::Utf16Be,
             // Letters of two bytes hardly ever consist of such bytes alone, and never of one byte.
             () if self.texts > 0 && (!is_even || self.plain > self.pairs * 2 * 7 / 8) => Encoding::Utf8,
-            () => named.unwrap_or_else(|| self.without_head()),
+            () => named.filter(|named| !self.denies(*named)).unwrap_or_else(|| self.without_head()),
         }
+    }
+
+    /// Whether there are many texts and they were not written in what the head names: bytes in pairs are hardly ever
+    /// UTF-8 throughout, UTF-8 is never none, and of the two bytes of a letter that which tells the script varies less.
+    fn denies(&self, named: Encoding) -> bool {
+        let [first, second] = [0, 1].map(|at: usize| self.bytes[at].len());
+        let one_varies = first > 2 * second || second > 2 * first;
+        self.texts.min(self.pairs) >= MANY
+            && match named {
+                Encoding::Utf8 => self.foreign * 8 > self.texts * 7,
+                _ if self.foreign == 0 => true,
+                named => one_varies && self.foreign * 2 > self.texts && self.without_head() != named,
+            }
     }
 
     fn without_head(&self) -> Encoding {
@@ -190,6 +206,41 @@ mod tests {
             assert_eq!(told(&texts.map(|text| text.as_bytes().to_vec())), Encoding::Utf8, "{texts:?}");
         }
         assert_eq!(told(&[]), Encoding::Utf8);
+    }
+
+    #[test]
+    fn many_texts_are_believed_whatever_the_head_says() {
+        let words = ["сосуд", "давление", "диаметр", "температура", "время", "образец", "опыт", "канал"];
+        let signs = [
+            "血管漢字",
+            "試料測定値",
+            "直径圧力",
+            "温度変化記",
+            "実験記録",
+            "動脈標本",
+            "薬物投与量",
+            "対照群例",
+        ];
+        for all in [words, signs] {
+            let all: Vec<&str> = all.into_iter().cycle().take(2 * MANY).collect();
+            for is in ALL {
+                let write = |text: &&str| match is {
+                    Encoding::Utf8 => text.as_bytes().to_vec(),
+                    _ => pairs(text, is == Encoding::Utf16Be),
+                };
+                let texts: Vec<Vec<u8>> = all.iter().map(write).collect();
+                let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+                for named in ALL {
+                    // Of the two orders the head is believed where both bytes vary.
+                    let both = named != Encoding::Utf8 && is != Encoding::Utf8 && all[0] == signs[0];
+                    assert_eq!(
+                        told(&texts, named),
+                        if both { named } else { is },
+                        "{all:?} {is:?} {named:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -182,7 +182,8 @@ const PRIMARY_KEY: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
 const UNIQUE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 const ROWID: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_ROWID;
 
-fn is_of_the_disk(code: ErrorCode) -> bool {
+/// Whether what went wrong is no matter of the rows.
+pub fn is_of_the_disk(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::DiskFull
@@ -207,7 +208,7 @@ impl<'a> Ranges<'a> {
             // An interior page of a table WITHOUT ROWID has the rows of its children between its own.
             let leaf = holding.right == 0;
             if let (true, true, Some(first), Some(last)) =
-                (leaf, holding.intact, holding.spots.first(), holding.spots.last())
+                (leaf, holding.is_whole(), holding.spots.first(), holding.spots.last())
             {
                 ranges.push((first.key.clone(), last.key.clone()));
             }

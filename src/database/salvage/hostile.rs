@@ -238,7 +238,8 @@ fn what_many_pointers_lead_to_is_not_read_many_times() {
     assert_eq!(rows, 1);
     let (often, rows) = read(60);
     assert!(often <= 2 * once, "{often} bytes, and {once} for one pointer");
-    assert_eq!(rows, 0);
+    // The page is full of what the first one leads to.
+    assert_eq!(rows, 1);
 }
 
 #[test]

@@ -133,6 +133,8 @@ pub struct Layout {
     pub sorts: Vec<Sort>,
     /// The first page of its tree, or 0.
     pub root: u32,
+    /// The fewest columns that a table of its name ever had. Rows that no tree vouches for have more than half as many.
+    pub least: usize,
     /// The statement for a table in its place, if what it computes cannot be computed here.
     pub stand_in: Option<String>,
     /// For an index: where the identity of the row that an entry stands for is found.
@@ -231,6 +233,7 @@ impl Layout {
             sorts: Vec::new(),
             root: row.root,
             index: None,
+            least: 0,
             stand_in: None,
         })
     }
@@ -276,6 +279,7 @@ impl Layout {
             ordered: true,
             sorts: Vec::new(),
             root: 1,
+            least: 0,
             stand_in: None,
             index: None,
         }

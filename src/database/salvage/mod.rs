@@ -15,6 +15,7 @@
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
+//!   nameless  rows of tables whose names are lost
 //!   version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
 //!
@@ -44,6 +45,7 @@ mod in_place;
 mod known;
 mod layout;
 mod losses;
+mod nameless;
 mod pager;
 mod places;
 mod plan;
@@ -69,6 +71,7 @@ use assess::Reader;
 use catalog::Catalog;
 use geometry::Geometry;
 use layout::Layout;
+use nameless::Nameless;
 use pager::Pager;
 use record::{Collation, Encoding};
 use survey::{Pages, Survey, Use, Whole};
@@ -76,6 +79,7 @@ use version::Version;
 
 pub use candidate::{Candidate, Holds, Judged, Role, content_of};
 pub use choice::Choice;
+pub use nameless::{SetApart, is_set_apart};
 pub use places::{
     Stored, adds_to, around, autosaves, beside, head_in, heads, in_bundle, of_snapshots, with_tail,
 };
@@ -104,6 +108,11 @@ pub struct Salvage<'a> {
     /// The pages of each table that SQLite keeps for itself.
     internal: Vec<Pages>,
     version: Version,
+    /// Rows that no table has, where one may be lost with its name.
+    nameless: Nameless,
+    /// Whether those go into a table of their own, and into which they went.
+    sets_apart: bool,
+    set_apart: Option<SetApart>,
 }
 
 impl<'a> Salvage<'a> {
@@ -165,7 +174,19 @@ impl<'a> Salvage<'a> {
             tables[at].found = pages;
         }
         let version = Version::default();
-        Ok(Some(Salvage { survey, catalog, tables, indices, stale, notes, internal, version }))
+        Ok(Some(Salvage {
+            survey,
+            catalog,
+            tables,
+            indices,
+            stale,
+            notes,
+            internal,
+            version,
+            nameless: Nameless::default(),
+            sets_apart: false,
+            set_apart: None,
+        }))
     }
 
     fn finish(mut self) -> Result<Salvage<'a>> {
@@ -255,12 +276,13 @@ impl<'a> Salvage<'a> {
         Ok(())
     }
 
-    /// Makes the database at `path`, an empty file. `None` when not one row is left.
-    pub fn rebuild(self, path: &Path) -> Result<Option<Report>> {
+    /// Makes the database at `path`, an empty file, as somebody will have it. `None` when not one row is left.
+    pub fn rebuild(mut self, path: &Path) -> Result<Option<Report>> {
+        self.sets_apart = true;
         self.rebuild_in(rebuild::open(path)?, path)
     }
 
-    /// Makes the database in what `db` has opened, an empty file that errors call `path`.
+    /// Makes the database in what `db` has opened, an empty file that errors call `path`: the tables of the project alone.
     fn rebuild_in(mut self, db: Connection, path: &Path) -> Result<Option<Report>> {
         let (db, mut tables) = rebuild::rebuild(&mut self, db, path)?;
         let samples = losses::tell(&mut self, &db, &mut tables)?;
@@ -268,6 +290,9 @@ impl<'a> Salvage<'a> {
         let recovered = tables.iter().map(|t| t.recovered).sum();
         if recovered == 0 {
             return Ok(None);
+        }
+        if self.nameless.rows > 0 {
+            self.notes.push(self.nameless.words(self.set_apart.as_ref()));
         }
         // Of a schema that is not whole, a table may be gone with all its rows.
         let is_sure = self.catalog.is_whole && !self.may_have_deleted_rows();
@@ -284,6 +309,7 @@ impl<'a> Salvage<'a> {
             doubt: None,
             tables,
             samples,
+            set_apart: self.set_apart,
             notes: self.notes,
         }))
     }
@@ -336,10 +362,8 @@ impl<'a> Salvage<'a> {
             0 => {}
             n => {
                 self.notes.push(format!("{n} pages of rows fit no table of the schema, or more than one"));
-                let rows = self.survey.nameless()?;
-                if !self.catalog.is_whole && rows > 0 {
-                    let what = "rows of tables whose names are lost, or entries of indices, are left out";
-                    self.notes.push(format!("{rows} {what}"));
+                if !self.catalog.is_whole {
+                    self.nameless = Nameless::of(&self.survey)?;
                 }
             }
         }
@@ -347,6 +371,8 @@ impl<'a> Salvage<'a> {
     }
 }
 
+#[cfg(test)]
+mod full;
 #[cfg(test)]
 mod heads;
 #[cfg(test)]
@@ -366,8 +392,8 @@ pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
     }
 }
 
-/// Looks through a file and makes a database of what is left, in a file that no folder has: it lies on the disk of
-/// `folder`, and is gone with the last who has it open, however that one ends.
+/// Looks through a file and makes a database of what is left of the project, to be judged, in a file that no folder has: it
+/// lies on the disk of `folder`, and is gone with the last who has it open, however that one ends.
 fn recover_unnamed(content: &Content, folder: &Path) -> Result<Option<(Content, Report)>> {
     let Some(salvage) = Salvage::examine(content)? else { return Ok(None) };
     let draft = Draft::begin(folder).map_err(|e| Error::io("write into", folder, e))?;

@@ -180,6 +180,7 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         ordered: sorts.is_some(),
         sorts: sorts.unwrap_or_default(),
         root: row.root,
+        least: 0,
         stand_in: None,
         index: None,
     };
@@ -289,6 +290,7 @@ fn index(db: &Connection, row: &Schema, table: &Layout) -> rusqlite::Result<Opti
         ordered: sorts.is_some(),
         sorts: sorts.unwrap_or_default(),
         root,
+        least: 0,
         stand_in: None,
         index: Some(index),
     }))

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::fill::fill;
 use super::harmless;
 use super::layout::Schema;
+use super::nameless;
 use super::plan::create;
 use super::record::Encoding;
 use super::report::{TableReport, words};
@@ -85,6 +86,10 @@ pub fn rebuild(
     let late = late.refused;
     for (name, why) in refused.into_iter().chain(late) {
         salvage.notes.push(format!("{name} could not be made again: {why}"));
+    }
+    if salvage.sets_apart {
+        clock.renew(bounds.time);
+        salvage.set_apart = nameless::keep(salvage, &db, bounds.pages, path)?;
     }
     clock.renew(bounds.time * 2);
     check(&db, salvage, &reports, path)?;

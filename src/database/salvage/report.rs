@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::nameless::SetApart;
 use super::record::{Key, Part};
 
 /// Keys of rows that are told in a line.
@@ -128,6 +129,8 @@ pub struct Report {
     pub tables: Vec<TableReport>,
     /// Each sample of which trace rows are missing, or whose name is.
     pub samples: Vec<SampleReport>,
+    /// The table with rows of tables whose names are lost, in a result that has one. They count as recovered nowhere.
+    pub set_apart: Option<SetApart>,
     /// Everything else that is worth knowing.
     pub notes: Vec<String>,
 }

@@ -102,7 +102,7 @@ impl Survey<'_> {
                 }
                 each(&Row { key: &spot.key, values: &values })?;
                 taken.rows += 1;
-                taken.from_damaged += u64::from(!holding.intact);
+                taken.from_damaged += u64::from(!holding.is_whole());
             }
         }
         Ok(taken)

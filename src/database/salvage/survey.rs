@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
-use super::page::{Cell, Head, Kind, all_of};
+use super::page::{Cell, Head, Kind};
 use super::plan::Plan;
 use super::record::{Key, Types};
 use crate::error::{Error, Result};
@@ -248,11 +248,11 @@ impl<'a> Survey<'a> {
         let Some(head) = Head::read(&page, start, usable) else { return Ok(false) };
         match (head.kind, layout.has_rowid()) {
             (Kind::TableInterior, true) => {
-                let (children, intact) = children(&page, &head, usable);
+                let (children, intact, full) = children(&page, &head, usable);
                 if children.len() <= 1 && !intact {
                     return Ok(false);
                 }
-                pages.damaged += usize::from(!intact);
+                pages.damaged += usize::from(!intact || !full);
                 descend(children, head.right, low, high, stack);
             }
             (Kind::TableLeaf, true) | (Kind::IndexLeaf | Kind::IndexInterior, false) => {
@@ -266,7 +266,7 @@ impl<'a> Survey<'a> {
                     let children = holding.spots.iter().map(|s| (s.cell.left, key(s))).collect();
                     descend(children, head.right, low, high, stack);
                 }
-                pages.damaged += usize::from(!holding.intact);
+                pages.damaged += usize::from(!holding.is_whole());
                 pages.reached.push(number);
                 if holding.told > 0 && holding.spots.iter().all(|s| s.fit < Fit::Exact) {
                     pages.unlike.push(number);
@@ -350,19 +350,8 @@ impl<'a> Survey<'a> {
         Ok(good > bad)
     }
 
-    /// How many rows the pages have that are whole and that no table of the schema has.
-    pub fn nameless(&self) -> Result<usize> {
-        let mut rows = 0;
-        for number in &self.unassigned {
-            let page = self.reader.pager.page(*number)?;
-            let cells = all_of(&page, self.reader.geometry.start(*number), self.reader.geometry.usable);
-            rows += cells.map_or(0, |cells| cells.len());
-        }
-        Ok(rows)
-    }
-
     /// Whether a page is of the kind that the rows of a table, or the entries of an index, lie in.
-    fn suits(&self, number: u32, layout: &Layout) -> Result<bool> {
+    pub fn suits(&self, number: u32, layout: &Layout) -> Result<bool> {
         let page = self.reader.pager.page(number)?;
         let kind = page.get(self.reader.geometry.start(number)).and_then(|b| Kind::of(*b));
         Ok(match kind {
@@ -489,6 +478,11 @@ impl<'a> Survey<'a> {
         if !all_are_known && !layout.has_rowid() && !holding.spots.iter().all(half) {
             return Ok(0);
         }
+        // Nor has any version written so few values, and they are those of a table that nobody knows.
+        let is_few = |spot: &Spot| spot.values * 2 <= layout.least;
+        if !all_are_known && holding.spots.iter().any(is_few) {
+            return Ok(0);
+        }
         Ok(holding.spots.iter().map(|s| if s.fit == Fit::Exact { 2 } else { 1 }).sum())
     }
 }
@@ -549,18 +543,26 @@ fn descend(
     stack.extend(all.into_iter().rev());
 }
 
-/// The children of a table's interior page that are named in ascending order, and whether those are all.
-fn children(page: &[u8], head: &Head, usable: usize) -> (Vec<(u32, Bound)>, bool) {
-    let mut all: Vec<(u32, i64)> = Vec::with_capacity(head.cells);
-    for i in 0..head.cells {
-        let cell = head.pointer(page, i).filter(|at| *at >= head.end());
-        let cell = cell.and_then(|at| Cell::read(head.kind, page, at, usable));
-        if let Some(cell) = cell.filter(|c| all.last().is_none_or(|(_, before)| *before < c.rowid)) {
+/// The children of a table's interior page that are named in ascending order, whether those are all that are named, and
+/// whether the page is full of them: else it may have had others.
+fn children(page: &[u8], head: &Head, usable: usize) -> (Vec<(u32, Bound)>, bool, bool) {
+    let cell = |i| {
+        let at = head.pointer(page, i).filter(|at| *at >= head.end())?;
+        Cell::read(head.kind, page, at, usable)
+    };
+    let cells = head.cells_that_fill(page, usable);
+    let full = cells.as_ref().is_some_and(|cells| cells.len() == head.cells);
+    let named = cells.as_ref().map_or(head.cells, Vec::len);
+    let cells = cells.unwrap_or_else(|| (0..head.cells).filter_map(cell).collect());
+    let mut all: Vec<(u32, i64)> = Vec::with_capacity(named);
+    for cell in cells {
+        if all.last().is_none_or(|(_, before)| *before < cell.rowid) {
             all.push((cell.left, cell.rowid));
         }
     }
-    let intact = all.len() == head.cells;
+    let intact = all.len() == named;
     let bound = |rowid| Some(Rc::new(vec![super::record::Part::Integer(rowid)]));
     // Bounds of a damaged page may be wrong, and its children still right.
-    (all.into_iter().map(|(left, rowid)| (left, if intact { bound(rowid) } else { None })).collect(), intact)
+    let all = all.into_iter().map(|(left, rowid)| (left, if intact { bound(rowid) } else { None })).collect();
+    (all, intact, full)
 }
