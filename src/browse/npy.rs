@@ -21,8 +21,8 @@ use crate::tree::{Cell, Cells, Column};
 pub struct Npy {
     /// The description of the fields, as Python writes it.
     fields: String,
-    /// The places of the columns that are fields.
-    columns: Vec<usize>,
+    /// The places of the columns that are fields, and whether a text in it is a number.
+    columns: Vec<(usize, bool)>,
     /// Not every column of numbers is a field.
     is_cut: bool,
     rounded: AtomicBool,
@@ -48,6 +48,7 @@ impl Npy {
         }
         let is_cut = described.len() < numbers.len();
         numbers.truncate(described.len());
+        let numbers: Vec<_> = numbers.into_iter().map(|i| (i, columns[i].cells == Cells::Digits)).collect();
         if numbers.is_empty() {
             let what = "none of the columns holds numbers; the CSV has them all".to_string();
             return Err(Error::Unsupported { entry: path.to_string(), what });
@@ -67,6 +68,11 @@ impl Npy {
         let remedy = "read the CSV beside it, which has them all";
         Finding::new(Severity::Warning, "columns-not-shown", path, what, remedy)
     }
+}
+
+/// Whether a double is the whole number of these digits.
+fn is_exact(digits: &str, double: f64) -> bool {
+    digits.parse::<i128>().is_ok_and(|whole| double as i128 == whole)
 }
 
 /// Field names are not empty, and no two are the same.
@@ -122,13 +128,21 @@ impl Form for Npy {
     }
 
     fn row(&self, cells: &[Cell<'_>], out: &mut Vec<u8>) {
-        for i in &self.columns {
+        for (i, has_digits) in &self.columns {
             let value = match cells.get(*i) {
                 Some(Cell::Real(value)) => *value,
                 Some(Cell::Integer(value)) => {
                     // What a double makes of it; 2^63 itself is no whole number of ours.
                     let double = *value as f64;
                     if double as i128 != i128::from(*value) {
+                        self.rounded.store(true, Ordering::Relaxed);
+                    }
+                    double
+                }
+                Some(Cell::Text(digits)) if *has_digits => {
+                    let digits = std::str::from_utf8(digits).unwrap_or_default();
+                    let double = digits.parse().unwrap_or(f64::NAN);
+                    if !is_exact(digits, double) {
                         self.rounded.store(true, Ordering::Relaxed);
                     }
                     double

@@ -2,7 +2,7 @@
 //!
 //! Every column that has at most one value a row is shown, whatever groups it stands in (`a.b`); lists and maps are
 //! not, and told. Numbers are numbers, with 0 and 1 for false and true; times are the whole numbers that are stored;
-//! decimals and whole numbers beyond 63 bits are text; text is text, and all other bytes are bytes.
+//! whole numbers beyond 63 bits are their digits; decimals are text; text is text, and all other bytes are bytes.
 //!
 //! Rows are read column by column in short batches. The readers of the place where the last stretch ended are kept, so
 //! that reading on costs nothing; whoever begins elsewhere passes over whole pages.
@@ -203,9 +203,8 @@ fn kind(leaf: &ColumnDescriptor) -> Option<(Cells, How)> {
     let decimal = || u32::try_from(leaf.type_scale()).ok().filter(|scale| *scale < 20).map(How::Decimal);
     Some(match (leaf.physical_type(), leaf.converted_type()) {
         (Type::INT32 | Type::INT64, ConvertedType::DECIMAL) => (Cells::Text, decimal()?),
-        (Type::INT32, ConvertedType::UINT_32) | (Type::INT64, ConvertedType::UINT_64) => {
-            (Cells::Integer, How::Unsigned)
-        }
+        (Type::INT32, ConvertedType::UINT_32) => (Cells::Integer, How::Unsigned),
+        (Type::INT64, ConvertedType::UINT_64) => (Cells::Digits, How::Unsigned),
         (Type::BOOLEAN | Type::INT32 | Type::INT64, _) => (Cells::Integer, How::Number),
         (Type::FLOAT | Type::DOUBLE, _) => (Cells::Real, How::Number),
         (Type::BYTE_ARRAY, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => {
