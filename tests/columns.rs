@@ -92,3 +92,38 @@ fn whole_numbers_of_64_bits_without_a_sign_are_numbers_in_an_array_too() {
     let rounded = finding("notice", "integer-rounded", "browse/One/channels.npy");
     assert_eq!(verified(&path), (Some(0), vec![rounded]));
 }
+
+/// As Arrow writes two numbers, packed with codecs that are not built in.
+const ZSTD: &str = "504152311500152c153e2c15041500150615061c00000028b52ffd2016b10000020000000401000000000000e03f00000000\
+                    0000f83f1504192c35001806736368656d61150200150a2502180174001604191c191c26001c150a1925060019180174150c\
+                    1604165216642608491c150015001502003c2906192600040000001652160426081664002820706172717565742d6370702d\
+                    6172726f772076657273696f6e2032362e302e31191c1c0000007a00000050415231";
+const BROTLI: &str = "504152311500152c15302c15041500150615061c0000001b150000041c72afa59e9026584a42c92c85483710a1f55e1504192c35\
+                      001806736368656d61150200150a2502180174001604191c191c26001c150a1925060019180174150816041652165626\
+                      08491c150015001502003c2906192600040000001652160426081656002820706172717565742d6370702d6172726f77\
+                      2076657273696f6e2032362e302e31191c1c0000007a00000050415231";
+
+#[test]
+fn channels_whose_codec_is_not_built_in_are_not_called_damaged() {
+    for (name, hex) in [("zstd", ZSTD), ("brotli", BROTLI)] {
+        let pairs = (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap());
+        let (_folder, path) = package(&pairs.collect::<Vec<u8>>());
+        let said = run(vaso(As::Me).arg("cat").arg(&path).arg("browse/One/channels.csv"));
+        assert_eq!(said.status.code(), Some(1));
+        assert!(String::from_utf8(said.stderr).unwrap().contains(name));
+        let csv = finding("warning", "parquet-codec", "browse/One/channels.csv");
+        let npy = finding("warning", "parquet-codec", "browse/One/channels.npy");
+        assert_eq!(told_by_a_mount(&path, "browse/One/channels.csv"), std::slice::from_ref(&csv));
+        assert_eq!(verified(&path), (Some(1), vec![csv, npy]));
+    }
+}
+
+#[test]
+fn channels_that_are_cut_off_are_damaged_to_verify_as_to_a_mount() {
+    let whole = parquet_of::<Int64Type>("message m { required int64 n; }", &[1, 2]);
+    let (_folder, path) = package(&whole[..whole.len() - 3]);
+    let csv = finding("error", "parquet-damaged", "browse/One/channels.csv");
+    let npy = finding("error", "parquet-damaged", "browse/One/channels.npy");
+    assert_eq!(told_by_a_mount(&path, "browse/One/channels.csv"), std::slice::from_ref(&csv));
+    assert_eq!(verified(&path), (Some(1), vec![csv, npy]));
+}

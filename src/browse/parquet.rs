@@ -7,6 +7,8 @@
 //! Rows are read column by column in short batches. The readers of the place where the last stretch ended are kept, so
 //! that reading on costs nothing; whoever begins elsewhere passes over whole pages.
 //!
+//! A file that is packed with a codec that is not built in is no damaged one; that is told, with what to do.
+//!
 //! Threats. The file is a stranger's, and its decoder another's: what it is given is bounded by the size of the file,
 //! what it takes to unpack by [`MAX_GROUP`], and a panic in it is damage of this file alone.
 
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parquet::basic::{ConvertedType, Type};
+use parquet::basic::{Compression, ConvertedType, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType, FixedLenByteArray};
 use parquet::errors::ParquetError;
@@ -121,6 +123,16 @@ impl Parquet {
                 None => hidden += 1,
             }
         }
+        let groups_of_columns = metadata.row_groups().iter().map(|group| group.columns());
+        let mut shown = groups_of_columns.flat_map(|group| leaves.iter().filter_map(|(i, _)| group.get(*i)));
+        if let Some(codec) = shown.find_map(|column| not_built_in(column.compression())) {
+            let what =
+                format!("it is packed with {codec}, which this program does not read; it is not damaged");
+            let remedy =
+                "read the stored file with a program that can, or write it anew with Snappy, gzip or LZ4";
+            findings.add(Finding::new(Severity::Warning, "parquet-codec", &path, &what, remedy));
+            return Err(Error::Unsupported { entry: path, what });
+        }
         if hidden > 0 {
             let what = format!("{hidden} of its columns hold lists, or what no table has, and are not shown");
             let remedy = "open the stored file with a program that reads Parquet";
@@ -192,6 +204,20 @@ impl Parquet {
         let (group, row) = from.0.split_first_chunk()?;
         let (group, row) = (u32::from_le_bytes(*group) as usize, u64::from_le_bytes(row.try_into().ok()?));
         (row <= *self.groups.get(group)?).then_some((group, row))
+    }
+}
+
+/// The name of a codec that the reader of Parquet is built without.
+fn not_built_in(codec: Compression) -> Option<&'static str> {
+    match codec {
+        Compression::ZSTD(_) => Some("zstd"),
+        Compression::BROTLI(_) => Some("brotli"),
+        Compression::LZO => Some("LZO"),
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::GZIP(_)
+        | Compression::LZ4
+        | Compression::LZ4_RAW => None,
     }
 }
 

@@ -73,7 +73,7 @@ fn look_inside(package: &Package) -> Result<()> {
     let Some(door) = tree.ids().find(|id| tree.node(*id).door().is_some()) else { return Ok(()) };
     let at = tree.shown(door);
     match package.view(door) {
-        Ok(view) => views::look_through(view.as_ref(), &at, &package.findings),
+        Ok(view) => views::look_through(view.as_ref(), &at, views::Damage::IsTold, &package.findings),
         Err(why) => views::tell(&at, why, &package.findings),
     }
 }
