@@ -127,3 +127,54 @@ fn channels_that_are_cut_off_are_damaged_to_verify_as_to_a_mount() {
     assert_eq!(told_by_a_mount(&path, "browse/One/channels.csv"), std::slice::from_ref(&csv));
     assert_eq!(verified(&path), (Some(1), vec![csv, npy]));
 }
+
+#[test]
+fn decimals_of_every_kind_are_numbers() {
+    let fixed = |bytes: &[u8]| parquet::data_type::FixedLenByteArray::from(bytes.to_vec());
+    let many = (-12_345_678_901_234_567_890_123_456_789_012_345_678i128).to_be_bytes();
+    for (channels, csv, array) in [
+        (
+            parquet_of::<FixedLenByteArrayType>(
+                "message m { required fixed_len_byte_array(4) x (DECIMAL(9, 2)); }",
+                &[fixed(&[0, 0, 0, 0x69]), fixed(&[0xff, 0xff, 0xff, 0xfb])],
+            ),
+            "x\n1.05\n-0.05\n",
+            "[1.05, -0.05]",
+        ),
+        (
+            parquet_of::<parquet::data_type::ByteArrayType>(
+                "message m { required binary x (DECIMAL(38, 3)); }",
+                &[ByteArray::from(vec![0x69]), ByteArray::from(vec![0xff; 20]), ByteArray::from(vec![])],
+            ),
+            "x\n0.105\n-0.001\n0.000\n",
+            "[0.105, -0.001, 0.0]",
+        ),
+        (
+            parquet_of::<Int64Type>("message m { required int64 x (DECIMAL(18, 2)); }", &[105, -5]),
+            "x\n1.05\n-0.05\n",
+            "[1.05, -0.05]",
+        ),
+    ] {
+        let (_folder, path) = package(&channels);
+        assert_eq!((&cat(&path, "browse/One/channels.csv")[..], &values(&path)[..]), (csv, array));
+        assert_eq!(verified(&path), (Some(0), vec![]));
+    }
+    let schema = "message m { required fixed_len_byte_array(16) x (DECIMAL(38, 38)); }";
+    let (_folder, path) = package(&parquet_of::<FixedLenByteArrayType>(schema, &[fixed(&many)]));
+    assert_eq!(cat(&path, "browse/One/channels.csv"), "x\n-0.12345678901234567890123456789012345678\n");
+    assert_eq!(values(&path), "[-0.12345678901234568]");
+    let rounded = finding("notice", "decimal-rounded", "browse/One/channels.npy");
+    assert_eq!(verified(&path), (Some(0), vec![rounded]));
+}
+
+#[test]
+fn numbers_of_16_bits_with_a_fraction_are_numbers() {
+    let schema = "message m { required fixed_len_byte_array(2) x (FLOAT16); }";
+    let values_of = |bits: u16| parquet::data_type::FixedLenByteArray::from(bits.to_le_bytes().to_vec());
+    // One and a half, the smallest and the largest there are, minus nothing, infinity, and no number.
+    let bits = [0x3e00, 0x0001, 0x7bff, 0x8000, 0xfc00, 0x7e00];
+    let (_folder, path) = package(&parquet_of::<FixedLenByteArrayType>(schema, &bits.map(values_of)));
+    let csv = cat(&path, "browse/One/channels.csv");
+    assert!(csv.starts_with("x\n1.5\n5.960464477539063e-8\n65504.0\n-0.0\n-inf\n"), "{csv}");
+    assert_eq!(values(&path), "[1.5, 5.960464477539063e-08, 65504.0, -0.0, -inf, nan]");
+}
