@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -177,4 +178,31 @@ fn numbers_of_16_bits_with_a_fraction_are_numbers() {
     let csv = cat(&path, "browse/One/channels.csv");
     assert!(csv.starts_with("x\n1.5\n5.960464477539063e-8\n65504.0\n-0.0\n-inf\n"), "{csv}");
     assert_eq!(values(&path), "[1.5, 5.960464477539063e-08, 65504.0, -0.0, -inf, nan]");
+}
+
+#[test]
+fn an_event_that_the_view_shows_is_none_that_is_lost_to_verify() {
+    let folder = common::folder();
+    let path = folder.path().join("P.vaso");
+    let events = [
+        r#"{"id": "a", "dataset_id": "d", "t": NaN, "label": "x"}"#,
+        r#"{"id": "b", "dataset_id": "d", "t": -Infinity}"#,
+        "\u{feff}{\"id\": \"c\", \"dataset_id\": \"d\", \"t\": 1.5}",
+        r#"{"id": "d", "dataset_id": "d", "t": 01}"#,
+        "torn {",
+    ];
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    for (name, text) in [
+        ("manifest.json", common::MANIFEST),
+        ("datasets/d/dataset.json", r#"{"id": "d", "name": "One"}"#),
+        ("events/events.jsonl", &events.join("\n")),
+    ] {
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap();
+    let shown = "id,t_seconds,label,lane,style\na,,x,,\nb,-inf,,,\nc,1.5,,,\n";
+    assert_eq!(cat(&path, "browse/One/events.csv"), shown);
+    let lost = finding("warning", "event-line-invalid", "events/events.jsonl");
+    assert_eq!(verified(&path), (Some(1), vec![lost.clone(), lost]));
 }
