@@ -1,0 +1,116 @@
+//! Files beside a package that its references name: what is told of them, and what they are called and numbered.
+
+mod common;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{As, Mount, Pack, everybody, folder, run, succeed, vaso};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A package in a folder of its own, with this `refs.json`, and a file `raw.tif` beside it.
+fn study(references: &str, raw: &[u8]) -> (TempDir, PathBuf) {
+    let folder = folder();
+    let path = folder.path().join("P.vaso");
+    let mut pack = Pack::new();
+    pack.stored("datasets/d/dataset.json", br#"{"id": "d", "name": "One"}"#);
+    pack.stored("datasets/d/refs.json", references.as_bytes());
+    pack.stored("notes.txt", b"notes");
+    pack.write(&path);
+    fs::write(folder.path().join("raw.tif"), raw).unwrap();
+    (folder, path)
+}
+
+/// What a reference says of `raw.tif`.
+fn reference(raw: &[u8]) -> Value {
+    json!({"sha256": sha256(raw), "size": raw.len(), "uri": "raw.tif", "rel_hint": "raw.tif"})
+}
+
+fn codes<'a>(findings: impl IntoIterator<Item = &'a Value>) -> Vec<(String, String)> {
+    let word = |f: &Value, key: &str| f[key].as_str().unwrap().to_string();
+    findings.into_iter().map(|f| (word(f, "severity"), word(f, "code"))).collect()
+}
+
+/// What is told when `who` verifies it: how that ends, and the findings.
+fn verified(who: As, path: &Path) -> (Option<i32>, Vec<Value>) {
+    let output = run(vaso(who).args(["verify", "--json"]).arg(path));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    (output.status.code(), said["findings"].as_array().unwrap().clone())
+}
+
+/// The findings of a mount in whose folder of the dataset somebody has looked.
+fn told_by_a_mount(path: &Path) -> Vec<Value> {
+    let mount = Mount::new(As::Me, path, &["--no-cache"]);
+    fs::read_dir(mount.path("browse/One")).unwrap();
+    let text = String::from_utf8(mount.read(".vaso/findings.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_size_may_be_written_with_a_fraction_of_nothing() {
+    let text = json!([reference(b"12345")]).to_string().replace("\"size\":5", "\"size\":5.0");
+    let (_folder, path) = study(&text, b"12345");
+    assert_eq!(verified(As::Me, &path), (Some(0), vec![]));
+    assert_eq!(succeed(vaso(As::Me).arg("cat").arg(&path).arg("browse/One/assets/raw.tif")), "12345");
+}
+
+#[test]
+fn a_reference_that_cannot_be_used_is_told() {
+    let without = |key: &str, value: Value| {
+        let mut reference = reference(b"12345");
+        reference[key] = value;
+        reference
+    };
+    for (unusable, why) in [
+        (without("size", Value::Null), "size"),
+        (without("size", "5".into()), "size"),
+        (without("size", 5.5.into()), "size"),
+        (without("size", (-5).into()), "size"),
+        (without("sha256", Value::Null), "SHA-256"),
+        (without("sha256", "12".into()), "SHA-256"),
+        (json!({"role": "raw", "size": 5, "sha256": sha256(b"12345")}), "names no file"),
+        (json!("raw.tif"), "no object"),
+    ] {
+        let (_folder, path) = study(&json!([unusable, reference(b"12345")]).to_string(), b"12345");
+        let expected = [("warning".to_string(), "reference-incomplete".to_string())];
+        let (code, found) = verified(As::Me, &path);
+        assert_eq!((code, &codes(&found)[..]), (Some(1), &expected[..]), "{unusable}");
+        assert!(found[0]["message"].as_str().unwrap().contains(why), "{found:?}");
+        assert_eq!(found[0]["path"], "datasets/d/refs.json");
+        assert_eq!(told_by_a_mount(&path), found, "{unusable}");
+        // The others are shown.
+        let list = succeed(vaso(As::Me).arg("ls").arg(&path).arg("browse/One/assets"));
+        assert_eq!(list, "raw.tif\n");
+    }
+}
+
+#[test]
+fn what_verify_tells_of_references_a_mount_tells_too() {
+    let missing = json!([{"uri": format!("vaso://blobs/{}", "a".repeat(64)), "role": "tiff"}]).to_string();
+    let odd = json!([{"uri": "vaso://blobs/../x", "role": "tiff"}]).to_string();
+    for (references, code) in [
+        (&missing[..], "blob-missing"),
+        (&odd, "blob-missing"),
+        ("{\"refs\": []}", "document-invalid"),
+        ("[{\"uri\": \"raw.tif\"", "document-invalid"),
+        ("[] and more", "document-invalid"),
+        ("", "document-invalid"),
+    ] {
+        let (_folder, path) = study(references, b"12345");
+        let (ended, found) = verified(As::Me, &path);
+        assert_eq!(
+            (ended, &codes(&found)[..]),
+            (Some(1), &[("error".into(), code.into())][..]),
+            "{references}"
+        );
+        assert_eq!(told_by_a_mount(&path), found, "{references}");
+    }
+}
