@@ -114,3 +114,38 @@ fn what_verify_tells_of_references_a_mount_tells_too() {
         assert_eq!(told_by_a_mount(&path), found, "{references}");
     }
 }
+
+#[test]
+fn a_file_that_lies_there_and_cannot_be_read_is_not_called_missing() {
+    if !common::is_root() {
+        eprintln!("not run: only root can have files that others cannot read, and be the others");
+        return;
+    }
+    let (folder, path) = study(&json!([reference(b"12345")]).to_string(), b"12345");
+    fs::set_permissions(folder.path().join("raw.tif"), Permissions::from_mode(0o600)).unwrap();
+    let (code, found) = verified(As::User, &path);
+    assert_eq!((code, codes(&found)), (Some(1), vec![("error".into(), "unreadable".into())]));
+    let message = found[0]["message"].as_str().unwrap();
+    assert!(message.contains("raw.tif") && message.contains("Permission denied"), "{message}");
+    // One file that cannot be read keeps nobody from having the others.
+    let copy = folder.path().join("copy");
+    let output = run(vaso(As::User).arg("cp").arg(&path).arg(".").arg(&copy));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Permission denied") && said.contains("1 file was not copied"), "{said}");
+    let list = succeed(Command::new("find").arg(".").args(["-type", "f"]).current_dir(&copy));
+    let mut list: Vec<&str> = list.lines().collect();
+    list.sort_unstable();
+    let expected = [
+        "./browse/CACHEDIR.TAG",
+        "./browse/One/events.csv",
+        "./browse/One/metadata.json",
+        "./browse/project.json",
+        "./datasets/d/dataset.json",
+        "./datasets/d/refs.json",
+        "./events/events.jsonl",
+        "./manifest.json",
+        "./notes.txt",
+    ];
+    assert_eq!(list, expected);
+}

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity, UNREADABLE};
 use crate::store::{Folder, Location, Source, Stamp};
 use crate::tree::{Coded, Content, SafePath};
 
@@ -59,6 +60,26 @@ pub fn find(folder: &Folder, wanted: &Wanted) -> Option<Found> {
         let sha256 = wanted.sha256.clone();
         fits.then(|| Found { location, sha256, stamp, verdict: Mutex::new(None) })
     })
+}
+
+/// Reads a file, and says what is amiss with it: it is another one, or cannot be read. `about` says who refers to it,
+/// and `at` is what the finding is about.
+pub fn examine(found: Found, about: &str, at: &str) -> Option<Finding> {
+    match Arc::new(found).open().and_then(|content| content.read_at(0, &mut [0; 1])) {
+        Ok(_) => None,
+        Err(Error::Damaged { code, what, .. }) => {
+            Finding::of_damage(&Error::damaged(code, at, format!("{about}: {what}")))
+        }
+        Err(Error::SourceChanged(_)) => {
+            let what = format!("{about}, which was changed while it was looked at");
+            let remedy = "look again when nobody writes it";
+            Some(Finding::new(Severity::Warning, "reference-changed", at, what, remedy))
+        }
+        Err(why) => {
+            let what = format!("{about}, which lies beside the project and cannot be read: {why}");
+            Some(Finding::new(Severity::Error, "unreadable", at, what, UNREADABLE))
+        }
+    }
 }
 
 impl Wanted {

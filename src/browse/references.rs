@@ -7,12 +7,10 @@
 //! The document is read as Python reads it, which has written it. A size may have a fraction of nothing (`12000.0`).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::beside::{self, NOT_FOUND, Wanted};
 use super::names::last_component;
 use crate::database::json;
-use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::store::Location;
 
@@ -114,14 +112,10 @@ pub fn examine(
         match (reference.target(), &around) {
             (Target::Blob(digest), _) if !has_blob(&digest) => findings.push(blob_missing(&digest, at)),
             (Target::Beside(wanted), Ok(around)) => {
-                let found = beside::find(around, &wanted).map(Arc::new);
-                match found.map(|found| found.open().and_then(|content| content.read_at(0, &mut [0; 1]))) {
-                    Some(Ok(_)) => {}
-                    Some(Err(Error::Damaged { code, what, .. })) => {
-                        let what = format!("it refers to {}: {what}", last_component(&wanted.paths[0]));
-                        findings.extend(Finding::of_damage(&Error::damaged(code, at, what)));
-                    }
-                    Some(Err(_)) | None => findings.push(not_found(&wanted, at)),
+                let about = format!("it refers to {}", last_component(&wanted.paths[0]));
+                match beside::find(around, &wanted) {
+                    Some(found) => findings.extend(beside::examine(found, &about, at)),
+                    None => findings.push(not_found(&wanted, at)),
                 }
             }
             (Target::Unknown(why), _) => findings.push(incomplete(reference, why, at)),

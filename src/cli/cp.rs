@@ -35,7 +35,7 @@ pub fn run(args: Args) -> Result<Exit> {
         }
     }
     let directory = top.kind() == Kind::Directory;
-    let failed = copy(top, &dest)?;
+    let failed = copy(top, project.source().path(), &dest)?;
     if failed == 0 {
         return Ok(Exit::Done);
     }
@@ -46,16 +46,20 @@ pub fn run(args: Args) -> Result<Exit> {
     Ok(Exit::Findings)
 }
 
-/// Copies everything from `top` down; how many files could not be read, each of which was told.
-pub fn copy(top: Spot, dest: &Path) -> Result<u64> {
-    let all = total(&top)?;
-    let mut copy = Copy { progress: output::Progress::new("copying"), all, done: 0, failed: 0 };
+/// Copies everything from `top` down, which is of the project at `source`; how many files could not be read, each of
+/// which was told.
+pub fn copy(top: Spot, source: &Path, dest: &Path) -> Result<u64> {
+    let source = source.to_path_buf();
+    let mut copy = Copy { progress: output::Progress::new("copying"), source, all: 0, done: 0, failed: 0 };
+    copy.all = copy.total(&top)?;
     copy.tree(top, dest)?;
     Ok(copy.failed)
 }
 
 struct Copy {
     progress: output::Progress,
+    /// The project's own file or folder.
+    source: PathBuf,
     all: u64,
     done: u64,
     failed: u64,
@@ -94,12 +98,7 @@ impl Copy {
     fn entered(&mut self, spot: &Spot) -> Result<Option<Spot>> {
         match spot.enter() {
             Ok(spot) => Ok(Some(spot)),
-            Err(e) if is_of_one(&e) => {
-                output::complain(&e.to_string());
-                self.failed += 1;
-                Ok(None)
-            }
-            Err(e) => Err(e),
+            Err(e) => self.passed_over(e).map(|()| None),
         }
     }
 
@@ -115,13 +114,44 @@ impl Copy {
             Ok(()) => target
                 .finish(u32::from(node.mode) | 0o200, node.time().into())
                 .map_err(|e| cannot_write(to, e)),
-            Err(e) if is_of_one(&e) => {
-                output::complain(&e.to_string());
-                self.failed += 1;
-                Ok(())
-            }
-            Err(e) => Err(e),
+            Err(e) => self.passed_over(e),
         }
+    }
+
+    /// Tells an error of one entry, and goes on; any other ends the copy.
+    fn passed_over(&mut self, error: Error) -> Result<()> {
+        if !self.is_of_one(&error) {
+            return Err(error);
+        }
+        output::complain(&error.to_string());
+        self.failed += 1;
+        Ok(())
+    }
+
+    /// Whether an error is that of one entry, beside which all else can be copied. What the system does not read is one
+    /// where the entry lies in a file of its own; why a target cannot be written is a refusal, and never one.
+    fn is_of_one(&self, error: &Error) -> bool {
+        match error {
+            Error::Damaged { .. } | Error::Unsupported { .. } => true,
+            Error::Io { path, .. } => *path != self.source,
+            _ => false,
+        }
+    }
+
+    /// The bytes below `top`, as far as they are known without rendering anything.
+    fn total(&self, top: &Spot) -> Result<u64> {
+        let mut below = vec![top.clone()];
+        let mut bytes = 0u64;
+        while let Some(spot) = below.pop() {
+            let spot = match spot.enter() {
+                Ok(spot) => spot,
+                Err(e) if self.is_of_one(&e) => continue,
+                Err(e) => return Err(e),
+            };
+            bytes = bytes.saturating_add(spot.branch.tree().node(spot.node).size());
+            below.extend(spot.children());
+        }
+        Ok(bytes)
     }
 
     fn link(&mut self, spot: &Spot, to: &Path) -> Result<()> {
@@ -130,30 +160,11 @@ impl Copy {
             target.extend_from_slice(piece);
             Ok(())
         });
-        read.map_err(|e| from_io(e, |e| cannot_write(to, e)))?;
+        if let Err(e) = read.map_err(|e| from_io(e, |e| cannot_write(to, e))) {
+            return self.passed_over(e);
+        }
         std::os::unix::fs::symlink(OsStr::from_bytes(&target), to).map_err(|e| cannot_write(to, e))
     }
-}
-
-/// Whether an error is that of one entry, beside which all else can be copied.
-fn is_of_one(error: &Error) -> bool {
-    matches!(error, Error::Damaged { .. } | Error::Unsupported { .. })
-}
-
-/// The bytes below `top`, as far as they are known without rendering anything.
-fn total(top: &Spot) -> Result<u64> {
-    let mut below = vec![top.clone()];
-    let mut bytes = 0u64;
-    while let Some(spot) = below.pop() {
-        let spot = match spot.enter() {
-            Ok(spot) => spot,
-            Err(e) if is_of_one(&e) => continue,
-            Err(e) => return Err(e),
-        };
-        bytes = bytes.saturating_add(spot.branch.tree().node(spot.node).size());
-        below.extend(spot.children());
-    }
-    Ok(bytes)
 }
 
 /// Why a file could not be made.
