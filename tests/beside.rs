@@ -149,3 +149,50 @@ fn a_file_that_lies_there_and_cannot_be_read_is_not_called_missing() {
     ];
     assert_eq!(list, expected);
 }
+
+/// Takes and gives permissions, and a second name, which move a file's times but none of its bytes.
+fn touch_nothing(raw: &Path) {
+    fs::set_permissions(raw, Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(raw, Permissions::from_mode(0o644)).unwrap();
+    let other = raw.with_extension("second");
+    fs::hard_link(raw, &other).unwrap();
+    fs::remove_file(other).unwrap();
+}
+
+#[test]
+fn a_file_beside_is_read_after_its_permissions_have_changed() {
+    for who in everybody() {
+        let raw: Vec<u8> = common::noise(1, 300_000);
+        let (folder, path) = study(&json!([reference(&raw)]).to_string(), &raw);
+        let beside = folder.path().join("raw.tif");
+        let mount = Mount::new(who, &path, &["--no-cache"]);
+        let asset = mount.path("browse/One/assets/raw.tif");
+        let mut reader = common::Reader::new(who);
+        // Before the first read, between two, and while it is open.
+        assert!(reader.stat(&asset).is_ok());
+        touch_nothing(&beside);
+        assert_eq!(reader.whole(&asset), Ok(raw.clone()), "{who:?}");
+        touch_nothing(&beside);
+        assert_eq!(reader.whole(&asset), Ok(raw.clone()), "{who:?}");
+        reader.open("held", &asset).unwrap();
+        assert_eq!(reader.pread("held", 0, 10), Ok(raw[..10].to_vec()));
+        touch_nothing(&beside);
+        assert_eq!(reader.pread("held", 200_000, 5000), Ok(raw[200_000..205_000].to_vec()));
+        reader.close("held");
+        // Bytes that changed under the old time are found out, permissions or not.
+        let meta = fs::metadata(&beside).unwrap();
+        let mut other = raw.clone();
+        other[250_000] ^= 1;
+        fs::write(&beside, &other).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&beside).unwrap();
+        file.set_modified(meta.modified().unwrap()).unwrap();
+        touch_nothing(&beside);
+        let fresh = Mount::new(who, &path, &["--no-cache"]);
+        common::drop_caches();
+        assert_eq!(reader.whole(&fresh.path("browse/One/assets/raw.tif")), Err(5), "{who:?}");
+        // What the kernel has kept there are the bytes that the reference means.
+        let kept = reader.whole(&asset);
+        assert!(kept == Err(5) || kept == Ok(raw), "{who:?}");
+        drop(reader);
+    }
+}
