@@ -196,3 +196,62 @@ fn a_file_beside_is_read_after_its_permissions_have_changed() {
         drop(reader);
     }
 }
+
+/// Numbers, times and sizes of all that is shown of the dataset.
+fn numbers(path: &Path) -> String {
+    let mount = Mount::new(As::Me, path, &["--no-cache"]);
+    mount.sh("cd $M/browse && find . -printf '%i %T@ %s %p\\n' | sort -k4")
+}
+
+#[test]
+fn numbers_do_not_depend_on_where_a_file_lies_or_who_may_read_it() {
+    let raw = b"12345";
+    let (folder, path) = study(&json!([reference(raw)]).to_string(), raw);
+    let beside = folder.path().join("raw.tif");
+    common::rested(&beside, 7200);
+    let before = numbers(&path);
+    assert!(before.contains("assets/raw.tif"), "{before}");
+    fs::set_permissions(&beside, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(numbers(&path), before);
+    fs::set_permissions(&beside, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(numbers(&path), before);
+    let elsewhere = common::folder();
+    let copy = elsewhere.path().join("copy");
+    succeed(Command::new("cp").arg("-a").arg(folder.path()).arg(&copy));
+    assert_eq!(numbers(&copy.join("P.vaso")), before);
+    // What was written at another time may be another file.
+    let number = |text: &str| {
+        text.lines().find(|l| l.ends_with("raw.tif")).unwrap().split(' ').next().map(str::to_string)
+    };
+    common::rested(&beside, 7100);
+    assert_ne!(number(&numbers(&path)), number(&before));
+}
+
+#[test]
+fn numbers_of_files_that_an_old_project_names_do_not_depend_on_where_they_lie() {
+    let data = common::data("databases.tar.xz");
+    let top = data.path().join("databases");
+    let path = top.join("v1.vaso");
+    let embedded = {
+        let mount = Mount::new(As::Me, &path, &["--no-cache"]);
+        fs::read(
+            mount
+                .path("browse/Old exp/Vessel 1/assets")
+                .join(mount.sh("ls $M/browse/*/'Vessel 1'/assets").trim_end()),
+        )
+        .unwrap()
+    };
+    fs::create_dir(top.join("old_assets")).unwrap();
+    let beside = top.join("old_assets/v1.tiff");
+    fs::write(&beside, embedded).unwrap();
+    common::rested(&beside, 7200);
+    let before = numbers(&path);
+    assert!(before.contains("Vessel 2/assets/v1.tiff"), "{before}");
+    assert_ne!(fs::metadata(&beside).unwrap().ctime(), 0);
+    fs::set_permissions(&beside, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(numbers(&path), before);
+    let elsewhere = common::folder();
+    let copy = elsewhere.path().join("copy");
+    succeed(Command::new("cp").arg("-a").arg(&top).arg(&copy));
+    assert_eq!(numbers(&copy.join("v1.vaso")), before);
+}

@@ -131,6 +131,16 @@ impl Found {
         Ok(Content::Coded(Arc::new(Opened { found: self.clone(), source })))
     }
 
+    /// What tells its content from any other, on every machine alike: the digest that is asked for, its size, and the
+    /// time at which it was written.
+    pub fn identity(&self) -> [u8; 32] {
+        let (seconds, nanos) = self.stamp.mtime;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.sha256.as_bytes()).update(&self.stamp.size.to_le_bytes());
+        hasher.update(&seconds.to_le_bytes()).update(&nanos.to_le_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
     /// Whether it may be the file that was found: its permissions, its owner and its names say nothing of its bytes.
     /// They move its ctime, as a write under the old time does, so that it is held against its digest anew.
     fn is_it(&self, now: &Stamp) -> bool {

@@ -352,11 +352,11 @@ impl Assets<'_> {
             self.tell(references::not_found(wanted, &self.at));
             return Ok(None);
         };
-        let stamp = format!("{:?}", found.stamp);
-        shown.update(stamp.as_bytes());
+        let identity = found.identity();
+        shown.update(&identity);
         let (seconds, nanos) = found.stamp.mtime;
         let time = Time { seconds, nanos: nanos as u32 }.min(self.view.newest);
-        let own = blake3::hash(&[&self.own.1[..], stamp.as_bytes()].concat());
+        let own = blake3::hash(&[self.own.1, identity].concat());
         let path = below("assets", &mut self.names, &reference.name());
         shelf.made_of((time, *own.as_bytes()));
         shelf.file(&path, found.stamp.size, What::Beside(Arc::new(found)))?;
