@@ -591,3 +591,21 @@ fn a_link_that_leaves_a_bundle_is_not_followed() {
     }
     assert_eq!(scene.good(&["cat", bundle, "inside"]), scene.good(&["cat", bundle, "project.meta.json"]));
 }
+
+#[test]
+fn a_mount_of_another_user_is_refused_and_explained() {
+    if !common::is_root() {
+        eprintln!("not run: only root can be two users");
+        return;
+    }
+    let scene = Scene::new();
+    let mount = common::Mount::new(As::Me, &scene.path("good.vaso"), &[]);
+    for more in [&[][..], &["--lazy"]] {
+        let output = run(vaso(As::User).arg("umount").args(more).arg(&mount.dir));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("whoever has mounted it"), "{said}");
+    }
+    assert!(mount.is_alive());
+    mount.unmount();
+}
