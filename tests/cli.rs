@@ -609,3 +609,34 @@ fn a_mount_of_another_user_is_refused_and_explained() {
     assert!(mount.is_alive());
     mount.unmount();
 }
+
+#[test]
+fn cp_keeps_the_permissions_of_directories_as_those_of_files() {
+    let scene = Scene::new();
+    let mut zip = zip::ZipWriter::new(File::create(scene.path("modes.vaso")).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    zip.start_file("manifest.json", options).unwrap();
+    std::io::Write::write_all(&mut zip, common::MANIFEST.as_bytes()).unwrap();
+    for (folder, mode) in [("private", 0o700), ("private/closed", 0o500), ("group", 0o750), ("open", 0o777)] {
+        zip.add_directory(folder, options.unix_permissions(mode)).unwrap();
+        zip.start_file(format!("{folder}/x"), options.unix_permissions(0o600)).unwrap();
+    }
+    zip.start_file("plain/x", options).unwrap();
+    zip.finish().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    for who in everybody() {
+        let copy = scene.path(&format!("{who:?}"));
+        succeed(vaso(who).arg("cp").arg(scene.path("modes.vaso")).arg(".").arg(&copy));
+        for (folder, expected) in [
+            ("private", 0o700),
+            ("private/closed", 0o700),
+            ("group", 0o750),
+            ("open", 0o777),
+            ("plain", 0o755),
+        ] {
+            assert_eq!(mode(&copy.join(folder)), expected, "{folder}");
+            assert_eq!(mode(&copy.join(folder).join("x")), if folder == "plain" { 0o644 } else { 0o600 });
+        }
+        assert_eq!(mode(&copy), 0o755);
+    }
+}

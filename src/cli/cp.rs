@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
@@ -14,7 +15,8 @@ use crate::tree::{Kind, Spot, Time};
 /// Copy a file or a directory out of a project.
 ///
 /// Nothing is overwritten: DEST must not exist, or be a directory to copy into. A file is complete under its
-/// name, or not there. What cannot be read is told, and the rest is copied (exit code 1).
+/// name, or not there. What cannot be read is told, and the rest is copied (exit code 1). Times and permissions are
+/// kept, but that the owner may write.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project
@@ -69,26 +71,35 @@ impl Copy {
     /// Copies everything from `top` down. Not by calling itself: stored paths may be thousands deep.
     fn tree(&mut self, top: Spot, dest: &Path) -> Result<()> {
         let mut pending = vec![(top, dest.to_path_buf())];
-        let mut made: Vec<(Time, PathBuf)> = Vec::new();
+        let mut made: Vec<(Time, u16, PathBuf)> = Vec::new();
         while let Some((spot, to)) = pending.pop() {
             match spot.kind() {
                 Kind::Directory => {
+                    let mode = spot.branch.tree().node(spot.node).mode;
                     let Some(spot) = self.entered(&spot)? else { continue };
-                    std::fs::create_dir(&to).map_err(|e| cannot_write(&to, e))?;
+                    // Nobody else looks in before its permissions are known to be those of all that is in it.
+                    let created = std::fs::DirBuilder::new().mode(0o700).create(&to);
+                    created.map_err(|e| cannot_write(&to, e))?;
                     pending.extend(spot.children().map(|c| {
                         let to = to.join(OsStr::from_bytes(c.name()));
                         (c, to)
                     }));
-                    made.push((spot.branch.tree().node(spot.node).time(), to));
+                    let node = spot.branch.tree().node(spot.node);
+                    made.push((node.time(), mode, to));
                 }
                 Kind::File => self.file(&spot, &to)?,
                 Kind::Link => self.link(&spot, &to)?,
             }
         }
-        // Times last, and from the bottom: every file that is made changes its directory's.
-        for (time, to) in made.into_iter().rev() {
+        // Times and permissions last, and from the bottom: every file that is made changes its directory's time, and may
+        // only be made where we may write.
+        for (time, mode, to) in made.into_iter().rev() {
             let times = std::fs::FileTimes::new().set_modified(time.into());
-            let set = std::fs::File::open(&to).and_then(|dir| dir.set_times(times));
+            let mode = std::fs::Permissions::from_mode(u32::from(mode) | 0o200);
+            let set = std::fs::File::open(&to).and_then(|dir| {
+                dir.set_times(times)?;
+                dir.set_permissions(mode)
+            });
             set.map_err(|e| cannot_write(&to, e))?;
         }
         Ok(())
