@@ -74,7 +74,7 @@ impl Finding {
 pub const ELSEWHERE: &str = "take the file from an older snapshot, or from where it came";
 
 /// What to do where the system does not read.
-const UNREADABLE: &str = "make it readable (permissions, disk, download)";
+pub const UNREADABLE: &str = "make it readable (permissions, disk, download)";
 
 /// What to do about damage, as far as its code says.
 fn remedy(code: &str) -> &'static str {

@@ -536,3 +536,107 @@ fn a_damaged_entry_is_told_in_a_line_or_two() {
         assert!(said.lines().all(|line| line.starts_with("vaso: ")), "{said}");
     }
 }
+
+#[test]
+fn links_inside_a_project_are_followed_as_on_a_mount() {
+    let scene = Scene::new();
+    let mut pack = Pack::new();
+    pack.stored("d/x", b"x").stored("d/e/y", b"y").link("lnk", "d/x").link("dir", "d/e").link("d/e/up", "..");
+    pack.link("first", "lnk").link("a", "b").link("b", "a").link("gone", "d/nothing");
+    pack.link("tag", "browse/CACHEDIR.TAG");
+    for i in 0..50 {
+        pack.link(&format!("c{i}"), &format!("c{}", i + 1));
+    }
+    pack.stored("c50", b"the end");
+    pack.write(&scene.path("links.vaso"));
+    let mount = common::Mount::new(As::Me, &scene.path("links.vaso"), &[]);
+    for path in ["lnk", "first", "dir/y", "dir/up/x", "dir/../x", "d/e/up/e/up/x", "tag", "c11", "dir/./y"] {
+        let expected = fs::read(mount.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+        assert_eq!(scene.good(&["cat", "links.vaso", path]), expected, "{path}");
+    }
+    for (path, errno) in [("a", 40), ("c9", 40), ("gone", 2), ("dir", 21), ("lnk/z", 20)] {
+        let refused = fs::read(mount.path(path)).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(errno), "{path}");
+        let output = scene.vaso(&["cat", "links.vaso", path]);
+        assert_eq!(output.status.code(), Some(1), "{path}: {output:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{path}");
+    }
+    assert_eq!(scene.good(&["ls", "links.vaso", "dir/y"]), b"y\n");
+    assert_eq!(scene.good(&["ls", "links.vaso", "dir/up"]), b"up\n");
+    assert_eq!(scene.good(&["ls", "links.vaso", "dir/up/"]), b"e\nx\n");
+    assert_eq!(scene.good(&["ls", "links.vaso", "dir/up/e"]), b"up\ny\n");
+    scene.good(&["cp", "links.vaso", "dir/up/x", "x"]);
+    assert_eq!(fs::read(scene.path("x")).unwrap(), b"x");
+    // A link itself is copied as one.
+    scene.good(&["cp", "links.vaso", "lnk", "copied"]);
+    assert_eq!(fs::read_link(scene.path("copied")).unwrap(), Path::new("d/x"));
+}
+
+#[test]
+fn a_link_that_leaves_a_bundle_is_not_followed() {
+    let scene = Scene::new();
+    let data = common::data("bundles.tar.xz");
+    let list = succeed(Command::new("find").arg(data.path()).args(["-name", "*.vasopack", "-type", "d"]));
+    let bundle = PathBuf::from(list.lines().next().expect("there are bundles"));
+    fs::write(scene.path("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink(scene.path("secret"), bundle.join("whole")).unwrap();
+    std::os::unix::fs::symlink("../../../../etc/hostname", bundle.join("up")).unwrap();
+    std::os::unix::fs::symlink("project.meta.json", bundle.join("inside")).unwrap();
+    let bundle = bundle.to_str().unwrap();
+    for link in ["whole", "up"] {
+        let output = scene.vaso(&["cat", bundle, link]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]), "{said}");
+        assert!(said.contains("out of the project"), "{said}");
+    }
+    assert_eq!(scene.good(&["cat", bundle, "inside"]), scene.good(&["cat", bundle, "project.meta.json"]));
+}
+
+#[test]
+fn a_mount_of_another_user_is_refused_and_explained() {
+    if !common::is_root() {
+        eprintln!("not run: only root can be two users");
+        return;
+    }
+    let scene = Scene::new();
+    let mount = common::Mount::new(As::Me, &scene.path("good.vaso"), &[]);
+    for more in [&[][..], &["--lazy"]] {
+        let output = run(vaso(As::User).arg("umount").args(more).arg(&mount.dir));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("whoever has mounted it"), "{said}");
+    }
+    assert!(mount.is_alive());
+    mount.unmount();
+}
+
+#[test]
+fn cp_keeps_the_permissions_of_directories_as_those_of_files() {
+    let scene = Scene::new();
+    let mut zip = zip::ZipWriter::new(File::create(scene.path("modes.vaso")).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    zip.start_file("manifest.json", options).unwrap();
+    std::io::Write::write_all(&mut zip, common::MANIFEST.as_bytes()).unwrap();
+    for (folder, mode) in [("private", 0o700), ("private/closed", 0o500), ("group", 0o750), ("open", 0o777)] {
+        zip.add_directory(folder, options.unix_permissions(mode)).unwrap();
+        zip.start_file(format!("{folder}/x"), options.unix_permissions(0o600)).unwrap();
+    }
+    zip.start_file("plain/x", options).unwrap();
+    zip.finish().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    for who in everybody() {
+        let copy = scene.path(&format!("{who:?}"));
+        succeed(vaso(who).arg("cp").arg(scene.path("modes.vaso")).arg(".").arg(&copy));
+        for (folder, expected) in [
+            ("private", 0o700),
+            ("private/closed", 0o700),
+            ("group", 0o750),
+            ("open", 0o777),
+            ("plain", 0o755),
+        ] {
+            assert_eq!(mode(&copy.join(folder)), expected, "{folder}");
+            assert_eq!(mode(&copy.join(folder).join("x")), if folder == "plain" { 0o644 } else { 0o600 });
+        }
+        assert_eq!(mode(&copy), 0o755);
+    }
+}

@@ -5,7 +5,7 @@
 //! soon as somebody reads it, the SHA-256 that the reference gives. Nothing is remembered in the project.
 //!
 //! Limits. What comes or changes later is seen when the project is opened anew. For the digest all of a file is read
-//! before its first byte is given out, once.
+//! before its first byte is given out: once, and again where its permissions, its owner or its names have changed.
 
 use std::sync::Arc;
 
@@ -13,13 +13,16 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::store::{Folder, Location, Source, Stamp};
+use crate::finding::{Finding, Severity, UNREADABLE};
+use crate::store::{Folder, Location, Source, Stamp, State};
 use crate::tree::{Coded, Content, SafePath};
 
 /// What a finding says of a file that is not there.
 pub const NOT_FOUND: &str = "reference-not-found";
 /// Bytes that are read in one piece for the digest.
-const PIECE: usize = 1 << 20;
+const PIECE: u64 = 1 << 20;
+/// How often a file may come to another state while it is read.
+const TURNS: usize = 8;
 
 /// What a reference says of its file.
 #[derive(Debug)]
@@ -39,8 +42,8 @@ pub struct Found {
     sha256: String,
     /// Its state when it was found.
     pub stamp: Stamp,
-    /// Whether its digest is right; none before somebody has asked.
-    verdict: Mutex<Option<bool>>,
+    /// Whether its digest is right, and in which state that was found out; none before somebody has asked.
+    verdict: Mutex<Option<(Stamp, bool)>>,
 }
 
 /// Looks for a file below the folder of a project.
@@ -59,6 +62,26 @@ pub fn find(folder: &Folder, wanted: &Wanted) -> Option<Found> {
         let sha256 = wanted.sha256.clone();
         fits.then(|| Found { location, sha256, stamp, verdict: Mutex::new(None) })
     })
+}
+
+/// Reads a file, and says what is amiss with it: it is another one, or cannot be read. `about` says who refers to it,
+/// and `at` is what the finding is about.
+pub fn examine(found: Found, about: &str, at: &str) -> Option<Finding> {
+    match Arc::new(found).open().and_then(|content| content.read_at(0, &mut [0; 1])) {
+        Ok(_) => None,
+        Err(Error::Damaged { code, what, .. }) => {
+            Finding::of_damage(&Error::damaged(code, at, format!("{about}: {what}")))
+        }
+        Err(Error::SourceChanged(_)) => {
+            let what = format!("{about}, which was changed while it was looked at");
+            let remedy = "look again when nobody writes it";
+            Some(Finding::new(Severity::Warning, "reference-changed", at, what, remedy))
+        }
+        Err(why) => {
+            let what = format!("{about}, which lies beside the project and cannot be read: {why}");
+            Some(Finding::new(Severity::Error, "unreadable", at, what, UNREADABLE))
+        }
+    }
 }
 
 impl Wanted {
@@ -99,61 +122,115 @@ fn unescaped(text: &str) -> String {
 impl Found {
     /// Its bytes, which are held against the digest before the first is given out.
     pub fn open(self: &Arc<Found>) -> Result<Content> {
-        let source = Source::open_listed(self.location.clone(), self.stamp)?;
-        let content = Content::Range(source, 0..self.stamp.size);
-        Ok(Content::Coded(Arc::new(Opened { found: self.clone(), content })))
+        // What is gone says so when it is opened.
+        let now = self.location.stamp()?.unwrap_or(self.stamp);
+        if !self.is_it(&now) {
+            return Err(self.changed());
+        }
+        let source = Source::open_listed(self.location.clone(), now)?;
+        Ok(Content::Coded(Arc::new(Opened { found: self.clone(), source })))
     }
 
-    /// Whether these are the bytes that the reference means.
-    fn confirm(&self, content: &Content) -> Result<()> {
+    /// What tells its content from any other, on every machine alike: the digest that is asked for, its size, and the
+    /// time at which it was written.
+    pub fn identity(&self) -> [u8; 32] {
+        let (seconds, nanos) = self.stamp.mtime;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.sha256.as_bytes()).update(&self.stamp.size.to_le_bytes());
+        hasher.update(&seconds.to_le_bytes()).update(&nanos.to_le_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Whether it may be the file that was found: its permissions, its owner and its names say nothing of its bytes.
+    /// They move its ctime, as a write under the old time does, so that it is held against its digest anew.
+    fn is_it(&self, now: &Stamp) -> bool {
+        let Stamp { file, size, mtime, .. } = self.stamp;
+        now.is_file() && (now.file, now.size, now.mtime) == (file, size, mtime)
+    }
+
+    fn changed(&self) -> Error {
+        Error::SourceChanged(self.location.path().to_path_buf())
+    }
+
+    /// Whether these are the bytes that the reference means, in the state in which they are.
+    fn confirm(&self, source: &Source, stamp: Stamp) -> Result<()> {
         let mut verdict = self.verdict.lock();
         let is_right = match *verdict {
-            Some(known) => known,
-            None => digest(content)?.eq_ignore_ascii_case(&self.sha256),
+            Some((of, known)) if of == stamp => known,
+            _ => digest(source)?.eq_ignore_ascii_case(&self.sha256),
         };
-        *verdict = Some(is_right);
+        if source.stamp() != stamp {
+            return Err(self.changed());
+        }
+        *verdict = Some((stamp, is_right));
         let what = "the file beside the project is another one than it refers to: it has another SHA-256";
         let name = || self.location.path().display().to_string();
         is_right.then_some(()).ok_or_else(|| Error::damaged("reference-differs", name(), what))
     }
 }
 
-fn digest(content: &Content) -> Result<String> {
-    let (mut sum, mut buf, mut at) = (Sha256::new(), vec![0; PIECE], 0);
-    loop {
-        match content.read_at(at, &mut buf)? {
-            0 => return Ok(sum.finalize().iter().map(|b| format!("{b:02x}")).collect()),
-            n => (sum.update(&buf[..n]), at += n as u64).1,
-        }
+fn digest(source: &Source) -> Result<String> {
+    let (mut sum, size) = (Sha256::new(), source.size());
+    let mut buf = vec![0; size.min(PIECE) as usize];
+    for at in (0..size).step_by(PIECE as usize) {
+        let piece = &mut buf[..(size - at).min(PIECE) as usize];
+        source.read_at(at, piece)?;
+        sum.update(piece);
     }
+    Ok(sum.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// A file that is open.
 #[derive(Debug)]
 struct Opened {
     found: Arc<Found>,
-    content: Content,
+    source: Arc<Source>,
+}
+
+impl Opened {
+    /// Does something with the file in a state in which its bytes were found right, and once more where it has come to
+    /// another one meanwhile in which they may be.
+    fn confirmed(&self, read: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        for _ in 0..TURNS {
+            let stamp = self.source.stamp();
+            match self.found.confirm(&self.source, stamp).and_then(|()| read()) {
+                // Others who read it may have come upon another state, which is not what was confirmed here.
+                Ok(()) if self.source.stamp() == stamp => return Ok(()),
+                Ok(()) => {}
+                Err(changed @ Error::SourceChanged(_)) => {
+                    let now = self.source.stamp_now()?;
+                    if !self.found.is_it(&now) || now == stamp && self.source.stamp() == stamp {
+                        return Err(changed);
+                    }
+                    self.source.accept(State { stamp: now, beside: 0 });
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Err(self.found.changed())
+    }
 }
 
 impl Coded for Opened {
     fn size(&self) -> u64 {
-        self.content.size()
+        self.found.stamp.size
     }
 
     fn check(&self) -> Result<()> {
-        self.content.check()
+        match self.source.check() {
+            Err(Error::SourceChanged(_)) => self.confirmed(&mut || self.source.check()),
+            other => other,
+        }
     }
 
     fn is_ready(&self, _: u64, _: usize) -> bool {
-        self.found.verdict.try_lock().is_some_and(|verdict| verdict.is_some())
+        let now = self.source.stamp_now().ok();
+        let verdict = self.found.verdict.try_lock().and_then(|verdict| *verdict);
+        verdict.is_some_and(|(of, _)| Some(of) == now)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.found.confirm(&self.content)?;
-        match self.content.read_at(offset, buf)? {
-            n if n == buf.len() => Ok(()),
-            _ => Err(Error::SourceChanged(self.found.location.path().to_path_buf())),
-        }
+        self.confirmed(&mut || self.source.read_at(offset, buf))
     }
 }
 

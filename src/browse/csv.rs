@@ -75,9 +75,9 @@ impl Form for Csv {
         }
     }
 
-    fn note(&self) -> Option<(&'static str, &'static str)> {
+    fn notes(&self) -> Vec<(&'static str, &'static str)> {
         let what = "text that is not UTF-8; what cannot be read is shown as U+FFFD";
-        self.replaced.load(Ordering::Relaxed).then_some(("text-not-utf8", what))
+        self.replaced.load(Ordering::Relaxed).then_some(("text-not-utf8", what)).into_iter().collect()
     }
 }
 
@@ -188,13 +188,13 @@ mod tests {
              inf,-inf,1.7976931348623157e+308\n\"\",\"a,b\",\"say \"\"x\"\"\"\n\
              \"two\nlines\",é µ,\"\r\"\nx'',x'00ff', \n";
         assert_eq!(text, expected);
-        assert_eq!(form.note(), None);
+        assert_eq!(form.notes(), []);
     }
 
     #[test]
     fn what_is_not_utf8_is_replaced_and_told() {
         let (text, form) = csv(&["a"], &[&[Cell::Text(b"a\xffb,\xe2\x82")], &[Cell::Null]]);
         assert_eq!(text, "a\n\"a\u{fffd}b,\u{fffd}\"\n\"\"\n");
-        assert_eq!(form.note().unwrap().0, "text-not-utf8");
+        assert_eq!(form.notes()[0].0, "text-not-utf8");
     }
 }

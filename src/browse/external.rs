@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::beside::{self, Found, NOT_FOUND, Wanted};
 use crate::database::{AssetInfo, Database};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::finding::{Finding, Severity};
 use crate::store::Location;
 use crate::tree::Time;
@@ -69,16 +69,8 @@ pub fn examine(
             continue;
         };
         if thorough {
-            let read = Arc::new(found).open().and_then(|content| content.read_at(0, &mut [0; 1]));
-            match read {
-                Ok(_) => {}
-                Err(Error::Damaged { code, what, .. }) => {
-                    let name = info.external.as_deref().unwrap_or_default();
-                    let what = format!("asset {} refers to {name}: {what}", info.id);
-                    findings.extend(Finding::of_damage(&Error::damaged(code, at, what)));
-                }
-                Err(_) => findings.push(not_found(&info, at.to_string())),
-            }
+            let name = info.external.as_deref().unwrap_or_default();
+            findings.extend(beside::examine(found, &format!("asset {} refers to {name}", info.id), at));
         }
     }
     Ok(findings)

@@ -14,6 +14,6 @@ pub trait Form: Send + Sync + std::fmt::Debug {
     /// Adds a row to `out`.
     fn row(&self, cells: &[Cell<'_>], out: &mut Vec<u8>);
 
-    /// What is worth telling about the rows so far: a code, and what was done to them.
-    fn note(&self) -> Option<(&'static str, &'static str)>;
+    /// What is worth telling about the rows so far: codes, and what was done to them.
+    fn notes(&self) -> Vec<(&'static str, &'static str)>;
 }

@@ -6,7 +6,7 @@
 //!   rendered   a table as bytes            form       how: csv, npy                  marks, sizes   what is kept of it
 //!   files      those that are open         frame, lines, parquet   tables in JSON, in lines, in Parquet
 //!   asset      embedded files              beside     files that a project refers to      external   those of a database
-//!   document   JSON that is written        units      names with units
+//!   references which files those are       document   JSON that is written           units      names with units
 //! ```
 //!
 //! Nothing is rendered before somebody asks for the size or the bytes of that very file, and the folder of a sample is
@@ -38,6 +38,7 @@ mod parquet;
 mod project;
 #[cfg(test)]
 mod project_tests;
+mod references;
 mod rendered;
 #[cfg(test)]
 mod rendered_tests;
@@ -52,8 +53,11 @@ pub use beside::NOT_FOUND;
 pub use external::{Around, examine as examine_external};
 pub use lines::is_event;
 pub use npy::head_of as npy_head;
-pub use package::{examine as examine_references, package_view};
+pub use package::package_view;
 pub use project::database_view;
+#[cfg(any(test, fuzzing))]
+pub use references::targets as reference_targets;
+pub use references::{examine as examine_references, invalid as references_invalid};
 pub use rendered::Identity;
 
 use std::collections::HashSet;

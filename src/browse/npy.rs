@@ -3,8 +3,8 @@
 //! Every column of numbers is a field `<f8`, whether it holds whole numbers or fractions, so that the type follows
 //! from the names of the columns alone, and the size from the number of rows. Nothing, and whatever is no number, is
 //! NaN. Columns of text are left out: the CSV has them. A whole number that a double cannot hold exactly, which is
-//! beyond 2^53, is rounded, and told as a finding; the CSV has it as it is. So are columns beyond those that a head
-//! can describe, which are some 500.
+//! beyond 2^53, is rounded, and so is a decimal of more digits than can be read back; both are told as findings, and the
+//! CSV has them as they are. So are columns beyond those that a head can describe, which are some 500.
 //!
 //! The head is version 1.0, padded to 64 bytes, so that `np.load(path, mmap_mode="r")` maps aligned rows.
 
@@ -21,11 +21,12 @@ use crate::tree::{Cell, Cells, Column};
 pub struct Npy {
     /// The description of the fields, as Python writes it.
     fields: String,
-    /// The places of the columns that are fields.
-    columns: Vec<usize>,
+    /// The places of the columns that are fields, and whether a text in it is a number.
+    columns: Vec<(usize, bool)>,
     /// Not every column of numbers is a field.
     is_cut: bool,
     rounded: AtomicBool,
+    shortened: AtomicBool,
 }
 
 /// NumPy takes no longer head from a file that it does not trust.
@@ -48,12 +49,19 @@ impl Npy {
         }
         let is_cut = described.len() < numbers.len();
         numbers.truncate(described.len());
+        let numbers: Vec<_> = numbers.into_iter().map(|i| (i, columns[i].cells == Cells::Digits)).collect();
         if numbers.is_empty() {
             let what = "none of the columns holds numbers; the CSV has them all".to_string();
             return Err(Error::Unsupported { entry: path.to_string(), what });
         }
         let fields = format!("[{}]", described.join(", "));
-        Ok(Npy { fields, columns: numbers, is_cut, rounded: AtomicBool::new(false) })
+        Ok(Npy {
+            fields,
+            columns: numbers,
+            is_cut,
+            rounded: AtomicBool::new(false),
+            shortened: AtomicBool::new(false),
+        })
     }
 
     /// Whether columns of numbers are left out, since NumPy takes no head that describes them all.
@@ -67,6 +75,18 @@ impl Npy {
         let remedy = "read the CSV beside it, which has them all";
         Finding::new(Severity::Warning, "columns-not-shown", path, what, remedy)
     }
+}
+
+/// Whether a double is the whole number of these digits.
+fn is_exact(digits: &str, double: f64) -> bool {
+    digits.parse::<i128>().is_ok_and(|whole| double as i128 == whole)
+}
+
+/// The digits of a number from the first to the last that is not zero.
+fn significant(number: &str) -> String {
+    let mantissa = number.split('e').next().unwrap_or_default();
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').to_string()
 }
 
 /// Field names are not empty, and no two are the same.
@@ -122,7 +142,7 @@ impl Form for Npy {
     }
 
     fn row(&self, cells: &[Cell<'_>], out: &mut Vec<u8>) {
-        for i in &self.columns {
+        for (i, has_digits) in &self.columns {
             let value = match cells.get(*i) {
                 Some(Cell::Real(value)) => *value,
                 Some(Cell::Integer(value)) => {
@@ -133,16 +153,31 @@ impl Form for Npy {
                     }
                     double
                 }
+                Some(Cell::Text(digits)) if *has_digits => {
+                    let digits = std::str::from_utf8(digits).unwrap_or_default();
+                    let double = digits.parse().unwrap_or(f64::NAN);
+                    if digits.contains('.') {
+                        if significant(digits) != significant(&format!("{double:e}")) {
+                            self.shortened.store(true, Ordering::Relaxed);
+                        }
+                    } else if !is_exact(digits, double) {
+                        self.rounded.store(true, Ordering::Relaxed);
+                    }
+                    double
+                }
                 _ => f64::NAN,
             };
             out.extend_from_slice(&value.to_le_bytes());
         }
     }
 
-    fn note(&self) -> Option<(&'static str, &'static str)> {
-        let what =
+    fn notes(&self) -> Vec<(&'static str, &'static str)> {
+        let whole =
             "whole numbers beyond 2^53, which a double cannot hold, are rounded; the CSV has them exactly";
-        self.rounded.load(Ordering::Relaxed).then_some(("integer-rounded", what))
+        let decimal = "decimals of more digits than a double holds are rounded; the CSV has them exactly";
+        let rounded = self.rounded.load(Ordering::Relaxed).then_some(("integer-rounded", whole));
+        let shortened = self.shortened.load(Ordering::Relaxed).then_some(("decimal-rounded", decimal));
+        rounded.into_iter().chain(shortened).collect()
     }
 }
 
@@ -186,9 +221,9 @@ mod tests {
         let mut out = Vec::new();
         npy.row(&[Cell::Null, Cell::Text(b"5")], &mut out);
         npy.row(&[Cell::Real(-0.0), Cell::Integer(1 << 53)], &mut out);
-        assert_eq!(npy.note(), None);
+        assert_eq!(npy.notes(), []);
         npy.row(&[Cell::Real(0.1), Cell::Integer(i64::MAX)], &mut out);
-        assert_eq!(npy.note().unwrap().0, "integer-rounded");
+        assert_eq!(npy.notes()[0].0, "integer-rounded");
         let nan = f64::NAN.to_le_bytes();
         let two63 = 9_223_372_036_854_775_808f64.to_le_bytes();
         let expected = [

@@ -20,21 +20,22 @@
 //! The package is asked for its tree and its files like by anybody else, and is not kept alive. To open the views one
 //! document of each dataset is read, and of a dataset whatever it has when somebody looks into its folder.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
-use super::beside::{self, Found, NOT_FOUND, Wanted};
+use super::beside::{self, Found, Wanted};
 use super::document::Document;
 use super::files::{As, Files};
 use super::lines::Lines;
-use super::names::{Names, last_component};
+use super::names::Names;
+use super::references::{self, Reference, Target};
 use super::rendered::Shared;
 use super::shelf::{Shelf, Shelved, below};
 use super::units::Units;
 use super::{NEWER, TAG, TAG_NAME};
 use crate::database::json;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings, Severity};
+use crate::finding::{Finding, Findings};
 use crate::store::{CacheFolder, Folder as Around, Location};
 use crate::tree::{Branch, Cache, Content, Kind, Leaf, NodeId, Table, Time, Tree};
 
@@ -43,7 +44,7 @@ const MAX_DOCUMENT: u64 = 4 << 20;
 /// Folders of datasets that are kept.
 const KEPT: usize = 4096;
 /// The documents of a dataset, in the order in which they are shown.
-const DOCUMENTS: [&str; 5] = ["dataset", "timebase", "qc", "rois", "refs"];
+const DOCUMENTS: [&str; 4] = ["dataset", "timebase", "qc", "rois"];
 
 /// The package that is shown. It holds its views, so they do not hold it.
 #[derive(Debug, Clone)]
@@ -84,8 +85,13 @@ impl Stored {
         Ok((newest.unwrap_or_default(), *hasher.finalize().as_bytes()))
     }
 
-    /// A document as text, if it is there.
+    /// A document as text, if it is there. What is not UTF-8 is U+FFFD in it.
     fn document(&self, path: &str) -> Result<Option<String>> {
+        Ok(self.bytes(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The bytes of a document, if it is there.
+    fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let Some((node, size)) = self.file(path)? else { return Ok(None) };
         if size > MAX_DOCUMENT {
             let what = "it is larger than a document may be".to_string();
@@ -94,7 +100,14 @@ impl Stored {
         let mut bytes = vec![0; size as usize];
         let n = self.open(node)?.read_at(0, &mut bytes)?;
         bytes.truncate(n);
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        Ok(Some(bytes))
+    }
+
+    /// What findings call a file.
+    fn shown(&self, path: &str) -> Result<String> {
+        let package = self.get()?;
+        let tree = package.tree();
+        Ok(tree.find(path.as_bytes()).map_or_else(|| path.to_string(), |id| tree.shown(id)))
     }
 }
 
@@ -234,8 +247,11 @@ impl Folder {
         }
         let id =
             about("dataset").and_then(|text| self::text(text, "id")).unwrap_or_else(|| folder.to_string());
-        let assets = Assets { view, folder, own, names: Names::default() };
-        let assets = assets.add(&mut shelf, about("refs").unwrap_or("[]"))?;
+        let path = format!("datasets/{folder}/refs.json");
+        let refs = shelf.part(&path, stored.bytes(&path))?.flatten().unwrap_or_else(|| b"[]".to_vec());
+        let assets = Assets { view, folder, own, names: Names::default(), at: stored.shown(&path)? };
+        let text = String::from_utf8_lossy(&refs);
+        let assets = assets.add(&mut shelf, &text, matches!(text, Cow::Borrowed(_)))?;
         let metadata = of_dataset(&documents, &assets);
         shelf.file("metadata.json", metadata.len() as u64, What::Bytes(metadata.into()))?;
         Ok(Folder { stored, files, id, units, shelved: shelf.finish() })
@@ -269,25 +285,39 @@ struct Assets<'v> {
     folder: &'v str,
     own: (Time, [u8; 32]),
     names: Names,
+    /// What findings call the document that names them.
+    at: String,
 }
 
 impl Assets<'_> {
+    fn tell(&self, finding: Finding) {
+        self.view.files.findings().add(finding);
+    }
+
     /// Puts them onto the shelf, and gives each reference with the path of its file. What is put there later is made of
-    /// all of them.
+    /// all of them. Of a document that is not right, what can be read of it counts.
     fn add<'a>(
         mut self,
         shelf: &mut Shelf<What>,
-        references: &'a str,
+        document: &'a str,
+        is_text: bool,
     ) -> Result<Vec<(&'a str, Option<String>)>> {
+        let references = references::references(document).filter(|_| is_text).unwrap_or_else(|| {
+            self.tell(references::invalid(&self.at));
+            references::readable(document)
+        });
         let (mut assets, mut shown) = (Vec::new(), blake3::Hasher::new());
         shown.update(&self.own.1);
-        for reference in json::items(references).into_iter().flatten() {
-            let reference_to = Reference(json::fields(reference).unwrap_or_default());
-            let path = match reference_to.digest() {
-                Some(digest) => self.add_blob(shelf, &reference_to, &digest)?,
-                None => self.add_beside(shelf, &reference_to, &mut shown)?,
+        for reference in references {
+            let path = match reference.target() {
+                Target::Blob(digest) => self.add_blob(shelf, &reference, &digest)?,
+                Target::Beside(wanted) => self.add_beside(shelf, &reference, &wanted, &mut shown)?,
+                Target::Unknown(why) => {
+                    self.tell(references::incomplete(&reference, why, &self.at));
+                    None
+                }
             };
-            assets.push((reference, path));
+            assets.push((reference.text, path));
         }
         if assets.iter().any(|(_, path)| path.is_some()) {
             shelf.made_of((self.own.0, *shown.finalize().as_bytes()));
@@ -301,7 +331,10 @@ impl Assets<'_> {
         reference: &Reference<'_>,
         digest: &str,
     ) -> Result<Option<String>> {
-        let Some((node, size)) = blob(&self.view.stored, self.folder, digest)? else { return Ok(None) };
+        let Some((node, size)) = blob(&self.view.stored, self.folder, digest)? else {
+            self.tell(references::blob_missing(digest, &self.at));
+            return Ok(None);
+        };
         let path = below("assets", &mut self.names, &reference.name());
         shelf.file(&path, size, What::Stored(node))?;
         Ok(Some(path))
@@ -311,96 +344,25 @@ impl Assets<'_> {
         &mut self,
         shelf: &mut Shelf<What>,
         reference: &Reference<'_>,
+        wanted: &Wanted,
         shown: &mut blake3::Hasher,
     ) -> Result<Option<String>> {
-        let (Some(around), Some(wanted)) = (&self.view.around, reference.wanted()) else { return Ok(None) };
-        let Some(found) = beside::find(around, &wanted) else {
-            let at = format!("datasets/{}/refs.json", self.folder);
-            self.view.files.findings().add(not_found(&wanted, at));
+        let Some(around) = &self.view.around else { return Ok(None) };
+        let Some(found) = beside::find(around, wanted) else {
+            self.tell(references::not_found(wanted, &self.at));
             return Ok(None);
         };
-        let stamp = format!("{:?}", found.stamp);
-        shown.update(stamp.as_bytes());
+        let identity = found.identity();
+        shown.update(&identity);
         let (seconds, nanos) = found.stamp.mtime;
         let time = Time { seconds, nanos: nanos as u32 }.min(self.view.newest);
-        let own = blake3::hash(&[&self.own.1[..], stamp.as_bytes()].concat());
+        let own = blake3::hash(&[self.own.1, identity].concat());
         let path = below("assets", &mut self.names, &reference.name());
         shelf.made_of((time, *own.as_bytes()));
         shelf.file(&path, found.stamp.size, What::Beside(Arc::new(found)))?;
         shelf.made_of(self.own);
         Ok(Some(path))
     }
-}
-
-/// That a file is not there. A package without its data is not clean; where the file may lie at a path that nobody
-/// looks at, which is usual while a package is where it was made, that is not known.
-fn not_found(wanted: &Wanted, at: String) -> Finding {
-    let name = last_component(&wanted.paths[0]);
-    let (severity, rest) = match wanted.is_below() {
-        true => (Severity::Warning, ""),
-        false => (Severity::Notice, "; where it was when that was recorded, nobody looks"),
-    };
-    let what = format!("it refers to {name}, which does not lie beside the package as it is recorded{rest}");
-    let remedy = "put the file beside the package, and open that anew, to see it among its assets";
-    Finding::new(severity, NOT_FOUND, at, what, remedy)
-}
-
-/// What is amiss with the files beside a package that a `refs.json` names: those that are not there, and those that are
-/// other ones. `at` is the path of that document, which the findings are about.
-pub fn examine(references: &str, location: &Location, at: &str) -> Vec<Finding> {
-    let Ok(around) = location.above() else { return Vec::new() };
-    let mut findings = Vec::new();
-    for reference in json::items(references).into_iter().flatten() {
-        let reference = Reference(json::fields(reference).unwrap_or_default());
-        let Some(wanted) = reference.wanted().filter(|_| reference.digest().is_none()) else { continue };
-        let Some(found) = beside::find(&around, &wanted) else {
-            findings.push(not_found(&wanted, at.to_string()));
-            continue;
-        };
-        match Arc::new(found).open().and_then(|content| content.read_at(0, &mut [0; 1])) {
-            Ok(_) => {}
-            Err(Error::Damaged { code, what, .. }) => {
-                let what = format!("it refers to {}: {what}", last_component(&wanted.paths[0]));
-                findings.extend(Finding::of_damage(&Error::damaged(code, at, what)));
-            }
-            Err(_) => findings.push(not_found(&wanted, at.to_string())),
-        }
-    }
-    findings
-}
-
-/// An entry of `refs.json`.
-struct Reference<'a>(HashMap<String, &'a str>);
-
-impl Reference<'_> {
-    fn said(&self, key: &str) -> Option<String> {
-        self.0.get(key).and_then(|value| json::said(value)).filter(|text| !text.is_empty())
-    }
-
-    /// What its file is called.
-    fn name(&self) -> String {
-        let hint = self.said("rel_hint").map(|hint| last_component(&hint).to_string());
-        hint.filter(|name| !name.is_empty()).or_else(|| self.said("role")).unwrap_or_default()
-    }
-
-    /// The digest of an embedded file.
-    fn digest(&self) -> Option<String> {
-        let uri = self.said("uri")?;
-        uri.strip_prefix("vaso://blobs/").filter(|digest| is_sha256(digest)).map(str::to_string)
-    }
-
-    /// What it says of a file beside the package, if that is enough to know the file by.
-    fn wanted(&self) -> Option<Wanted> {
-        let sha256 = self.said("sha256").filter(|digest| is_sha256(digest))?.to_ascii_lowercase();
-        let size = self.0.get("size")?.parse().ok()?;
-        let uri = self.said("uri").filter(|uri| !uri.starts_with("vaso://"));
-        let paths: Vec<String> = self.said("rel_hint").into_iter().chain(uri).collect();
-        (!paths.is_empty()).then_some(Wanted { sha256, size, paths })
-    }
-}
-
-fn is_sha256(digest: &str) -> bool {
-    digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A blob, in the dataset's own folder, in the shared one, or in that of any other dataset.
@@ -421,7 +383,7 @@ fn blob(stored: &Stored, folder: &str, digest: &str) -> Result<Option<(NodeId, u
 fn of_dataset(documents: &[(&str, String)], assets: &[(&str, Option<String>)]) -> Vec<u8> {
     let mut document = Document::default();
     document.begin('{');
-    for (name, text) in documents.iter().filter(|(name, _)| *name != "refs") {
+    for (name, text) in documents {
         document.key(name).stored(text);
     }
     document.key("assets").begin('[');

@@ -2,10 +2,13 @@
 //!
 //! Every column that has at most one value a row is shown, whatever groups it stands in (`a.b`); lists and maps are
 //! not, and told. Numbers are numbers, with 0 and 1 for false and true; times are the whole numbers that are stored;
-//! decimals and whole numbers beyond 63 bits are text; text is text, and all other bytes are bytes.
+//! whole numbers beyond 63 bits, and decimals, are their digits; text is text, and all other bytes are bytes, among them
+//! decimals of more than 38 digits.
 //!
 //! Rows are read column by column in short batches. The readers of the place where the last stretch ended are kept, so
 //! that reading on costs nothing; whoever begins elsewhere passes over whole pages.
+//!
+//! A file that is packed with a codec that is not built in is no damaged one; that is told, with what to do.
 //!
 //! Threats. The file is a stranger's, and its decoder another's: what it is given is bounded by the size of the file,
 //! what it takes to unpack by [`MAX_GROUP`], and a panic in it is damage of this file alone.
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parquet::basic::{ConvertedType, Type};
+use parquet::basic::{Compression, ConvertedType, LogicalType, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType, FixedLenByteArray};
 use parquet::errors::ParquetError;
@@ -33,6 +36,8 @@ const BATCH: u64 = 1024;
 const MAX_CHUNK: usize = 64 << 20;
 /// Bytes that a column of a group of rows may unpack to.
 const MAX_GROUP: i64 = 1 << 30;
+/// Digits of a decimal that is shown as one: what 128 bits hold.
+const MAX_DIGITS: i32 = 38;
 /// Columns that are shown.
 const MAX_COLUMNS: usize = 1024;
 
@@ -65,6 +70,8 @@ enum How {
     Bytes,
     /// Digits behind the point.
     Decimal(u32),
+    /// A number of 16 bits with a fraction.
+    Half,
 }
 
 /// Column readers that stand at one row.
@@ -120,6 +127,16 @@ impl Parquet {
                 }
                 None => hidden += 1,
             }
+        }
+        let groups_of_columns = metadata.row_groups().iter().map(|group| group.columns());
+        let mut shown = groups_of_columns.flat_map(|group| leaves.iter().filter_map(|(i, _)| group.get(*i)));
+        if let Some(codec) = shown.find_map(|column| not_built_in(column.compression())) {
+            let what =
+                format!("it is packed with {codec}, which this program does not read; it is not damaged");
+            let remedy =
+                "read the stored file with a program that can, or write it anew with Snappy, gzip or LZ4";
+            findings.add(Finding::new(Severity::Warning, "parquet-codec", &path, &what, remedy));
+            return Err(Error::Unsupported { entry: path, what });
         }
         if hidden > 0 {
             let what = format!("{hidden} of its columns hold lists, or what no table has, and are not shown");
@@ -178,7 +195,7 @@ impl Parquet {
             }
             let cells: Option<Vec<Cell<'_>>> = cells.into_iter().collect();
             each(&cells.ok_or_else(|| {
-                Error::damaged("parquet-damaged", &self.path, "a column has fewer values than it says")
+                Error::damaged("parquet-damaged", &self.path, "a column has not the values that it says")
             })?)?;
         }
         cursor.row += n;
@@ -195,24 +212,41 @@ impl Parquet {
     }
 }
 
+/// The name of a codec that the reader of Parquet is built without.
+fn not_built_in(codec: Compression) -> Option<&'static str> {
+    match codec {
+        Compression::ZSTD(_) => Some("zstd"),
+        Compression::BROTLI(_) => Some("brotli"),
+        Compression::LZO => Some("LZO"),
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::GZIP(_)
+        | Compression::LZ4
+        | Compression::LZ4_RAW => None,
+    }
+}
+
 /// What a column's cells are; `None` for one that is not shown.
 fn kind(leaf: &ColumnDescriptor) -> Option<(Cells, How)> {
     if leaf.max_rep_level() > 0 {
         return None;
     }
-    let decimal = || u32::try_from(leaf.type_scale()).ok().filter(|scale| *scale < 20).map(How::Decimal);
+    let is_float16 = leaf.logical_type_ref() == Some(&LogicalType::Float16);
     Some(match (leaf.physical_type(), leaf.converted_type()) {
-        (Type::INT32 | Type::INT64, ConvertedType::DECIMAL) => (Cells::Text, decimal()?),
-        (Type::INT32, ConvertedType::UINT_32) | (Type::INT64, ConvertedType::UINT_64) => {
-            (Cells::Integer, How::Unsigned)
+        (Type::INT96, _) => return None,
+        (_, ConvertedType::DECIMAL) if leaf.type_precision() <= MAX_DIGITS => {
+            let scale = u32::try_from(leaf.type_scale()).ok().filter(|scale| *scale <= MAX_DIGITS as u32)?;
+            (Cells::Digits, How::Decimal(scale))
         }
+        (Type::FIXED_LEN_BYTE_ARRAY, _) if is_float16 => (Cells::Real, How::Half),
+        (Type::INT32, ConvertedType::UINT_32) => (Cells::Integer, How::Unsigned),
+        (Type::INT64, ConvertedType::UINT_64) => (Cells::Digits, How::Unsigned),
         (Type::BOOLEAN | Type::INT32 | Type::INT64, _) => (Cells::Integer, How::Number),
         (Type::FLOAT | Type::DOUBLE, _) => (Cells::Real, How::Number),
         (Type::BYTE_ARRAY, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => {
             (Cells::Text, How::Text)
         }
         (Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY, _) => (Cells::Text, How::Bytes),
-        (Type::INT96, _) => return None,
     })
 }
 
@@ -291,25 +325,19 @@ fn fill<T: DataType>(
 impl Values {
     /// A value that is a text only when it is shown.
     fn written(&self, at: usize, how: How) -> Option<String> {
-        let value = match self {
-            Values::Int32(values) => i64::from(*values.get(at)?),
-            Values::Int64(values) => *values.get(at)?,
-            _ => return None,
-        };
-        match how {
-            How::Unsigned if value < 0 && matches!(self, Values::Int64(_)) => {
-                Some((value as u64).to_string())
+        match (how, self) {
+            (How::Unsigned, Values::Int64(values)) => {
+                Some(*values.get(at)?).filter(|value| *value < 0).map(|value| (value as u64).to_string())
             }
-            How::Decimal(scale) => {
-                let sign = if value < 0 { "-" } else { "" };
-                let one = 10u64.checked_pow(scale)?;
-                let (whole, part) = (value.unsigned_abs() / one, value.unsigned_abs() % one);
-                let digits = scale as usize;
-                Some(if scale == 0 {
-                    format!("{sign}{whole}")
-                } else {
-                    format!("{sign}{whole}.{part:0digits$}")
-                })
+            (How::Decimal(scale), _) => {
+                let value = match self {
+                    Values::Int32(values) => i128::from(*values.get(at)?),
+                    Values::Int64(values) => i128::from(*values.get(at)?),
+                    Values::Bytes(values) => whole(values.get(at)?.data())?,
+                    Values::Fixed(values) => whole(values.get(at)?.data())?,
+                    _ => return None,
+                };
+                Some(decimal(value, scale))
             }
             _ => None,
         }
@@ -317,6 +345,10 @@ impl Values {
 
     fn cell(&self, at: usize, how: How) -> Option<Cell<'_>> {
         let bytes = |bytes| if how == How::Text { Cell::Text(bytes) } else { Cell::Blob(bytes) };
+        if matches!(how, How::Decimal(_)) {
+            // One that could be written was.
+            return None;
+        }
         Some(match self {
             Values::Bool(values) => Cell::Integer((*values.get(at)?).into()),
             Values::Int32(values) if how == How::Unsigned => Cell::Integer((*values.get(at)? as u32).into()),
@@ -325,9 +357,43 @@ impl Values {
             Values::Float(values) => Cell::Real((*values.get(at)?).into()),
             Values::Double(values) => Cell::Real(*values.get(at)?),
             Values::Bytes(values) => bytes(values.get(at)?.data()),
+            Values::Fixed(values) if how == How::Half => {
+                Cell::Real(half(u16::from_le_bytes(values.get(at)?.data().try_into().ok()?)))
+            }
             Values::Fixed(values) => bytes(values.get(at)?.data()),
         })
     }
+}
+
+/// A whole number in the order of people, of any length, with its sign; `None` where it has more than 128 bits.
+fn whole(bytes: &[u8]) -> Option<i128> {
+    let sign = if bytes.first().is_some_and(|first| *first >= 0x80) { 0xff } else { 0 };
+    let (more, low) = bytes.split_at(bytes.len().saturating_sub(16));
+    let mut wide = [sign; 16];
+    wide[16 - low.len()..].copy_from_slice(low);
+    let value = i128::from_be_bytes(wide);
+    (more.iter().all(|b| *b == sign) && (value < 0) == (sign != 0)).then_some(value)
+}
+
+/// A whole number with a point in front of its last `scale` digits.
+fn decimal(value: i128, scale: u32) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    let one = 10u128.pow(scale);
+    let (whole, part) = (value.unsigned_abs() / one, value.unsigned_abs() % one);
+    let digits = scale as usize;
+    if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part:0digits$}") }
+}
+
+/// The number in 16 bits: a sign, five bits of an exponent, ten of a fraction.
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        0x1f if fraction == 0.0 => f64::INFINITY,
+        0x1f => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -size } else { size }
 }
 
 impl Table for Parquet {

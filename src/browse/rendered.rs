@@ -17,7 +17,7 @@
 //! [`MAX_ROW`] bytes. Somebody who reads far behind the last mark has to wait until all in front is rendered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -39,7 +39,7 @@ const FIRST_ROWS: u64 = 1024;
 /// The most bytes that the texts of one row have together.
 const MAX_ROW: usize = 32 << 20;
 /// Stands in every key: what rendered otherwise has another.
-const VERSION: &[u8] = b"vaso views 3";
+const VERSION: &[u8] = b"vaso views 4";
 
 /// What tells the content of a view from any other.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +131,8 @@ pub struct Rendered {
     rows: Option<u64>,
     state: Mutex<State>,
     changed: Condvar,
-    told: AtomicBool,
+    /// How many of the form's notes were told.
+    told: AtomicUsize,
     shared: Arc<Shared>,
 }
 
@@ -200,7 +201,7 @@ impl Rendered {
         };
         let state = Mutex::new(State { marks, working: Vec::new(), kept });
         let rows = form.width().and(extent).map(|extent| extent.rows);
-        let (changed, told) = (Condvar::new(), AtomicBool::new(false));
+        let (changed, told) = (Condvar::new(), AtomicUsize::new(0));
         let mut rendered =
             Rendered { path, hash, key, table, form, head, size, rows, state, changed, told, shared };
         let extent = match extent {
@@ -381,9 +382,11 @@ impl Rendered {
 
     /// Makes a finding of what the form has to say, once.
     fn tell(&self) {
-        if let Some((code, what)) = self.form.note()
-            && !self.told.swap(true, Ordering::Relaxed)
-        {
+        let notes = self.form.notes();
+        if self.told.fetch_max(notes.len(), Ordering::Relaxed) == notes.len() {
+            return;
+        }
+        for (code, what) in notes {
             let remedy =
                 "no reason to act if the view is only looked at; the project's own bytes are unchanged";
             self.shared.findings.add(Finding::new(Severity::Notice, code, &self.path, what, remedy));

@@ -202,9 +202,9 @@ pub fn add_assets<W>(
         let Some(path) = path else { continue };
         let mut size = info.size_bytes.unwrap_or(Leaf::LATE);
         if let Some(found) = found {
-            let stamp = format!("{:?}", found.stamp);
-            all.update(stamp.as_bytes());
-            let shown = *blake3::hash(&[&own.1[..], stamp.as_bytes()].concat()).as_bytes();
+            let identity = found.identity();
+            all.update(&identity);
+            let shown = *blake3::hash(&[own.1, identity].concat()).as_bytes();
             shelf.made_of((shelf.time_beside(found), shown));
             (size, has_beside) = (found.stamp.size, true);
         }

@@ -7,6 +7,8 @@ use super::{output, project};
 use crate::error::Result;
 
 /// Print files of a project.
+///
+/// Of a symbolic link, what it leads to inside the project.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
@@ -14,7 +15,8 @@ use crate::tree::{Kind, Spot, Time};
 /// Copy a file or a directory out of a project.
 ///
 /// Nothing is overwritten: DEST must not exist, or be a directory to copy into. A file is complete under its
-/// name, or not there. What cannot be read is told, and the rest is copied (exit code 1).
+/// name, or not there. What cannot be read is told, and the rest is copied (exit code 1). Times and permissions are
+/// kept, but that the owner may write.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project
@@ -35,7 +37,7 @@ pub fn run(args: Args) -> Result<Exit> {
         }
     }
     let directory = top.kind() == Kind::Directory;
-    let failed = copy(top, &dest)?;
+    let failed = copy(top, project.source().path(), &dest)?;
     if failed == 0 {
         return Ok(Exit::Done);
     }
@@ -46,16 +48,20 @@ pub fn run(args: Args) -> Result<Exit> {
     Ok(Exit::Findings)
 }
 
-/// Copies everything from `top` down; how many files could not be read, each of which was told.
-pub fn copy(top: Spot, dest: &Path) -> Result<u64> {
-    let all = total(&top)?;
-    let mut copy = Copy { progress: output::Progress::new("copying"), all, done: 0, failed: 0 };
+/// Copies everything from `top` down, which is of the project at `source`; how many files could not be read, each of
+/// which was told.
+pub fn copy(top: Spot, source: &Path, dest: &Path) -> Result<u64> {
+    let source = source.to_path_buf();
+    let mut copy = Copy { progress: output::Progress::new("copying"), source, all: 0, done: 0, failed: 0 };
+    copy.all = copy.total(&top)?;
     copy.tree(top, dest)?;
     Ok(copy.failed)
 }
 
 struct Copy {
     progress: output::Progress,
+    /// The project's own file or folder.
+    source: PathBuf,
     all: u64,
     done: u64,
     failed: u64,
@@ -65,26 +71,35 @@ impl Copy {
     /// Copies everything from `top` down. Not by calling itself: stored paths may be thousands deep.
     fn tree(&mut self, top: Spot, dest: &Path) -> Result<()> {
         let mut pending = vec![(top, dest.to_path_buf())];
-        let mut made: Vec<(Time, PathBuf)> = Vec::new();
+        let mut made: Vec<(Time, u16, PathBuf)> = Vec::new();
         while let Some((spot, to)) = pending.pop() {
             match spot.kind() {
                 Kind::Directory => {
+                    let mode = spot.branch.tree().node(spot.node).mode;
                     let Some(spot) = self.entered(&spot)? else { continue };
-                    std::fs::create_dir(&to).map_err(|e| cannot_write(&to, e))?;
+                    // Nobody else looks in before its permissions are known to be those of all that is in it.
+                    let created = std::fs::DirBuilder::new().mode(0o700).create(&to);
+                    created.map_err(|e| cannot_write(&to, e))?;
                     pending.extend(spot.children().map(|c| {
                         let to = to.join(OsStr::from_bytes(c.name()));
                         (c, to)
                     }));
-                    made.push((spot.branch.tree().node(spot.node).time(), to));
+                    let node = spot.branch.tree().node(spot.node);
+                    made.push((node.time(), mode, to));
                 }
                 Kind::File => self.file(&spot, &to)?,
                 Kind::Link => self.link(&spot, &to)?,
             }
         }
-        // Times last, and from the bottom: every file that is made changes its directory's.
-        for (time, to) in made.into_iter().rev() {
+        // Times and permissions last, and from the bottom: every file that is made changes its directory's time, and may
+        // only be made where we may write.
+        for (time, mode, to) in made.into_iter().rev() {
             let times = std::fs::FileTimes::new().set_modified(time.into());
-            let set = std::fs::File::open(&to).and_then(|dir| dir.set_times(times));
+            let mode = std::fs::Permissions::from_mode(u32::from(mode) | 0o200);
+            let set = std::fs::File::open(&to).and_then(|dir| {
+                dir.set_times(times)?;
+                dir.set_permissions(mode)
+            });
             set.map_err(|e| cannot_write(&to, e))?;
         }
         Ok(())
@@ -94,12 +109,7 @@ impl Copy {
     fn entered(&mut self, spot: &Spot) -> Result<Option<Spot>> {
         match spot.enter() {
             Ok(spot) => Ok(Some(spot)),
-            Err(e) if is_of_one(&e) => {
-                output::complain(&e.to_string());
-                self.failed += 1;
-                Ok(None)
-            }
-            Err(e) => Err(e),
+            Err(e) => self.passed_over(e).map(|()| None),
         }
     }
 
@@ -115,13 +125,44 @@ impl Copy {
             Ok(()) => target
                 .finish(u32::from(node.mode) | 0o200, node.time().into())
                 .map_err(|e| cannot_write(to, e)),
-            Err(e) if is_of_one(&e) => {
-                output::complain(&e.to_string());
-                self.failed += 1;
-                Ok(())
-            }
-            Err(e) => Err(e),
+            Err(e) => self.passed_over(e),
         }
+    }
+
+    /// Tells an error of one entry, and goes on; any other ends the copy.
+    fn passed_over(&mut self, error: Error) -> Result<()> {
+        if !self.is_of_one(&error) {
+            return Err(error);
+        }
+        output::complain(&error.to_string());
+        self.failed += 1;
+        Ok(())
+    }
+
+    /// Whether an error is that of one entry, beside which all else can be copied. What the system does not read is one
+    /// where the entry lies in a file of its own; why a target cannot be written is a refusal, and never one.
+    fn is_of_one(&self, error: &Error) -> bool {
+        match error {
+            Error::Damaged { .. } | Error::Unsupported { .. } => true,
+            Error::Io { path, .. } => *path != self.source,
+            _ => false,
+        }
+    }
+
+    /// The bytes below `top`, as far as they are known without rendering anything.
+    fn total(&self, top: &Spot) -> Result<u64> {
+        let mut below = vec![top.clone()];
+        let mut bytes = 0u64;
+        while let Some(spot) = below.pop() {
+            let spot = match spot.enter() {
+                Ok(spot) => spot,
+                Err(e) if self.is_of_one(&e) => continue,
+                Err(e) => return Err(e),
+            };
+            bytes = bytes.saturating_add(spot.branch.tree().node(spot.node).size());
+            below.extend(spot.children());
+        }
+        Ok(bytes)
     }
 
     fn link(&mut self, spot: &Spot, to: &Path) -> Result<()> {
@@ -130,30 +171,11 @@ impl Copy {
             target.extend_from_slice(piece);
             Ok(())
         });
-        read.map_err(|e| from_io(e, |e| cannot_write(to, e)))?;
+        if let Err(e) = read.map_err(|e| from_io(e, |e| cannot_write(to, e))) {
+            return self.passed_over(e);
+        }
         std::os::unix::fs::symlink(OsStr::from_bytes(&target), to).map_err(|e| cannot_write(to, e))
     }
-}
-
-/// Whether an error is that of one entry, beside which all else can be copied.
-fn is_of_one(error: &Error) -> bool {
-    matches!(error, Error::Damaged { .. } | Error::Unsupported { .. })
-}
-
-/// The bytes below `top`, as far as they are known without rendering anything.
-fn total(top: &Spot) -> Result<u64> {
-    let mut below = vec![top.clone()];
-    let mut bytes = 0u64;
-    while let Some(spot) = below.pop() {
-        let spot = match spot.enter() {
-            Ok(spot) => spot,
-            Err(e) if is_of_one(&e) => continue,
-            Err(e) => return Err(e),
-        };
-        bytes = bytes.saturating_add(spot.branch.tree().node(spot.node).size());
-        below.extend(spot.children());
-    }
-    Ok(bytes)
 }
 
 /// Why a file could not be made.

@@ -119,7 +119,7 @@ fn unpack(file: &Path, dir: &Path, json: bool) -> Result<Exit> {
     for seal in &record.seals {
         output::complain(&format!("fits this file alone, and will not be in one that is packed: {seal}"));
     }
-    let failed = cp::copy(Spot::top(project.clone()), dir)?;
+    let failed = cp::copy(Spot::top(project.clone()), project.source().path(), dir)?;
     complain(record.compare(dir));
     let to = dir.join(RECORD);
     let cannot = |e| cp::cannot_write(&to, e);

@@ -1,8 +1,9 @@
 //! Looks at what a mount shows of a project beside its own files, so that `verify` tells all that a mount would.
 //!
 //! The folder of each sample is made, and then its tables are rendered: that a text is no UTF-8, or that a number is
-//! rounded, is known when it is met. A table that cannot be rendered is damaged where it is stored, and whoever checks the
-//! stored bytes tells that.
+//! rounded, is known when it is met. A table of a database that cannot be rendered is damaged where it is stored, and
+//! whoever checks the stored bytes tells that; the stored bytes of a file that is a table by itself are just what they
+//! were when they were written, and what is wrong with them is told here.
 //!
 //! Limits: so many folders, and so long; a table that was begun is read to its end if its size has to be found out. What
 //! was not looked at is said.
@@ -20,11 +21,20 @@ const LOOK: Duration = Duration::from_secs(60);
 /// For how long their tables are rendered.
 const RENDER: Duration = Duration::from_secs(60);
 
+/// Who looks for what is wrong with the bytes that tables are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// Nobody else.
+    IsTold,
+    /// Whoever checks the database.
+    IsToldElsewhere,
+}
+
 /// Looks into `view`, which findings call `top`.
-pub fn look_through(view: &dyn Branch, top: &str, findings: &Findings) -> Result<()> {
+pub fn look_through(view: &dyn Branch, top: &str, damage: Damage, findings: &Findings) -> Result<()> {
     let (tree, begun) = (view.tree(), Instant::now());
     let folders: Vec<NodeId> = tree.ids().filter(|id| tree.node(*id).door().is_some()).collect();
-    let mut tables: Vec<(Arc<dyn Branch>, NodeId)> = Vec::new();
+    let mut tables: Vec<(Arc<dyn Branch>, NodeId, String)> = Vec::new();
     for (seen, folder) in folders.iter().enumerate() {
         if seen == FOLDERS || begun.elapsed() > LOOK {
             let what = format!("only {seen} of its {} samples were looked into", folders.len());
@@ -34,16 +44,28 @@ pub fn look_through(view: &dyn Branch, top: &str, findings: &Findings) -> Result
         }
         match view.behind(*folder) {
             Some(Ok(made)) => {
-                let late = made.tree().ids().filter(|id| made.tree().node(*id).is_late());
-                tables.extend(late.map(|id| (made.clone(), id)));
+                let inside = made.tree();
+                let late = inside.ids().filter(|id| inside.node(*id).is_late());
+                let path = |id| format!("{top}/{}/{}", tree.shown(*folder), inside.shown(id));
+                tables.extend(late.map(|id| (made.clone(), id, path(id))));
             }
             Some(Err(why)) => tell(&format!("{top}/{}", tree.shown(*folder)), why, findings)?,
             None => {}
         }
     }
     let until = Instant::now() + RENDER;
-    for (seen, (folder, table)) in tables.iter().enumerate() {
-        if !render(folder.as_ref(), *table, until)? {
+    for (seen, (folder, table, path)) in tables.iter().enumerate() {
+        let is_done = match render(folder.as_ref(), *table, until) {
+            Ok(is_done) => is_done,
+            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+            Err(why) => {
+                if damage == Damage::IsTold {
+                    findings.refused(path, &why);
+                }
+                true
+            }
+        };
+        if !is_done {
             let what =
                 format!("only {seen} of its {} tables were read through as they are shown", tables.len());
             let remedy = "no reason to act: the rows were checked as they are stored";
@@ -67,8 +89,7 @@ fn render(folder: &dyn Branch, file: NodeId, until: Instant) -> Result<bool> {
         match read {
             Ok(Some(0)) => return Ok(true),
             Ok(n) => at += n.unwrap_or(0) as u64,
-            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
-            Err(_) => return Ok(true),
+            Err(why) => return Err(why),
         }
     }
     Ok(false)

@@ -64,7 +64,7 @@ pub fn unmount(dir: &Path, lazy: bool) -> Result<Unmounted> {
     match end(&point, WHEN_IDLE) {
         Ok(()) => {}
         Err(Errno::EBUSY) => return Err(Error::Busy(busy(&point))),
-        Err(e) => return Err(Error::io("unmount", &point, e)),
+        Err(e) => return Err(not_ended(&point, e)),
     }
     match daemon {
         Some(daemon) => daemon.wait().map(|()| Unmounted::Finished),
@@ -74,7 +74,20 @@ pub fn unmount(dir: &Path, lazy: bool) -> Result<Unmounted> {
 
 /// Frees the directory at once, whoever is inside.
 pub fn detach(point: &Path) -> Result<()> {
-    end(point, MntFlags::MNT_DETACH).map_err(|e| Error::io("unmount", point, e))
+    end(point, MntFlags::MNT_DETACH).map_err(|e| not_ended(point, e))
+}
+
+/// Why a mount did not end. That somebody may not end it is no failure of the system's.
+fn not_ended(point: &Path, why: Errno) -> Error {
+    match why {
+        Errno::EPERM => {
+            let point = point.display();
+            Error::Refused(format!(
+                "the system does not let you unmount {point}: whoever has mounted it can, and root"
+            ))
+        }
+        other => Error::io("unmount", point, other),
+    }
 }
 
 /// Unmounts by ourselves where that is allowed, else through the helper that may.

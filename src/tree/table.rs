@@ -12,6 +12,8 @@ pub enum Cells {
     Real,
     /// Whole numbers.
     Integer,
+    /// Numbers, of which those that no other cell may hold exactly are texts of digits: `-12.50`.
+    Digits,
     /// Text.
     Text,
 }

@@ -67,7 +67,10 @@ fn look_inside(bundle: &Bundle) -> Result<()> {
         return Ok(());
     };
     match bundle.stock.view(current, 0) {
-        Ok(view) => views::look_through(view.as_ref(), VIEW, bundle.findings()),
+        Ok(view) => {
+            let damage = views::Damage::IsToldElsewhere;
+            views::look_through(view.as_ref(), VIEW, damage, bundle.findings())
+        }
         Err(why) => views::tell(VIEW, why, bundle.findings()),
     }
 }

@@ -153,14 +153,6 @@ impl<'de> Visitor<'de> for SummaryVisitor {
     passes_over_all_else!();
 }
 
-/// One line of `refs.json`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Reference {
-    /// Where the file is.
-    pub uri: Text,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::Package;
-use super::document::Reference;
 use crate::browse;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
@@ -73,7 +72,7 @@ fn look_inside(package: &Package) -> Result<()> {
     let Some(door) = tree.ids().find(|id| tree.node(*id).door().is_some()) else { return Ok(()) };
     let at = tree.shown(door);
     match package.view(door) {
-        Ok(view) => views::look_through(view.as_ref(), &at, &package.findings),
+        Ok(view) => views::look_through(view.as_ref(), &at, views::Damage::IsTold, &package.findings),
         Err(why) => views::tell(&at, why, &package.findings),
     }
 }
@@ -139,8 +138,10 @@ fn check(package: &Package, id: NodeId) -> Result<()> {
 /// Every `vaso://blobs/<digest>` has its blob, and every file beside the package is the one that is meant.
 fn references(package: &Package) -> Result<()> {
     let tree = &package.tree;
-    let blobs: HashSet<&str> = tree.ids().filter_map(|id| package.recorded_sha256(id)).collect();
     let Some(folder) = tree.find(b"datasets") else { return Ok(()) };
+    let is_inside = |id: &NodeId| tree.node(tree.node(tree.node(*id).parent()).parent()).parent() == folder;
+    let blobs = tree.ids().filter(is_inside).filter_map(|id| package.recorded_sha256(id));
+    let blobs: HashSet<&str> = blobs.collect();
     for dataset in tree.children(folder) {
         let Some(id) = tree.child(dataset, b"refs.json") else { continue };
         if tree.node(id).kind != Kind::File || tree.node(id).size() > super::MAX_MANIFEST {
@@ -152,42 +153,20 @@ fn references(package: &Package) -> Result<()> {
             // A damaged entry is a finding already.
             Err(_) => continue,
         };
-        let Ok(list) = serde_json::from_slice::<Vec<Reference>>(&text) else {
-            package.findings.add(Finding::new(
-                Severity::Error,
-                "document-invalid",
-                tree.shown(id),
-                "refs.json is not a JSON list of references",
-                "restore it from a backup",
-            ));
+        let at = tree.shown(id);
+        let Ok(text) = std::str::from_utf8(&text) else {
+            package.findings.add(browse::references_invalid(&at));
             continue;
         };
-        let at = tree.shown(id);
-        // What is no text names nothing that could be looked for.
-        let text = std::str::from_utf8(&text).unwrap_or_default();
-        for finding in browse::examine_references(text, package.source.location(), &at) {
+        let has_blob = |digest: &str| blobs.contains(digest);
+        for finding in browse::examine_references(text, package.source.location(), &at, has_blob) {
             package.findings.add(finding);
-        }
-        let uris = list.iter().filter_map(|entry| entry.uri.get());
-        for digest in uris.filter_map(|uri| uri.strip_prefix("vaso://blobs/")) {
-            if !blobs.contains(digest) {
-                package.findings.add(Finding::new(
-                    Severity::Error,
-                    "blob-missing",
-                    tree.shown(id),
-                    format!(
-                        "it refers to the blob {}, which is not in the package",
-                        super::names::shown(digest.as_bytes())
-                    ),
-                    "restore the blob from a backup or from the file it was made of",
-                ));
-            }
         }
     }
     Ok(())
 }
 
-/// Every line of the event stream is JSON. A torn last line loses that line only.
+/// Every line of the event stream is an event as the views take it, `NaN` and all. A torn last line loses that line only.
 fn events(package: &Package) -> Result<()> {
     let Some(id) = package.tree.find(b"events/events.jsonl") else { return Ok(()) };
     if package.tree.node(id).kind != Kind::File || package.tree.node(id).size() > super::MAX_MANIFEST {
@@ -200,10 +179,7 @@ fn events(package: &Package) -> Result<()> {
     };
     for (i, line) in text.split(|b| *b == b'\n').enumerate() {
         let blank = line.iter().all(u8::is_ascii_whitespace);
-        let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
-        // What is no event to the view is none here.
-        let is_event = blank || browse::is_event(line) && is_json();
-        if !is_event {
+        if !blank && !browse::is_event(line) {
             package.findings.add(Finding::new(
                 Severity::Warning,
                 "event-line-invalid",
