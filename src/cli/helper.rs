@@ -40,7 +40,7 @@ pub fn translate(args: Vec<OsString>) -> Vec<OsString> {
 /// The exit code that mount(8) knows: 1 for a wrong call, 32 for a mount that failed.
 pub fn exit(exit: Exit) -> ExitCode {
     match exit {
-        Exit::Done => ExitCode::SUCCESS,
+        Exit::Done | Exit::Of(0) => ExitCode::SUCCESS,
         Exit::Usage | Exit::Of(64) => ExitCode::from(1),
         _ => ExitCode::from(32),
     }

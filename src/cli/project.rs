@@ -17,7 +17,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn Container>> {
 
 /// The same, with options. What is known from earlier looks is used, and nothing is added to it.
 fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<dyn Container>> {
-    format::open(Source::open(Arc::new(Location::find(path)?))?, options)
+    format::open(Source::open_settled(Arc::new(Location::find(path)?))?, options)
 }
 
 /// Opens the project at `path` for a look inside its current state, which is looked at through and through first:

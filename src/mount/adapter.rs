@@ -305,10 +305,15 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.volume.readlink(ino.0) {
+        let told = |outcome: Result<Vec<u8>>, reply: ReplyData| match outcome {
             Ok(target) => reply.data(&target),
             Err(e) => reply.error(errno::of(&e)),
+        };
+        if let Some(outcome) = self.volume.readlink_at_once(ino.0) {
+            return told(outcome, reply);
         }
+        let volume = self.volume.clone();
+        self.patience.run(move || told(volume.readlink(ino.0), reply));
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

@@ -48,12 +48,22 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send
     super::memory::share();
     // Blocked before any thread exists, so that only the thread that waits for them gets them.
     let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
         signals.add(signal);
     }
     signals.thread_block().map_err(|e| Error::io("block signals of", dir, e))?;
     // These mean nothing here, and would leave a dead mount.
-    let stray = SigSet::from_iter([Signal::SIGALRM, Signal::SIGUSR1, Signal::SIGUSR2]);
+    let stray = SigSet::from_iter([
+        Signal::SIGALRM,
+        Signal::SIGIO,
+        Signal::SIGPROF,
+        Signal::SIGPWR,
+        Signal::SIGSTKFLT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGVTALRM,
+        Signal::SIGXCPU,
+    ]);
     stray.thread_block().map_err(|e| Error::io("block signals of", dir, e))?;
 
     let mounted: Arc<Mutex<Option<Mount>>> = Arc::default();
@@ -61,7 +71,7 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send
     let _ = spawn("vaso-signals", move || wait_for_signals(&signals, &own));
 
     // The source is opened before the mount covers anything.
-    let source = Source::open(Arc::new(Location::find(source)?))?;
+    let source = Source::open_settled(Arc::new(Location::find(source)?))?;
     let point = prepare(dir)?;
     let volume_options = volume_options(options);
     let project = format::open(source.clone(), volume_options.open.clone())?;

@@ -72,11 +72,16 @@ impl Location {
     /// Whether the link by which it was found leads to another place by now.
     pub fn is_left_by_its_link(&self) -> bool {
         self.link.as_ref().is_some_and(|link| {
-            match nix::fcntl::readlinkat(link.folder.as_fd(), link.name.as_os_str()) {
+            let is_other = match nix::fcntl::readlinkat(link.folder.as_fd(), link.name.as_os_str()) {
                 Ok(target) => target != link.target,
                 // A file in its place.
                 Err(e) => e == nix::errno::Errno::EINVAL,
-            }
+            };
+            // The same place may be said in another way.
+            let follow = nix::fcntl::AtFlags::empty();
+            let there = || nix::sys::stat::fstatat(link.folder.as_fd(), link.name.as_os_str(), follow).ok();
+            let here = || self.stamp().ok().flatten().map(|stamp| stamp.file);
+            is_other && there().map(|stat| Stamp::from(&stat).file) != here()
         })
     }
 

@@ -32,6 +32,15 @@ pub struct Source {
 }
 
 impl Source {
+    /// The same as [`Source::open`]; a time that another write may leave as well is waited out first, once. For whoever
+    /// does not look at it again when it has settled.
+    pub fn open_settled(location: Arc<Location>) -> Result<Arc<Source>> {
+        if let Some(rest) = location.stamp()?.filter(Stamp::is_file).and_then(|stamp| stamp.settles_in()) {
+            std::thread::sleep(rest);
+        }
+        Source::open(location)
+    }
+
     /// Opens what lies at `location` now.
     pub fn open(location: Arc<Location>) -> Result<Arc<Source>> {
         let file = location.open()?;
@@ -39,11 +48,7 @@ impl Source {
         if !meta.is_file() && !meta.is_dir() {
             return Err(Error::not_a_project(location.path(), "this is neither a regular file nor a folder"));
         }
-        let mut stamp = Stamp::of(&meta);
-        while let Some(rest) = stamp.settles_in().filter(|_| stamp.is_file()) {
-            std::thread::sleep(rest);
-            stamp = Stamp::now(&file).map_err(|e| Error::io("look at", location.path(), e))?;
-        }
+        let stamp = Stamp::of(&meta);
         // What lies beside it is looked at before anything of it is read: a change after this is one.
         let beside = location.state()?.map_or(0, |state| state.beside);
         Ok(Arc::new(Source::new(file, location, State { stamp, beside })))

@@ -67,14 +67,17 @@ impl Stamp {
     }
 
     /// For how long still another write may leave this very stamp: where times are kept in whole seconds, until the next
-    /// one has begun. Until then it says nothing of the bytes. (One that is from the future says what it can.)
+    /// one has begun. Until then it says nothing of the bytes. (One that is far from now says what it can.)
     pub fn settles_in(&self) -> Option<Duration> {
         if (self.mtime.1, self.ctime.1) != (0, 0) {
             return None;
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let age = now.checked_sub(Duration::from_secs(u64::try_from(self.ctime.0).ok()?))?;
-        Stamp::COARSE.checked_sub(age).filter(|left| !left.is_zero())
+        let then = Duration::from_secs(u64::try_from(self.ctime.0).ok()?);
+        if then > now {
+            return (then - now < Stamp::COARSE).then(|| then - now + Stamp::COARSE);
+        }
+        Stamp::COARSE.checked_sub(now - then).filter(|left| !left.is_zero())
     }
 
     /// Whether the bytes may differ from those under `self`, given that the file is now at `now`.

@@ -9,7 +9,7 @@
 //!   Its number goes to nobody else while it is open, so that two contents never meet in one page cache.
 //!
 //! Lock order: `refreshing`, then `revisions`, then one shard of `known`. None is held across a system call,
-//! except `refreshing`, which serialises the loading of a changed source and is never taken by a look-up.
+//! except `refreshing`, which serialises the loading of a changed source and is taken by nobody who is to answer at once.
 
 mod control;
 mod known;
@@ -511,18 +511,39 @@ impl Volume {
         part.revision.still_there().map(|()| read)
     }
 
+    /// The target of a link, if it takes no longer than a look at the disk.
+    pub fn readlink_at_once(&self, ino: u64) -> Option<Result<Vec<u8>>> {
+        self.target(ino, |target| self.read_at_once(ino, 0, target))
+    }
+
     /// The target of a link.
     pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
-        let (part, node) = self.resolve(ino)?;
-        let tree = part.tree();
-        if tree.node(node).kind != Kind::Link {
-            return Err(Error::NotALink(tree.shown(node)));
-        }
-        // A link is a link only if its target was read at load, so its size is one that a path may have.
-        let mut target = vec![0; tree.node(node).size() as usize];
-        let n = self.read(ino, 0, &mut target)?;
-        target.truncate(n);
-        Ok(target)
+        self.target(ino, |target| Some(self.read(ino, 0, target))).expect("there is time")
+    }
+
+    fn target(
+        &self,
+        ino: u64,
+        read: impl FnOnce(&mut [u8]) -> Option<Result<usize>>,
+    ) -> Option<Result<Vec<u8>>> {
+        let size = || {
+            let (part, node) = self.resolve(ino)?;
+            let tree = part.tree();
+            match tree.node(node).kind {
+                // A link is a link only if its target was read at load, so its size is one that a path may have.
+                Kind::Link => Ok(tree.node(node).size() as usize),
+                _ => Err(Error::NotALink(tree.shown(node))),
+            }
+        };
+        let mut target = match size() {
+            Ok(size) => vec![0; size],
+            Err(e) => return Some(Err(e)),
+        };
+        let read = read(&mut target)?;
+        Some(read.map(|n| {
+            target.truncate(n);
+            target
+        }))
     }
 
     /// The extended attributes of a number, in the order of names. A link has none: the kernel lets nobody read

@@ -27,6 +27,8 @@ pub struct Revision {
     /// It is not trusted for its youth alone, and will be once its source has rested.
     pub(super) young: AtomicBool,
     loaded: Instant,
+    /// The file was seen smaller since its stamp was accepted: what it has grown to is no append.
+    pub(super) broken: AtomicBool,
     /// Another revision is current.
     pub(super) replaced: AtomicBool,
     opens_all: OnceLock<bool>,
@@ -34,10 +36,21 @@ pub struct Revision {
 
 impl Revision {
     pub(super) fn new(epoch: u32, container: Arc<dyn Container>) -> Arc<Revision> {
-        let [gone, doubtful, replaced] = [const { AtomicBool::new(false) }; 3];
+        let [gone, doubtful, broken, replaced] = [const { AtomicBool::new(false) }; 4];
         let [trusted, young] = [!container.distrusts(), container.distrusts()].map(AtomicBool::new);
         let (loaded, opens_all) = (Instant::now(), OnceLock::new());
-        Arc::new(Revision { epoch, container, gone, doubtful, trusted, young, loaded, replaced, opens_all })
+        Arc::new(Revision {
+            epoch,
+            container,
+            gone,
+            doubtful,
+            trusted,
+            young,
+            loaded,
+            broken,
+            replaced,
+            opens_all,
+        })
     }
 
     /// The project in this state.

@@ -57,6 +57,10 @@ pub struct Refresh {
     unsettled: Option<(State, Instant)>,
     /// A state that was refused for good.
     refused: Option<State>,
+    /// Since when nothing could be said of what is there: whoever comes after [`PATIENCE`] does not wait as well.
+    since: Option<Instant>,
+    /// The state that is shown was loaded while another write might have left the very same stamp.
+    to_be_seen_again: bool,
 }
 
 /// What looking at the source has brought.
@@ -98,7 +102,7 @@ impl Lineage {
 impl Volume {
     /// Looks at the source, and shows its new state if it has one.
     pub fn refresh(&self) -> Result<Outcome> {
-        self.refresh_in(&mut self.refreshing.lock())
+        self.refresh_with(&mut self.refreshing.lock())
     }
 
     /// Lets go of revisions that nobody holds anything of any more.
@@ -114,6 +118,15 @@ impl Volume {
         if swept {
             self.contents.retain(|(epoch, ..)| left.contains(epoch));
         }
+    }
+
+    fn refresh_with(&self, state: &mut Refresh) -> Result<Outcome> {
+        let outcome = self.refresh_in(state);
+        match outcome {
+            Ok(Outcome::Unsettled) => drop(state.since.get_or_insert_with(Instant::now)),
+            _ => state.since = None,
+        }
+        outcome
     }
 
     fn refresh_in(&self, state: &mut Refresh) -> Result<Outcome> {
@@ -147,7 +160,12 @@ impl Volume {
             return Ok(Outcome::Unchanged);
         }
         let doubtful = current.is_doubtful();
-        if there == accepted || state.refused == Some(there) {
+        // Another write may have left the stamp that is accepted, and none can any more.
+        let again = there == accepted && state.to_be_seen_again && there.stamp.settles_in().is_none();
+        if there.stamp.size < accepted.stamp.size {
+            current.broken.store(true, Ordering::Release);
+        }
+        if !again && (there == accepted || state.refused == Some(there)) {
             let refused = current.is_gone() || doubtful;
             if !refused && there == accepted {
                 current.has_rested();
@@ -155,7 +173,8 @@ impl Volume {
             return Ok(if refused { Outcome::Refused } else { Outcome::Unchanged });
         }
         // What was in another state meanwhile is not the same for looking the same.
-        if !doubtful
+        if !again
+            && !doubtful
             && there.beside == accepted.beside
             && !source.is_changed(&accepted.stamp, &there.stamp, false)
         {
@@ -163,14 +182,10 @@ impl Volume {
             return Ok(Outcome::Unchanged);
         }
         if there.stamp.is_link() {
-            *state = Refresh { unsettled: None, refused: Some(there) };
+            *state = Refresh { refused: Some(there), ..Refresh::default() };
             let what = "a link stands in its place, and none is followed under a mount; what was there before is shown";
             self.note(current, "source-unreadable", what);
             return Ok(Outcome::Refused);
-        }
-        // A stamp that another write may leave as well is waited out.
-        if there.stamp.is_file() && there.stamp.settles_in().is_some() {
-            return Ok(Outcome::Unsettled);
         }
         // A state that could not be loaded once is not tried again before it has rested.
         let known = state.unsettled.is_some_and(|(seen, _)| seen == there);
@@ -189,23 +204,24 @@ impl Volume {
                 Ok(Outcome::Unsettled)
             }
             Ok(next) => {
-                *state = Refresh::default();
+                let to_be_seen_again = next.source().stamp().settles_in().is_some() && !source.is_folder();
+                *state = Refresh { to_be_seen_again, ..Refresh::default() };
                 if pinned {
-                    self.judge(next.as_ref());
+                    self.judge(next.as_ref(), again);
                     self.drop_pages(current);
                     if current.is_gone() {
                         current.container.findings().add(rewritten(String::new()));
                     }
                     return Ok(Outcome::Unchanged);
                 }
-                self.install(&top, next);
+                self.install(&top, next, again);
                 Ok(Outcome::Changed)
             }
             // The disk or the network may be better in a moment.
             Err(error @ Error::Io { .. }) => Err(error),
             Err(_) if !state.rested(there) => Ok(Outcome::Unsettled),
             Err(error) => {
-                *state = Refresh { unsettled: None, refused: Some(there) };
+                *state = Refresh { refused: Some(there), ..Refresh::default() };
                 if there.stamp.file == accepted.stamp.file && !source.is_folder() {
                     current.doubtful.store(true, Ordering::Release);
                     self.drop_pages(current);
@@ -221,7 +237,8 @@ impl Volume {
         let until = Instant::now() + PATIENCE;
         loop {
             let Some(mut state) = self.refreshing.try_lock_until(until) else { return };
-            let outcome = self.refresh_in(&mut state);
+            let outcome = self.refresh_with(&mut state);
+            let until = state.since.map_or(until, |since| until.min(since + PATIENCE));
             drop(state);
             match outcome {
                 Ok(Outcome::Unsettled) if Instant::now() < until => {
@@ -250,7 +267,7 @@ impl Volume {
         if top.revision.epoch == part.revision.epoch {
             let next = self.load(&top.revision, self.options.open.pin)?;
             *state = Refresh::default();
-            self.install(&top, next);
+            self.install(&top, next, false);
         }
         Ok(self.top())
     }
@@ -260,15 +277,16 @@ impl Volume {
         revision.container.findings().add(Finding::new(Severity::Warning, code, "", message, remedy));
     }
 
-    /// Makes `next` the revision that look-ups see, and tells the kernel what to forget.
-    fn install(&self, top: &Arc<Part>, next: Arc<dyn Container>) {
+    /// Makes `next` the revision that look-ups see, and tells the kernel what to forget. `again`: it bears the stamp of
+    /// the one before, under which it may have been rewritten.
+    fn install(&self, top: &Arc<Part>, next: Arc<dyn Container>, again: bool) {
         let current = &top.revision;
         let path = next.source().path();
         let mut lineage = None;
         if next.source().is_folder() {
             log::info!("{}: changed; a new revision is shown", path.display());
         } else if current.container.source().stamp().file == next.source().stamp().file {
-            lineage = Some(self.judge(next.as_ref()));
+            lineage = Some(self.judge(next.as_ref(), again));
             match current.is_gone() {
                 false => log::info!("{}: appended to; a new revision is shown", path.display()),
                 true => log::warn!(
@@ -302,21 +320,34 @@ impl Volume {
 
     /// Which of the revisions that were read from this very file can still be read from it, and what `next` goes on
     /// from: what it shows was shown before, or was appended.
-    fn judge(&self, next: &dyn Container) -> Lineage {
+    fn judge(&self, next: &dyn Container, again: bool) -> Lineage {
         let state = next.source().state();
-        let mut lineage = Lineage::Mixed;
         let tops = self.revisions.read().clone();
-        for revision in tops.iter().map(|top| &top.revision) {
-            let old = revision.container.source();
+        let of_file = tops.iter().map(|top| &top.revision).filter(|revision| {
+            let source = revision.container.source();
             // The files of a folder are looked at one by one.
-            if old.stamp().file != state.stamp.file || old.is_folder() {
-                continue;
-            }
-            if old.state() == state {
-                if !revision.is_gone() {
+            source.stamp().file == state.stamp.file && !source.is_folder()
+        });
+        let of_file: Vec<&Arc<Revision>> = of_file.collect();
+        // The last one's directory says what is there now, and what it says is there as far as anybody can look, or
+        // nothing but links, mode and owner has moved a time.
+        let proven = of_file.last().is_some_and(|last| {
+            let was = last.container.source().stamp();
+            let excused = was != state.stamp && !was.may_have_new_bytes(&state.stamp, false);
+            let same = next.continues(last.container.as_ref()) && last.container.continues(next);
+            let is_provable = decoded(last.container.as_ref()) <= PROOF;
+            same && excused && (!is_provable || is_as_recorded(next))
+        });
+        let broken = of_file.iter().any(|revision| revision.broken.load(Ordering::Acquire));
+        let mut lineage = Lineage::Mixed;
+        for revision in of_file {
+            let old = revision.container.source();
+            if old.state() == state && !again {
+                let before = if revision.is_gone() { Lineage::Mixed } else { Lineage::of(revision) };
+                if before > Lineage::Mixed {
                     next.goes_on_from(revision.container.as_ref());
-                    lineage = lineage.max(Lineage::of(revision));
                 }
+                lineage = lineage.max(before);
                 continue;
             }
             if revision.is_gone() || !next.continues(revision.container.as_ref()) {
@@ -325,29 +356,32 @@ impl Volume {
             }
             // What has not grown may be a rewrite, however much its directory looks like before. Who reads meanwhile
             // reads under the new state, and is told at the end that this was in doubt.
-            // Nor is it an append where nothing was appended that can be seen.
+            // Nor is it an append where nothing was appended that can be seen, or something was gone meanwhile.
             let same = revision.container.continues(next);
-            let grown = state.stamp.size > old.size() && !same;
-            // Links, mode and owner have moved the time as well, and the directory says what it said.
-            let excused = same && !old.stamp().may_have_new_bytes(&state.stamp, false);
-            if grown || excused {
-                next.goes_on_from(revision.container.as_ref());
-            } else {
+            let grown = state.stamp.size > old.size() && !same && !broken;
+            let before = Lineage::of(revision);
+            if !grown && !proven {
                 revision.doubtful.store(true, Ordering::Release);
+            } else if before > Lineage::Mixed {
+                next.goes_on_from(revision.container.as_ref());
             }
             revision.container.forget_decoded();
             self.contents.retain(|(epoch, ..)| *epoch != revision.epoch);
             old.accept(state);
-            lineage = lineage.max(if excused {
-                Lineage::of(revision)
+            lineage = lineage.max(if proven {
+                before
             } else if grown {
-                Lineage::of(revision).min(Lineage::Appended)
+                before.min(Lineage::Appended)
             } else if is_as_recorded(revision.container.as_ref()) {
                 if same { Lineage::Trusted } else { Lineage::Mixed }
+            } else if again && decoded(revision.container.as_ref()) > PROOF {
+                // Nothing speaks for a change but that it could not have been seen.
+                Lineage::Mixed
             } else {
                 revision.gone.store(true, Ordering::Release);
                 Lineage::Mixed
             });
+            revision.broken.store(false, Ordering::Release);
             revision.doubtful.store(false, Ordering::Release);
         }
         lineage
@@ -466,16 +500,24 @@ fn is_as_recorded(container: &dyn Container) -> bool {
     // What is derived is made of what lies there.
     let container = container.enclosing().unwrap_or(container);
     let tree = container.tree();
-    let files = || tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);
-    if files().map(|id| tree.node(id).size()).fold(0, u64::saturating_add) > PROOF {
+    if decoded(container) > PROOF {
         return false;
     }
     let mut buf = vec![0; PIECE];
-    files().all(|id| match (container.crc32(id), container.open(id)) {
-        (Some(crc), Ok(content)) => checksum(&content, &mut buf).is_ok_and(|found| found == crc),
-        (_, Err(Error::Unsupported { .. })) => true,
-        _ => false,
+    tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory).all(|id| {
+        match (container.crc32(id), container.open(id)) {
+            (Some(crc), Ok(content)) => checksum(&content, &mut buf).is_ok_and(|found| found == crc),
+            (_, Err(Error::Unsupported { .. })) => true,
+            _ => false,
+        }
     })
+}
+
+/// The bytes of all that a container stores.
+fn decoded(container: &dyn Container) -> u64 {
+    let tree = container.enclosing().unwrap_or(container).tree();
+    let files = tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);
+    files.map(|id| tree.node(id).size()).fold(0, u64::saturating_add)
 }
 
 fn checksum(content: &Content, buf: &mut [u8]) -> Result<u32> {

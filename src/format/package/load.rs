@@ -47,6 +47,13 @@ pub struct Entry {
     pub refusal: Option<Refusal>,
 }
 
+impl Entry {
+    /// What makes it the same entry in another directory of the same file.
+    pub fn key(&self) -> (u64, u64, u32, u16, u32) {
+        (self.header, self.packed, self.crc, self.method, self.name_crc)
+    }
+}
+
 /// Why an entry that is listed is not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {

@@ -552,10 +552,9 @@ impl Container for Package {
 
     fn continues(&self, older: &dyn Container) -> bool {
         let Some(older) = older.as_any().downcast_ref::<Package>() else { return false };
-        let key = |e: &Entry| (e.header, e.packed, e.crc, e.method, e.name_crc);
-        let still: HashSet<_> = self.entries.iter().map(key).collect();
+        let still: HashSet<_> = self.entries.iter().map(Entry::key).collect();
         let shown = older.tree.ids().filter_map(|id| older.tree.node(id).entry());
-        shown.map(|i| &older.entries[i as usize]).all(|e| still.contains(&key(e)))
+        shown.map(|i| &older.entries[i as usize]).all(|e| still.contains(&e.key()))
     }
 
     fn forget_decoded(&self) {
@@ -567,7 +566,13 @@ impl Container for Package {
 
     fn goes_on_from(&self, older: &dyn Container) {
         if let Some(older) = older.as_any().downcast_ref::<Package>() {
-            self.trust.go_on_from(&older.trust, older.limit);
+            // What is new may lie where something was before.
+            let known: HashSet<_> = older.entries.iter().map(Entry::key).collect();
+            let new = self.entries.iter().filter(|entry| !known.contains(&entry.key()));
+            let first = new.map(|entry| entry.header).min().unwrap_or(u64::MAX);
+            // Of what was cut off nobody knows where it would have ended.
+            let limit = if older.salvaged { 0 } else { older.limit };
+            self.trust.go_on_from(&older.trust, first.min(limit));
         }
     }
 

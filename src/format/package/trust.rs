@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -10,6 +11,10 @@ use super::method;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::packed::{self, Packed};
+use crate::store::Stamp;
+
+/// So many states that were appended to and have not rested are kept in mind.
+const STEPS: usize = 64;
 
 /// What is believed of a package's entries.
 #[derive(Debug)]
@@ -21,6 +26,10 @@ pub struct Trust {
     withdrawn: AtomicBool,
     /// But those that begin in front of this, which are those of a state that was trusted and appended to.
     but: AtomicU64,
+    /// Where earlier states ended that this one was appended to and that were not trusted yet, and since when they have
+    /// been there.
+    young: Mutex<Vec<(u64, Instant)>>,
+    since: Instant,
     /// Those that were found right.
     right: Mutex<HashSet<u32>>,
     /// One was found wrong: then the file does hold some of each.
@@ -33,6 +42,8 @@ impl Trust {
             check,
             withdrawn: AtomicBool::new(false),
             but: AtomicU64::new(0),
+            young: Mutex::default(),
+            since: Instant::now(),
             right: Mutex::default(),
             any_wrong: AtomicBool::new(false),
         }
@@ -55,10 +66,28 @@ impl Trust {
         }
     }
 
-    /// Whatever else is not, what is believed of an older state of the file is, whose entries end at `limit`.
+    /// Whatever else is not, what is believed of an older state of the file is, whose entries end at `limit`: this one
+    /// was appended to it. What has been there for long enough meanwhile has rested.
     pub fn go_on_from(&self, older: &Trust, limit: u64) {
-        let end = if older.is_withdrawn() { older.but.load(Ordering::Acquire) } else { limit };
-        self.but.fetch_max(end, Ordering::AcqRel);
+        if !older.is_withdrawn() {
+            self.but.fetch_max(limit, Ordering::AcqRel);
+            return;
+        }
+        let any_wrong = older.any_wrong.load(Ordering::Acquire);
+        self.any_wrong.fetch_or(any_wrong, Ordering::AcqRel);
+        self.but.fetch_max(older.but.load(Ordering::Acquire).min(limit), Ordering::AcqRel);
+        let mut steps = older.young.lock().clone();
+        steps.push((limit, older.since));
+        steps.iter_mut().for_each(|(end, _)| *end = (*end).min(limit));
+        if !any_wrong {
+            let rested =
+                steps.iter().filter(|(_, since)| since.elapsed() > Stamp::YOUTH).map(|(end, _)| *end);
+            self.but.fetch_max(rested.max().unwrap_or(0), Ordering::AcqRel);
+            steps.retain(|(_, since)| since.elapsed() <= Stamp::YOUTH);
+        }
+        // Of many saves within so short a time the first ones are enough.
+        steps.truncate(STEPS);
+        *self.young.lock() = steps;
     }
 
     /// Whether an entry is to be checked.
