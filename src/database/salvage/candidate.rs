@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::disk;
 use super::report::{Report, grouped};
 use super::unsaved::Unsaved;
 use crate::database::Database;
@@ -105,6 +106,8 @@ pub struct Judged {
     /// What no saved state has, of a session's database or an autosave.
     pub unsaved: Option<Unsaved>,
     #[serde(skip)]
+    doubt: Option<String>,
+    #[serde(skip)]
     time: Option<SystemTime>,
     #[serde(skip)]
     content: Option<Content>,
@@ -182,6 +185,7 @@ impl Judged {
             holds: None,
             salvage: None,
             unsaved: None,
+            doubt: None,
             time,
             content: None,
         };
@@ -212,14 +216,19 @@ impl Judged {
             Err(e) => damage.push(e.to_string()),
         }
         damage.extend(self.salvage(content).err().map(|e| e.to_string()));
-        if let Some(report) = &mut self.salvage {
-            report.doubt = doubt;
-            if let Some(log) = &self.log_damage {
-                report.lost_is_exact = false;
-                report.notes.push(log.clone());
-            }
-        }
+        self.doubt = doubt;
+        self.salvage = self.salvage.take().map(|report| self.doubted(report));
         self.damage = Some(damage.join("; "));
+    }
+
+    /// What salvage reports, with what it does not know.
+    fn doubted(&self, mut report: Report) -> Report {
+        report.doubt.clone_from(&self.doubt);
+        if let Some(log) = &self.log_damage {
+            report.lost_is_exact = false;
+            report.notes.push(log.clone());
+        }
+        report
     }
 
     fn open(&self, content: Content) -> Result<Arc<Database>> {
@@ -295,14 +304,15 @@ impl Judged {
         let Some(content) = &self.content else {
             return Err(Error::Refused(self.damage.clone().unwrap_or_default()));
         };
-        if self.sound {
-            copy(content, path)?;
-        } else if super::recover(content, path)?.is_none() {
-            return Err(Error::Refused(format!("{}: nothing can be had of it", self.path.display())));
-        }
+        let report = match self.sound {
+            true => copy(content, path).map(|()| None)?,
+            false => Some(super::recover(content, path)?.ok_or_else(|| {
+                Error::Refused(format!("{}: nothing can be had of it", self.path.display()))
+            })?),
+        };
         // Nobody is told of a success that was not looked at.
         self.open(content_of(path)?)?.quick_check()?;
-        Ok(self.salvage.clone())
+        Ok(report.map(|report| self.doubted(report)))
     }
 
     /// How its age compares with that of `other` by each thing that tells it. Numbers of snapshots decide alone. The file's
@@ -375,7 +385,7 @@ pub fn content_of(path: &std::path::Path) -> Result<Content> {
 /// Copies bytes into an empty file.
 pub fn copy(content: &Content, path: &std::path::Path) -> Result<()> {
     use std::io::Write;
-    let cannot = |e| Error::Refused(format!("cannot write {}: {e}", path.display()));
+    let cannot = |e| disk::error(&disk::folder_of(path), e);
     let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(cannot)?;
     let mut buf = vec![0; 1 << 18];
     let mut offset = 0;

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::candidate::Judged;
+use super::disk;
 use super::places;
 use super::report::Report;
 use crate::database::json::{Entry, entries};
@@ -24,7 +25,7 @@ pub fn publish(bundle: &Path, taken: &Judged) -> Result<(PathBuf, Option<Report>
     let held = signs::hold(&Location::find(bundle)?)?;
     let before = places::head_text(bundle)?;
     let folder = places::snapshots_folder(bundle)?;
-    let refuse = |e: std::io::Error| Error::Refused(format!("cannot write into {}: {e}", folder.display()));
+    let refuse = |e: std::io::Error| disk::error(&folder, e);
     let draft = Draft::begin(&folder).map_err(refuse)?;
     let report = taken.write(draft.path())?;
     held.refresh()?;

@@ -17,6 +17,7 @@
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
 //!   version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
+//!   disk      what the disk does not take
 //!
 //!   places    the files that a project may be recovered from     candidate   what each holds
 //!   unsaved   what of that was never saved                       choice      which is taken
@@ -35,6 +36,7 @@ mod candidate;
 mod catalog;
 mod choice;
 mod clock;
+mod disk;
 mod doubts;
 mod encoding;
 mod fill;
@@ -61,7 +63,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::pages::{page, record};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Draft;
 use crate::tree::Content;
 
@@ -370,7 +372,7 @@ pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
 /// `folder`, and is gone with the last who has it open, however that one ends.
 fn recover_unnamed(content: &Content, folder: &Path) -> Result<Option<(Content, Report)>> {
     let Some(salvage) = Salvage::examine(content)? else { return Ok(None) };
-    let draft = Draft::begin(folder).map_err(|e| Error::io("write into", folder, e))?;
+    let draft = Draft::begin(folder).map_err(|e| disk::error(folder, e))?;
     let path = draft.path().to_path_buf();
     let db = rebuild::open(&path)?;
     let source = draft.unnamed()?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::candidate::{Candidate, Judged, Role, copy};
 use super::choice::{Choice, choose, follow_readers, rank};
+use super::disk;
 use super::report::Report;
 use super::{in_place, unsaved};
 use crate::database::{Database, glance};
@@ -181,13 +182,10 @@ impl Recovery {
             name.push(if n == 1 { ".recovered.vaso".to_string() } else { format!(".recovered-{n}.vaso") });
             name
         };
-        let draft = Draft::begin(folder)
-            .map_err(|e| Error::Refused(format!("cannot write into {}: {e}", folder.display())))?;
+        let draft = Draft::begin(folder).map_err(|e| disk::error(folder, e))?;
         let report = taken.write(draft.path())?;
         let mode = mode_of_copy(&self.project, &taken.path);
-        let path = draft.publish((1..10_000).map(name), mode).map_err(|e| {
-            Error::Refused(format!("cannot give the result a name in {}: {e}", folder.display()))
-        })?;
+        let path = draft.publish((1..10_000).map(name), mode).map_err(|e| disk::error(folder, e))?;
         Ok((path, report))
     }
 }
