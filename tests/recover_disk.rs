@@ -103,3 +103,55 @@ fn what_is_told_is_what_was_written() {
     assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
     assert_eq!(scene.count("flipped_trace_leaf.recovered.vaso", TRACE), 2750);
 }
+
+/// Two files of which the damaged one is newer.
+fn with_an_older_backup(scene: &Scene) {
+    let (main, old) = (scene.path("project.vaso"), scene.path("project.vaso.bak"));
+    fs::copy(scene.path(DAMAGED), &main).unwrap();
+    fs::copy(scene.path("v7.db"), &old).unwrap();
+    Connection::open(&old)
+        .unwrap()
+        .execute_batch("UPDATE meta SET value='2020-01-01T00:00:00Z' WHERE key='modified_utc'")
+        .unwrap();
+}
+
+#[test]
+fn without_a_temporary_folder_the_work_is_done_elsewhere() {
+    let scene = Scene::new();
+    with_an_older_backup(&scene);
+    for args in [&["project.vaso"][..], &["project.vaso", "--list"]] {
+        let mut command = vaso(As::Me);
+        command
+            .args(["recover", "--json"])
+            .args(args)
+            .env("TMPDIR", scene.path("none"))
+            .current_dir(scene.path(""));
+        let output = run(&mut command);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        match args.len() {
+            1 => assert_eq!(
+                (&told["source"], &told["complete"]),
+                (&"project.vaso".into(), &true.into()),
+                "{told}"
+            ),
+            _ => assert_eq!(told["candidates"][0]["salvage"]["lost"], 0, "{told}"),
+        }
+    }
+    assert_eq!(scene.count("project.recovered.vaso", TRACE), 2750);
+}
+
+#[test]
+fn want_of_room_to_work_in_is_no_damage() {
+    let scene = Scene::new();
+    with_an_older_backup(&scene);
+    let before = names(&scene.path(""));
+    for args in [&["project.vaso"][..], &["project.vaso", "--list"]] {
+        let output = bounded(&scene, 16 << 10, args);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("set TMPDIR to a folder"), "{said}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("backup_restore"), "{output:?}");
+    }
+    assert_eq!(names(&scene.path("")), before);
+}

@@ -56,6 +56,7 @@ mod rows;
 mod survey;
 mod unsaved;
 mod version;
+mod workshop;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

@@ -12,6 +12,7 @@ use super::candidate::{Candidate, Judged, Role, copy};
 use super::choice::{Choice, choose, follow_readers, rank};
 use super::disk;
 use super::report::Report;
+use super::workshop::Workshop;
 use super::{in_place, unsaved};
 use crate::database::{Database, glance};
 use crate::error::{Error, Result};
@@ -66,15 +67,18 @@ pub struct Elsewhere {
 }
 
 impl Recovery {
-    /// Looks at all candidates of `project`.
-    pub fn look(project: &Path, candidates: Vec<Candidate>) -> Recovery {
-        let mut all: Vec<Judged> = candidates.into_iter().map(Judged::of).collect();
+    /// Looks at all candidates of `project`; `writes` if a result is to be made.
+    pub fn look(project: &Path, candidates: Vec<Candidate>, writes: bool) -> Result<Recovery> {
+        let folder = if writes { Some(folder_of(project)?) } else { None };
+        let workshop = Workshop::of(folder.as_deref());
+        let judged = candidates.into_iter().map(|candidate| Judged::of(candidate, &workshop));
+        let mut all = judged.collect::<Result<Vec<Judged>>>()?;
         follow_readers(&mut all);
-        unsaved::compare(&mut all);
+        unsaved::compare(&mut all)?;
         rank(&mut all);
         all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let choice = choose(&all);
-        Recovery { project: project.to_path_buf(), all, choice, missing: None }
+        Ok(Recovery { project: project.to_path_buf(), all, choice, missing: None })
     }
 
     /// The place of the candidate with this number.
@@ -188,6 +192,12 @@ impl Recovery {
         let path = draft.publish((1..10_000).map(name), mode).map_err(|e| disk::error(folder, e))?;
         Ok((path, report))
     }
+}
+
+/// The folder that a project lies in, and what is made of it.
+fn folder_of(project: &Path) -> Result<PathBuf> {
+    let full = std::path::absolute(project).map_err(|e| Error::io("find", project, e))?;
+    Ok(full.parent().unwrap_or(Path::new("/")).to_path_buf())
 }
 
 /// A snapshot that was written to a file.
