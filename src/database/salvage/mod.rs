@@ -22,6 +22,7 @@
 //!   places    the files that a project may be recovered from     candidate   what each holds
 //!   unsaved   what of that was never saved                       choice      which is taken
 //!   recovery  from the choice to the new file                    in_place    the next snapshot of a bundle
+//!   embedded  embedded files that are not what is said           workshop    where there is room to judge
 //! ```
 //!
 //! Invariants. No row is invented: every row in the result was read whole from the file. Rows that the project had
@@ -38,6 +39,7 @@ mod choice;
 mod clock;
 mod disk;
 mod doubts;
+mod embedded;
 mod encoding;
 mod fill;
 mod geometry;
@@ -79,6 +81,7 @@ use version::Version;
 
 pub use candidate::{Candidate, Holds, Judged, Role, content_of};
 pub use choice::Choice;
+pub use embedded::Amiss;
 pub use places::{
     Stored, adds_to, around, autosaves, beside, head_in, heads, in_bundle, of_snapshots, with_tail,
 };

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::candidate::{Candidate, Judged, Role, copy};
+use super::candidate::{Candidate, Judged, Role, content_of, copy};
 use super::choice::{Choice, choose, follow_readers, rank};
 use super::disk;
+use super::embedded::{self, Amiss};
 use super::report::Report;
 use super::workshop::Workshop;
 use super::{in_place, unsaved};
@@ -28,6 +29,10 @@ pub struct Recovery {
     pub choice: Choice,
     /// Why newer work than that of all candidates may be missing, so that no result is complete.
     pub missing: Option<String>,
+    /// Embedded files of a project that is sound otherwise which are not what it says.
+    pub assets: Vec<Amiss>,
+    /// Why the application does not open it, sound as it is.
+    pub too_new: Option<String>,
 }
 
 /// A result that was written.
@@ -47,6 +52,10 @@ pub struct Outcome {
     pub complete: bool,
     /// Why newer work may have been lost of which nothing is there.
     pub missing: Option<String>,
+    /// Embedded files that are not what the result says of them.
+    pub assets: Vec<Amiss>,
+    /// Why the application does not open the result, if its version is a later one.
+    pub too_new: Option<String>,
     /// Damaged files that are newer than the source: what was done since is not in the result.
     pub newer: Vec<PathBuf>,
     /// What others hold that the result does not.
@@ -78,7 +87,14 @@ impl Recovery {
         rank(&mut all);
         all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let choice = choose(&all);
-        Ok(Recovery { project: project.to_path_buf(), all, choice, missing: None })
+        let (mut assets, mut too_new) = (Vec::new(), None);
+        let main = all.iter().find(|j| j.role == Role::Current && j.sound);
+        if let (Choice::Sound, Some(main)) = (&choice, main) {
+            let database = main.database()?;
+            assets = embedded::amiss(&database, all.iter().filter(|j| !std::ptr::eq(*j, main)))?;
+            too_new = database.is_too_new();
+        }
+        Ok(Recovery { project: project.to_path_buf(), all, choice, missing: None, assets, too_new })
     }
 
     /// The place of the candidate with this number.
@@ -96,16 +112,21 @@ impl Recovery {
             true => in_place::publish(&self.project, taken)?,
             false => self.beside(taken)?,
         };
+        let result = Database::open(content_of(&path)?, &path.display().to_string())?;
+        let assets = embedded::amiss(&result, self.all.iter().filter(|j| !std::ptr::eq(*j, taken)))?;
         Ok(Outcome {
             path,
             from: taken.number,
             source: taken.path.clone(),
             because,
             complete: report.as_ref().is_none_or(Report::is_lossless)
+                && assets.is_empty()
                 && self.is_newest(taken)
                 && !self.loses_a_log(taken)
                 && self.missing.is_none(),
             missing: self.missing.clone(),
+            assets,
+            too_new: result.is_too_new(),
             newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),
