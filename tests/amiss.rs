@@ -467,6 +467,20 @@ fn a_column_whose_name_is_no_text_is_left_out_alone() {
     }
 }
 
+#[test]
+fn an_index_whose_name_is_no_text_is_no_damage() {
+    let scene = Scene::new();
+    let mut bytes = fs::read(scene.path("v7.db")).unwrap();
+    let name = b"trace_ds_";
+    let places: Vec<usize> =
+        (0..bytes.len() - name.len()).filter(|at| bytes[*at..].starts_with(name)).collect();
+    assert!(places.len() > 1);
+    places.into_iter().for_each(|at| bytes[at + 7] = 0xf5);
+    fs::write(scene.path("x.vaso"), bytes).unwrap();
+    let (code, told) = scene.told("verify", "x.vaso");
+    assert_eq!((code, told["findings"].as_array().unwrap().len()), (Some(0), 0), "{told}");
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn columns_of_a_package_that_are_not_shown_are_told_by_verify() {
