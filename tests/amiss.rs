@@ -442,6 +442,45 @@ fn what_is_shown_otherwise_than_it_is_stored_is_told_by_verify_as_by_a_mount() {
     assert_eq!(notices(), [notice("integer-rounded"), notice("text-not-utf8")].concat());
 }
 
+#[test]
+fn a_column_whose_name_is_no_text_is_left_out_alone() {
+    for (declared, table) in [(&b"id_diam REAL"[..], "event"), (b"inner_diam REAL", "trace")] {
+        let scene = Scene::new();
+        let mut bytes = fs::read(scene.path("v7.db")).unwrap();
+        let at = bytes.windows(declared.len()).position(|part| part == declared).unwrap();
+        bytes[at + declared.len() - 6] = 0xed;
+        fs::write(scene.path("x.vaso"), bytes).unwrap();
+        let listed = said(&scene, &["ls", "-R", "x.vaso", "browse"]);
+        for file in ["trace.csv", "trace.npy", "events.csv"] {
+            assert!(text(&listed.stdout).contains(file), "{table} {file}: {listed:?}");
+        }
+        let (_, told) = scene.told("verify", "x.vaso");
+        let found: Vec<&Value> =
+            told["findings"].as_array().unwrap().iter().filter(|f| f["path"] == "browse").collect();
+        assert_eq!(found.len(), 1, "{told}");
+        assert_eq!(found[0]["code"], "columns-not-shown", "{told}");
+        assert!(found[0]["message"].as_str().unwrap().contains(&format!("the table {table},")), "{told}");
+        for verb in [&["verify"][..], &["info"], &["recover"], &["ls", "-lR"]] {
+            let output = said(&scene, &[verb, &["x.vaso"]].concat());
+            assert!(!text(&output.stderr).contains("panicked"), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn an_index_whose_name_is_no_text_is_no_damage() {
+    let scene = Scene::new();
+    let mut bytes = fs::read(scene.path("v7.db")).unwrap();
+    let name = b"trace_ds_";
+    let places: Vec<usize> =
+        (0..bytes.len() - name.len()).filter(|at| bytes[*at..].starts_with(name)).collect();
+    assert!(places.len() > 1);
+    places.into_iter().for_each(|at| bytes[at + 7] = 0xf5);
+    fs::write(scene.path("x.vaso"), bytes).unwrap();
+    let (code, told) = scene.told("verify", "x.vaso");
+    assert_eq!((code, told["findings"].as_array().unwrap().len()), (Some(0), 0), "{told}");
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn columns_of_a_package_that_are_not_shown_are_told_by_verify() {

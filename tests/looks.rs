@@ -510,3 +510,20 @@ fn r1_looking_at_a_database_or_a_container_changes_no_time_of_it() {
         }
     }
 }
+
+#[test]
+fn of_two_snapshots_of_one_second_the_newer_has_the_time_for_its_name() {
+    let (_data, path) = project("bundles.tar.xz", "bundle/stale_lock.vasopack");
+    for name in ["000001.sqlite", "000002.sqlite"] {
+        let mut touch = Command::new("touch");
+        succeed(touch.args(["-d", "2026-03-01T10:00:30.25Z"]).arg(path.join("snapshots").join(name)));
+    }
+    let stored = |name: &str| fs::read(path.join("snapshots").join(name)).unwrap();
+    let history = Mount::new(As::Me, &path, &["--no-cache"]);
+    for (at, name) in [("10:00:30Z", "000002.sqlite"), ("10:00:30Z~2", "000001.sqlite")] {
+        let seen = history.read(&format!(".vaso/history/at/2026-03-01T{at}/current.sqlite"));
+        assert!(seen == stored(name), "{at}");
+    }
+    let pinned = Mount::new(As::Me, &path, &["--no-cache", "-o", "at=2026-03-01T10:00:30Z"]);
+    assert!(pinned.read("current.sqlite") == stored("000002.sqlite"));
+}

@@ -390,3 +390,37 @@ fn of_a_container_that_is_cut_off_what_is_there_is_recovered() {
     scene.json(0, &["only.vaso"]);
     assert!(scene.count("only.recovered.vaso", TRACE) > 0);
 }
+
+#[test]
+fn what_a_recovery_in_place_left_that_was_killed_keeps_nobody_waiting() {
+    let scene = Scene::new();
+    let bundle = scene.path("corrupt_current.vasopack");
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let dead = child.id();
+    child.wait().unwrap();
+    let lock = |boot: &str| {
+        let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
+        let told = serde_json::json!({
+            "pid": dead, "timestamp": 1.5, "hostname": "lab7", "boot_id": boot.trim(), "pid_namespace": namespace,
+            "start_ticks": 1,
+        });
+        fs::write(bundle.join(".lock"), told.to_string()).unwrap();
+        fs::write(scene.path("corrupt_current.vasopack.lock"), format!("{dead}\n1700000000\n")).unwrap();
+    };
+    let (ours, anothers) =
+        (format!("snapshots/.vaso-{dead}-1.part"), format!("snapshots/.vaso-{}-1.part", dead + 1));
+    fs::write(bundle.join(&ours), "half").unwrap();
+    fs::write(bundle.join(&anothers), "half").unwrap();
+    let left = scene.left("corrupt_current.vasopack");
+    for part in [&ours, &anothers] {
+        assert!(left.iter().any(|(what, path)| what == "temporary" && part.ends_with(path)), "{left:?}");
+    }
+    lock("of another machine");
+    let held = scene.recover(&["corrupt_current.vasopack", "--in-place"]);
+    assert_eq!(held.status.code(), Some(4), "{held:?}");
+    assert!(bundle.join(&ours).exists());
+    lock(&fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap());
+    scene.json(0, &["corrupt_current.vasopack", "--in-place"]);
+    assert!(!bundle.join(&ours).exists() && bundle.join(&anothers).exists());
+    assert!(!bundle.join(".lock").exists());
+}

@@ -26,7 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &str)] = &[
     ("fuser", "src/mount/"),
     ("zip", "src/format/package/"),
-    ("flate2", "src/format/bundle/assets.rs"),
+    ("flate2", "src/database/embedded.rs"),
     ("flate2", "src/format/package/"),
     ("flate2", "src/packed/"),
     ("zlib_rs", "src/packed/sum.rs"),

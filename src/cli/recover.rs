@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<Exit> {
     if let (Some(number), Some(to)) = (args.extract, &args.output) {
         return extract(path, candidates, number, to, args.json);
     }
-    let mut recovery = Recovery::look(path, candidates);
+    let mut recovery = Recovery::look(path, candidates, !args.list)?;
     recovery.missing = missing;
     let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
     if let (false, Choice::Sound, Some(at)) = (whole, &recovery.choice, current)

@@ -9,6 +9,8 @@
 //! checks nothing, since it would compute them: what they store is read, the pages of their indices are looked at as
 //! bytes, and nothing else is known of them.
 //!
+//! An index without an entry is opened by no check of SQLite's: whether it can be opened is seen from its first page.
+//!
 //! That no page is lost is SQLite's to see, or is counted where SQLite does not look (see `account`).
 //!
 //! Limit: in a schema that is computed in part, or that has more than [`TABLES`] entries, SQLite is asked about the tables
@@ -41,6 +43,7 @@ impl Database {
             let c = &link.connection;
             if all_tables(c, &|table| is_plain(c, table))? {
                 self.checked(link, "integrity_check(1)", CODE, THOROUGH)?;
+                self.look_at_roots(link, CODE)?;
                 return self.accounted(link, CODE);
             }
             self.checked_quickly(link)?;
@@ -49,7 +52,7 @@ impl Database {
                     self.checked(link, &format!("integrity_check({})", quoted(&table)), CODE, THOROUGH)?;
                 }
             }
-            Ok(())
+            self.look_at_roots(link, CODE)
         })
     }
 
@@ -122,6 +125,27 @@ impl Database {
         self.account(link, CODE)
     }
 
+    /// Looks whether SQLite can open each index: its first page is one of an index, and one that only leads to others has
+    /// an entry.
+    fn look_at_roots(&self, link: &Link, code: &'static str) -> Step<()> {
+        let page_size = u64::from(glance::header(&self.content, &self.name)?.page_size);
+        let sql =
+            "SELECT name, rootpage FROM sqlite_schema WHERE type = 'index' COLLATE NOCASE AND rootpage > 1";
+        let mut statement = link.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let root = value::some_integer(row.get_ref(1)?).unwrap_or(0) as u64;
+            let mut head = [0; 5];
+            self.content.read_at((root - 1).saturating_mul(page_size), &mut head)?;
+            if !matches!(head, [LEAF, ..]) && !matches!(head, [INTERIOR, _, _, cells @ ..] if cells != [0, 0])
+            {
+                let what = format!("the index {} cannot be opened", value::text(row.get_ref(0)?));
+                return Err(self.damaged(code, what).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Counts the pages, where SQLite may not have done so when it was asked about all tables.
     fn accounted(&self, link: &Link, code: &'static str) -> Step<()> {
         if has_entry_without_page(&link.connection)? { self.account(link, code) } else { Ok(()) }
@@ -181,6 +205,10 @@ impl Database {
         Err(self.damaged(code, what).into())
     }
 }
+
+/// What a page of an index begins with: one of entries alone, and one that leads to others.
+const LEAF: u8 = 10;
+const INTERIOR: u8 = 2;
 
 /// More tables are not asked about one by one.
 const TABLES: usize = 1000;
@@ -318,6 +346,28 @@ mod tests {
             insert into event(dataset_id, t_seconds, label) select 1, t_seconds, 'x' from trace limit 90;";
         let Content::Bytes(bytes) = made(&format!("{PROJECT}{sql}{rows}")) else { unreachable!() };
         bytes.to_vec()
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_opened_is_damage_also_where_it_is_empty() {
+        let whole = with_rows("create table empty(a, b); create index of_empty on empty(a);");
+        let database = |bytes: &[u8]| Database::open(Content::Bytes(bytes.into()), "x").unwrap();
+        database(&whole).integrity_check().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &whole).unwrap();
+        let sql = "select rootpage from sqlite_schema where name = 'of_empty'";
+        let c = Connection::open(file.path()).unwrap();
+        let root: usize = c.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
+        let at = (root - 1) * PAGE;
+        assert_eq!(whole[at], LEAF);
+        for kind in [INTERIOR, 5, 13, 0] {
+            let mut bytes = whole.clone();
+            bytes[at] = kind;
+            let Err(Error::Damaged { what, .. }) = database(&bytes).integrity_check() else {
+                panic!("{kind} is no damage")
+            };
+            assert!(kind != INTERIOR || what.contains("of_empty cannot be opened"), "{what}");
+        }
     }
 
     fn changed(bytes: &[u8], sql: &str) -> Vec<u8> {

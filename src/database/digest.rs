@@ -1,7 +1,8 @@
 //! What the rows of a table amount to, as one number: the same for the same rows, in whatever order they lie.
 //!
 //! A save gives datasets, events and assets new numbers, so a number counts as what it stands for: a dataset as its
-//! experiment and name, an asset as its digest. The digests of all rows are added up, which takes no memory.
+//! experiment and name, an asset as its digest, an event as its dataset, its time and its label. The digests of all rows are
+//! added up, which takes no memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,19 +11,35 @@ use super::compare::{digest_of_rows, named, write};
 use super::layout::{self, quoted};
 use super::{Database, value};
 use crate::error::Result;
+use crate::tree::Cell;
 
 /// The sum of the digests of rows.
 pub(super) type Sum = [u64; 4];
 
 /// Numbers that a save gives anew, and that nothing else is known by.
 const RENEWED: [(&str, &[&str]); 4] =
-    [("event", &["id"]), ("event_audit", &["id", "event_id"]), ("result", &["id"]), ("asset", &["id"])];
+    [("event", &["id"]), ("event_audit", &["id"]), ("result", &["id"]), ("asset", &["id"])];
+
+/// The table whose events may be gone: a number that stands for none says nothing.
+const AUDIT: &str = "event_audit";
+/// What stands there for such a number.
+const GONE: &str = "an event that is not there";
 
 /// What the numbers in a database stand for.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     datasets: BTreeMap<i64, String>,
     assets: BTreeMap<i64, String>,
+    events: BTreeMap<i64, Vec<u8>>,
+}
+
+/// What a number in a column stands for.
+#[derive(Clone, Copy)]
+enum Refers {
+    Dataset,
+    Asset,
+    Event,
+    None,
 }
 
 impl Database {
@@ -68,8 +85,47 @@ impl Database {
             let name = info.sha256.or(info.external).or(info.original_name).unwrap_or(info.kind);
             names.assets.insert(info.id, name);
         }
+        names.events = self.names_of_events(&names)?;
         // Another thread may have been faster, with the same.
         Ok(self.names.get_or_init(|| names))
+    }
+
+    /// What events are known by, where anything refers to them. Of those that are the same in all of it each has its own.
+    fn names_of_events(&self, names: &Names) -> Result<BTreeMap<i64, Vec<u8>>> {
+        let mut events = BTreeMap::new();
+        let refers = self.layout.with(AUDIT, &["event_id"]).is_some();
+        let Some(shape) = self.layout.with("event", &["id", "dataset_id"]).filter(|_| refers) else {
+            return Ok(events);
+        };
+        let columns = ["id", "dataset_id", "t_seconds", "label"].map(|column| shape.or_null(column));
+        let sql = format!("SELECT {} FROM event ORDER BY id", columns.join(", "));
+        let mut twins: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        self.with(|link| {
+            link.set_patience(self.patience_for_all());
+            let mut statement = link.connection.prepare(&sql)?;
+            let (mut rows, mut bytes) = (statement.query([])?, 0);
+            while let Some(row) = rows.next()? {
+                link.watch.renew();
+                let Some(id) = value::some_integer(row.get_ref(0)?) else { continue };
+                let mut name = Vec::new();
+                let dataset = value::some_integer(row.get_ref(1)?).and_then(|id| names.datasets.get(&id));
+                match dataset {
+                    Some(dataset) => write(&mut name, Cell::Blob(dataset.as_bytes())),
+                    None => write(&mut name, value::cell(row.get_ref(1)?)),
+                }
+                for column in [2, 3] {
+                    write(&mut name, value::cell(row.get_ref(column)?));
+                }
+                let mut name = blake3::hash(&name).as_bytes().to_vec();
+                let twin = twins.entry(name.clone()).or_default();
+                *twin += 1;
+                name.extend(twin.to_le_bytes());
+                self.budget(&mut bytes, 2 * name.len())?;
+                events.insert(id, name);
+            }
+            Ok(())
+        })?;
+        Ok(events)
     }
 
     /// Traces are read by their datasets, which is several times as fast.
@@ -114,12 +170,14 @@ impl Database {
         let list = if list.is_empty() { "NULL".to_string() } else { list.join(", ") };
         let sql = format!("SELECT {list} FROM {}", quoted(table));
         let is = |column: &String, name: &str| column.eq_ignore_ascii_case(name);
+        let of_audit = table.eq_ignore_ascii_case(AUDIT);
         let known = columns.iter().map(|column| match () {
-            () if is(column, "dataset_id") => Some(&names.datasets),
-            () if is(column, "asset_id") => Some(&names.assets),
-            () => None,
+            () if is(column, "dataset_id") => Refers::Dataset,
+            () if is(column, "asset_id") => Refers::Asset,
+            () if is(column, "event_id") => Refers::Event,
+            () => Refers::None,
         });
-        let known: Vec<Option<&BTreeMap<i64, String>>> = known.collect();
+        let known: Vec<Refers> = known.collect();
         self.with(|link| {
             link.set_patience(self.patience_for_all());
             let mut statement = link.connection.prepare(&sql)?;
@@ -130,9 +188,18 @@ impl Database {
                 text.clear();
                 for (i, known) in known.iter().enumerate() {
                     let cell = row.get_ref(i)?;
-                    let name = known.and_then(|known| known.get(&value::some_integer(cell)?));
+                    let number = value::some_integer(cell);
+                    let name = number.and_then(|number| match known {
+                        Refers::Dataset => names.datasets.get(&number).map(String::as_bytes),
+                        Refers::Asset => names.assets.get(&number).map(String::as_bytes),
+                        Refers::Event => {
+                            let gone = of_audit.then_some(GONE.as_bytes());
+                            names.events.get(&number).map(Vec::as_slice).or(gone)
+                        }
+                        Refers::None => None,
+                    });
                     match name {
-                        Some(name) => write(&mut text, crate::tree::Cell::Blob(name.as_bytes())),
+                        Some(name) => write(&mut text, Cell::Blob(name)),
                         None => write(&mut text, value::cell(cell)),
                     }
                 }

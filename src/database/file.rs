@@ -113,6 +113,38 @@ unsafe extern "C" fn refuse(context: *mut ffi::sqlite3_context, _: c_int, _: *mu
     unsafe { ffi::sqlite3_result_error(context, c"the schema calls what is not run here".as_ptr(), -1) };
 }
 
+/// Whether a statement may do something, by SQLite's number for that and the two names that belong to it, as the file has
+/// them: bytes, and empty where there is none.
+pub type Permit = fn(action: c_int, first: &[u8], second: &[u8]) -> bool;
+
+/// Has `permit` asked about all that statements of a connection do, while they are prepared.
+pub fn authorize(connection: &Connection, permit: Permit) -> Result<(), rusqlite::Error> {
+    // SAFETY: the handle is open, and is used by this thread alone; a function is there as long as the program is.
+    let code = unsafe { ffi::sqlite3_set_authorizer(connection.handle(), Some(ask), permit as *mut c_void) };
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
+}
+
+unsafe extern "C" fn ask(
+    permit: *mut c_void,
+    action: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+) -> c_int {
+    guarded(ffi::SQLITE_DENY, || {
+        // SAFETY: `permit` is what `authorize` has given; a name is null, or ends with a zero.
+        let (permit, [first, second]) = unsafe {
+            let name = |name: *const c_char| if name.is_null() { c"" } else { CStr::from_ptr(name) };
+            (std::mem::transmute::<*mut c_void, Permit>(permit), [first, second].map(name))
+        };
+        if permit(action, first.to_bytes(), second.to_bytes()) { ffi::SQLITE_OK } else { ffi::SQLITE_DENY }
+    })
+}
+
 /// Registers the layer, once.
 fn register() -> Result<(), rusqlite::Error> {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();

@@ -11,6 +11,7 @@
 //!   sample    datasets, as people think of them     rows      traces and events as tables
 //!   pages     pages, records and trees as bytes, for rows and for salvage
 //!   asset     embedded files, piece by piece        part      results, thumbnails, references
+//!   embedded  and whether they are what is said
 //!   count     how many rows, and whose              compare   what changed between two databases
 //!   digest    what the rows of a table amount to    check     whether SQLite finds it sound
 //!   account   whether every page belongs to something
@@ -30,6 +31,7 @@ mod columns;
 mod compare;
 mod count;
 mod digest;
+mod embedded;
 mod file;
 mod glance;
 mod journal;
@@ -64,6 +66,7 @@ pub use compare::{
     Counts, Difference, EventChange, SampleChange, SampleName, SampleTold, Versions, changed_tables, compare,
     compare_work,
 };
+pub use embedded::{Fault, examine_embedded};
 pub use glance::{Glance, glance};
 pub use journal::{super_journal, with_journal};
 pub use logs::{Joint, LogDamage, is_hot, joint, with_logs};
@@ -78,6 +81,9 @@ use more::has_more;
 
 /// Connections that rest in a database between two reads.
 const IDLE: usize = 4;
+
+/// The newest version of the layout that the application writes.
+const NEWEST: i64 = 7;
 
 /// All text that one listing of the model may take.
 const MODEL_BYTES: usize = 256 << 20;
@@ -161,6 +167,13 @@ impl Database {
     /// The version that the file claims for its layout. Nothing here goes by it.
     pub fn user_version(&self) -> i64 {
         self.user_version
+    }
+
+    /// Why the application does not open it, if it claims a version of a later one.
+    pub fn is_too_new(&self) -> Option<String> {
+        let claimed = self.user_version;
+        let what = "and the application that is known here opens none above";
+        (claimed > NEWEST).then(|| format!("its user_version is {claimed}, {what} {NEWEST}"))
     }
 
     /// Whether there is an ordinary table of that name.

@@ -149,7 +149,7 @@ pub(super) fn plan(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<S
         statement.query(rusqlite::params_from_iter(std::iter::repeat_n(0, statement_parameters(sql))))?;
     let mut steps = Vec::new();
     while let Some(row) = rows.next()? {
-        steps.push(row.get::<_, String>("detail")?);
+        steps.push(value::text(row.get_ref("detail")?));
     }
     Ok(steps)
 }

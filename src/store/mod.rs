@@ -20,7 +20,7 @@ pub use cache_folder::CacheFolder;
 pub use folder::{Folder, Item, ItemKind, look_for_users};
 pub use location::{Location, SESSION};
 pub use private::mode_of_copy;
-pub use publish::{Draft, replace};
+pub use publish::{Draft, drafted_by, replace};
 pub use record_file::RecordFile;
 pub use source::Source;
 pub use stamp::{Stamp, State};

@@ -74,6 +74,13 @@ impl Drop for Draft {
     }
 }
 
+/// The process that was writing a draft of this name.
+pub fn drafted_by(name: &[u8]) -> Option<u32> {
+    let numbers = std::str::from_utf8(name).ok()?.strip_prefix(".vaso-")?.strip_suffix(".part")?;
+    let (process, number) = numbers.split_once('-')?;
+    number.bytes().all(|b| b.is_ascii_digit()).then(|| process.parse().ok())?
+}
+
 /// Puts `bytes` in the place of the file `name` in `folder`, in one step, with the permissions it had.
 pub fn replace(folder: &Path, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
     let draft = Draft::begin(folder)?;

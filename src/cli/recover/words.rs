@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Exit, name, output, say};
 use crate::database::is_hot;
 use crate::database::salvage::{
-    Choice, Elsewhere, Judged, Outcome, Recovery, adds_to, content_of, grouped, with_tail,
+    Amiss, Choice, Elsewhere, Judged, Outcome, Recovery, adds_to, content_of, grouped, with_tail,
 };
 use crate::error::Result;
 
@@ -25,7 +25,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     let of_use = is_had && recovery.all.iter().any(Judged::is_of_use);
     let ended = if of_use { Exit::Done } else { Exit::Unreadable };
     if as_json {
-        let object = json!({ "project": path, "format": format, "chosen": chosen, "missing": recovery.missing, "candidates": recovery.all });
+        let object = json!({ "project": path, "format": format, "chosen": chosen, "missing": recovery.missing, "assets": recovery.assets, "too_new": recovery.too_new, "candidates": recovery.all });
         return output::json(&object).map(|()| ended);
     }
     let mut text = format!("Recovery options for: {}\nFormat: {format}\n", name(path));
@@ -35,7 +35,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     }
     text += &match (&recovery.choice, chosen) {
         (Choice::Sound, _) if recovery.undecided().iter().any(|judged| judged.log_damage.is_some()) => {
-            let more = beyond(&others(recovery));
+            let more = assets(&recovery.assets) + &beyond(&others(recovery));
             format!(
                 "\nWhat was saved is in order; but not all could be used of what SQLite keeps beside a database:\n{}{}{more}",
                 missing(recovery),
@@ -43,8 +43,16 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
             )
         }
         (Choice::Sound, _) => {
-            let but = [missing(recovery), undecided(recovery), beyond(&others(recovery))].concat();
-            let is = match recovery.missing.is_some() {
+            let files = assets(&recovery.assets);
+            let but = [
+                missing(recovery),
+                files,
+                undecided(recovery),
+                too_new(recovery.too_new.as_ref()),
+                beyond(&others(recovery)),
+            ]
+            .concat();
+            let is = match recovery.missing.is_some() || !recovery.assets.is_empty() {
                 true => "What is there is in order",
                 false if has_foreign(&recovery.undecided()) => "What was saved is in order",
                 false => "The project is sound",
@@ -73,6 +81,15 @@ fn has_foreign(open: &[&Judged]) -> bool {
 fn missing(recovery: &Recovery) -> String {
     let Some(missing) = &recovery.missing else { return String::new() };
     format!("  {missing}: look for newer work on other machines and in backups\n")
+}
+
+/// Embedded files that are not what is said of them, and where they are whole.
+fn assets(all: &[Amiss]) -> String {
+    let line = |amiss: &Amiss| match &amiss.whole_in {
+        Some(path) => format!("  {}; it is whole in {}\n", amiss.what, path.display()),
+        None => format!("  {}; take the file from where it came\n", amiss.what),
+    };
+    all.iter().map(line).collect()
 }
 
 /// What is to be decided by a person, each with how to take it.
@@ -201,16 +218,18 @@ fn describe(judged: &Judged) -> String {
 pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let open = recovery.undecided();
     let (logs, is_half) = recovery.main().map(logs).unwrap_or_default();
-    let is_done = open.is_empty() && recovery.missing.is_none() && !is_half;
+    let files = assets(&recovery.assets);
+    let is_done = open.is_empty() && recovery.missing.is_none() && !is_half && files.is_empty();
     let ended = if is_done { Exit::Done } else { Exit::Findings };
     // What a damaged log held may belong to the project, and so does what is missing: then nobody calls that sound.
     let has_log = open.iter().any(|judged| judged.log_damage.is_some());
     let has_foreign = has_foreign(&open);
-    let is_sound = !has_log && !has_foreign && recovery.missing.is_none() && !is_half;
+    let is_sound = !has_log && !has_foreign && recovery.missing.is_none() && !is_half && files.is_empty();
     if as_json {
         let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
         let object = json!({
             "project": path, "recovered": false, "sound": is_sound, "missing": recovery.missing, "undecided": numbers,
+            "assets": recovery.assets, "too_new": recovery.too_new,
             "candidates": recovery.all,
         });
         return output::json(&object).map(|()| ended);
@@ -224,6 +243,11 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
         ),
         _ if !has_log && is_half => format!(
             "Nothing was written: SQLite finds nothing wrong, but half of a change may be in it:\n{}",
+            undecided(recovery)
+        ),
+        _ if !files.is_empty() && !has_log && !has_foreign => format!(
+            "Nothing was written: SQLite finds the database in order, but embedded files are not what it says:\n\
+             {files}{}",
             undecided(recovery)
         ),
         true if more.is_empty() => {
@@ -248,10 +272,18 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
             undecided(recovery)
         ),
     };
+    if !text.contains(&files) {
+        text += &files;
+    }
     text += &logs;
+    text += &too_new(recovery.too_new.as_ref());
     text += &more;
     say(text.trim_end())?;
     Ok(ended)
+}
+
+fn too_new(why: Option<&String>) -> String {
+    why.map(|why| format!("  {why}\n")).unwrap_or_default()
 }
 
 /// What is to be said of the log and the journal beside the project's database, and whether half of a change may be in
@@ -352,6 +384,8 @@ pub fn report(outcome: &Outcome, taken: &Judged, project: Option<&Path>) -> Resu
     for newer in &outcome.newer {
         text += &format!("  {} is newer, and damaged: what was done since is not in it\n", newer.display());
     }
+    text += &assets(&outcome.assets);
+    text += &too_new(outcome.too_new.as_ref());
     text += &outcome.missing.as_ref().map(|missing| format!("  {missing}\n")).unwrap_or_default();
     text += &beyond(&outcome.elsewhere);
     text += &format!("\n  Recovered files:\n    - {}\n", outcome.path.display());

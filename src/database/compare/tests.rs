@@ -26,6 +26,28 @@ fn a_save_that_changes_nothing_is_no_difference() {
 }
 
 #[test]
+fn an_entry_of_the_audit_is_of_an_event_and_not_of_a_number() {
+    let audit = "create table event_audit(id integer primary key, dataset_id integer, event_id integer, action text);
+        insert into event_audit(dataset_id, event_id, action) values(1, 1, 'edit'), (1, 2, 'edit'), (1, 3, 'add'),
+        (1, 99, 'remove');";
+    let saved =
+        "update event_audit set event_id = event_id + 50, dataset_id = dataset_id + 100, id = id + 7;";
+    let base = format!("{BASE}{audit}");
+    let of = |changes: &str| {
+        let b = project(&format!("{base}{SAVED}{saved}{changes}"));
+        let tables: Vec<String> = compare(&project(&base), &b).unwrap().tables.into_keys().collect();
+        tables
+    };
+    assert_eq!(of(""), [""; 0]);
+    // An event that is gone has no number that would stand for it.
+    assert_eq!(of("update event_audit set event_id = 7777 where event_id = 149"), [""; 0]);
+    for moved in ["event_id = 54 where event_id = 51", "event_id = 51 where event_id = 53", "event_id = null"]
+    {
+        assert_eq!(of(&format!("update event_audit set {moved}")), ["event_audit"], "{moved}");
+    }
+}
+
+#[test]
 fn everything_that_changed_is_told() {
     let changes = r#"
         update meta set value = '2' where key = 'modified_utc'; insert into meta values('new', '');

@@ -11,8 +11,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::disk;
 use super::report::{Report, grouped};
 use super::unsaved::Unsaved;
+use super::workshop::Workshop;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
@@ -110,6 +112,8 @@ pub struct Judged {
     time: Option<SystemTime>,
     #[serde(skip)]
     content: Option<Content>,
+    #[serde(skip)]
+    workshop: Workshop,
 }
 
 impl Holds {
@@ -167,8 +171,8 @@ impl Holds {
 }
 
 impl Judged {
-    /// Looks at a candidate.
-    pub fn of(candidate: Candidate) -> Judged {
+    /// Looks at a candidate. It fails where there is no room to salvage it in.
+    pub fn of(candidate: Candidate, workshop: &Workshop) -> Result<Judged> {
         let Candidate { role, path, snapshot, time, content, log_damage, foreign, doubt } = candidate;
         let mut judged = Judged {
             number: 0,
@@ -187,18 +191,19 @@ impl Judged {
             doubt: None,
             time,
             content: None,
+            workshop: workshop.clone(),
         };
         match content {
             Ok(content) => {
                 judged.content = Some(content.clone());
-                judged.look(&content, doubt);
+                judged.look(&content, doubt)?;
             }
             Err(e) => judged.damage = Some(e.to_string()),
         }
-        judged
+        Ok(judged)
     }
 
-    fn look(&mut self, content: &Content, doubt: Option<String>) {
+    fn look(&mut self, content: &Content, doubt: Option<String>) -> Result<()> {
         let checked = self.open(content.clone()).and_then(|db| db.integrity_check().map(|()| db));
         let looked = checked.and_then(|db| {
             self.modified_utc = db.meta()?.remove("modified_utc");
@@ -209,15 +214,19 @@ impl Judged {
             Ok(holds) if damage.is_empty() => {
                 self.sound = true;
                 self.holds = Some(holds);
-                return;
+                return Ok(());
             }
             Ok(_) => {}
             Err(e) => damage.push(e.to_string()),
         }
-        damage.extend(self.salvage(content).err().map(|e| e.to_string()));
+        match self.salvage(content) {
+            Err(e) if disk::is(&e) => return Err(e),
+            done => damage.extend(done.err().map(|e| e.to_string())),
+        }
         self.doubt = doubt;
         self.salvage = self.salvage.take().map(|report| self.doubted(report));
         self.damage = Some(damage.join("; "));
+        Ok(())
     }
 
     /// What salvage reports, with what it does not know.
@@ -236,9 +245,7 @@ impl Judged {
 
     /// What can be salvaged is found by doing it.
     fn salvage(&mut self, content: &Content) -> Result<()> {
-        let Some((made, report)) = super::recover_unnamed(content, &std::env::temp_dir())? else {
-            return Ok(());
-        };
+        let Some((made, report)) = self.workshop.recover(content)? else { return Ok(()) };
         let db = self.open(made)?;
         self.modified_utc = db.meta()?.remove("modified_utc");
         self.holds = Some(Holds::of(&db)?);
@@ -272,7 +279,7 @@ impl Judged {
         if self.sound {
             return self.open(content.clone());
         }
-        let (made, _) = super::recover_unnamed(content, &std::env::temp_dir())?.ok_or_else(cannot)?;
+        let (made, _) = self.workshop.recover(content)?.ok_or_else(cannot)?;
         self.open(made)
     }
 
@@ -384,7 +391,7 @@ pub fn content_of(path: &std::path::Path) -> Result<Content> {
 /// Copies bytes into an empty file.
 pub fn copy(content: &Content, path: &std::path::Path) -> Result<()> {
     use std::io::Write;
-    let cannot = |e| Error::Refused(format!("cannot write {}: {e}", path.display()));
+    let cannot = |e| disk::error(&disk::folder_of(path), e);
     let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(cannot)?;
     let mut buf = vec![0; 1 << 18];
     let mut offset = 0;

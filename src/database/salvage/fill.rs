@@ -10,6 +10,7 @@ use std::path::Path;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, Statement, ToSql, params_from_iter};
 
+use super::disk;
 use super::layout::{Identity, Layout};
 use super::rebuild::failed;
 use super::record::{Encoding, Key, Part, Sorted};
@@ -47,6 +48,7 @@ type Begun<'a> = rusqlite::Result<Filler<'a>>;
 /// Puts rows into one table.
 struct Filler<'a> {
     db: &'a Connection,
+    path: &'a Path,
     layout: &'a Layout,
     encoding: Encoding,
     statements: HashMap<usize, Statement<'a>>,
@@ -63,11 +65,17 @@ struct Filler<'a> {
 
 impl<'a> Filler<'a> {
     /// Begins with a table of the result, which may have so many pages in all.
-    fn begin(db: &'a Connection, layout: &'a Layout, encoding: Encoding, most_pages: u64) -> Begun<'a> {
+    fn begin(
+        (db, path): (&'a Connection, &'a Path),
+        layout: &'a Layout,
+        encoding: Encoding,
+        most_pages: u64,
+    ) -> Begun<'a> {
         let size = db.prepare("PRAGMA page_count")?;
         db.execute_batch("BEGIN")?;
         Ok(Filler {
             db,
+            path,
             layout,
             encoding,
             statements: HashMap::new(),
@@ -166,8 +174,13 @@ impl<'a> Filler<'a> {
                 self.refused += 1;
             }
             Err(rusqlite::Error::SqliteFailure(e, what)) if is_of_the_disk(e.code) => {
-                let why = what.unwrap_or_else(|| e.to_string());
-                return Err(Error::Refused(format!("cannot write the recovered database: {why}")));
+                let error = rusqlite::Error::SqliteFailure(e, what);
+                // Of a schema that makes too much of what it gets, the disk knows nothing.
+                let is_of_the_schema = disk::is_by_limit(&error, self.db, self.path);
+                let trouble = disk::of_sqlite(&error, self.path).filter(|_| !is_of_the_schema);
+                return Err(trouble.unwrap_or_else(|| {
+                    Error::Refused(format!("cannot write the recovered database: {error}"))
+                }));
             }
             Err(e) => {
                 self.refused += 1;
@@ -238,7 +251,7 @@ pub fn fill(
     let layout = salvage.catalog.plan.tables[at].clone();
     let pages = salvage.tables[at].clone();
     let encoding = salvage.survey.reader.geometry.encoding;
-    let mut filler = Filler::begin(db, &layout, encoding, most_pages).map_err(&fail)?;
+    let mut filler = Filler::begin((db, path), &layout, encoding, most_pages).map_err(&fail)?;
     let taken = salvage.survey.rows(&pages.reached, &layout, &mut |row| filler.insert(row))?;
     let reached = filler.inserted;
     let (more, deleted) = fill_found(salvage, at, &pages, &mut filler)?;

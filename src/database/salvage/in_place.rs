@@ -11,12 +11,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::candidate::Judged;
+use super::disk;
 use super::places;
 use super::report::Report;
 use crate::database::json::{Entry, entries};
 use crate::error::{Error, Result};
 use crate::signs::{self, names};
-use crate::store::{Draft, Location, mode_of_copy, replace};
+use crate::store::{Draft, ItemKind, Location, drafted_by, mode_of_copy, replace};
 use crate::tree::Time;
 
 /// Publishes what `taken` holds as the next snapshot of `bundle`.
@@ -24,7 +25,8 @@ pub fn publish(bundle: &Path, taken: &Judged) -> Result<(PathBuf, Option<Report>
     let held = signs::hold(&Location::find(bundle)?)?;
     let before = places::head_text(bundle)?;
     let folder = places::snapshots_folder(bundle)?;
-    let refuse = |e: std::io::Error| Error::Refused(format!("cannot write into {}: {e}", folder.display()));
+    let refuse = |e: std::io::Error| disk::error(&folder, e);
+    sweep(bundle, &held.ended)?;
     let draft = Draft::begin(&folder).map_err(refuse)?;
     let report = taken.write(draft.path())?;
     held.refresh()?;
@@ -39,6 +41,22 @@ pub fn publish(bundle: &Path, taken: &Judged) -> Result<(PathBuf, Option<Report>
     replace(bundle, OsStr::new("HEAD.json"), text.as_bytes())
         .map_err(|e| Error::Refused(format!("{name} was made, but HEAD.json cannot be replaced: {e}")))?;
     Ok((path, report))
+}
+
+/// Removes what recoveries that have `ended` were writing: they held the lock, so that the files are theirs.
+fn sweep(bundle: &Path, ended: &[u32]) -> Result<()> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let top = Location::find(bundle)?.folder()?;
+    for folder in [top.sub(b"snapshots")?, top] {
+        for item in folder.list()?.iter().filter(|item| item.kind == ItemKind::File) {
+            if drafted_by(&item.name).is_some_and(|pid| ended.contains(&pid)) {
+                folder.remove(&item.name, item.stamp)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The keys of `HEAD.json` that have a new value after a recovery.

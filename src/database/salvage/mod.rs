@@ -18,10 +18,12 @@
 //!   nameless  rows of tables whose names are lost
 //!   version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
+//!   disk      what the disk does not take
 //!
 //!   places    the files that a project may be recovered from     candidate   what each holds
 //!   unsaved   what of that was never saved                       choice      which is taken
 //!   recovery  from the choice to the new file                    in_place    the next snapshot of a bundle
+//!   embedded  embedded files that are not what is said           workshop    where there is room to judge
 //! ```
 //!
 //! Invariants. No row is invented: every row in the result was read whole from the file. Rows that the project had
@@ -36,7 +38,9 @@ mod candidate;
 mod catalog;
 mod choice;
 mod clock;
+mod disk;
 mod doubts;
+mod embedded;
 mod encoding;
 mod fill;
 mod geometry;
@@ -56,6 +60,7 @@ mod rows;
 mod survey;
 mod unsaved;
 mod version;
+mod workshop;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -63,7 +68,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::pages::{page, record};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Draft;
 use crate::tree::Content;
 
@@ -79,6 +84,7 @@ use version::Version;
 
 pub use candidate::{Candidate, Holds, Judged, Role, content_of};
 pub use choice::Choice;
+pub use embedded::Amiss;
 pub use nameless::{SetApart, is_set_apart};
 pub use places::{
     Stored, adds_to, around, autosaves, beside, head_in, heads, in_bundle, of_snapshots, with_tail,
@@ -396,7 +402,7 @@ pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {
 /// lies on the disk of `folder`, and is gone with the last who has it open, however that one ends.
 fn recover_unnamed(content: &Content, folder: &Path) -> Result<Option<(Content, Report)>> {
     let Some(salvage) = Salvage::examine(content)? else { return Ok(None) };
-    let draft = Draft::begin(folder).map_err(|e| Error::io("write into", folder, e))?;
+    let draft = Draft::begin(folder).map_err(|e| disk::error(folder, e))?;
     let path = draft.path().to_path_buf();
     let db = rebuild::open(&path)?;
     let source = draft.unnamed()?;

@@ -84,7 +84,7 @@ impl Plan {
 #[derive(Debug, Default)]
 pub struct Created {
     /// What was refused, and why.
-    pub refused: Vec<(String, String)>,
+    pub refused: Vec<(String, rusqlite::Error)>,
     /// What calls functions that fail here.
     pub calling: HashSet<String>,
 }
@@ -107,7 +107,7 @@ pub fn create(db: &mut Connection, schema: &[Schema], kinds: &[&str]) -> rusqlit
             let Some(sql) = &row.sql else { continue };
             calls.store(false, Ordering::Relaxed);
             if let Err(e) = run_one(db, sql) {
-                created.refused.push((row.name.clone(), e.to_string()));
+                created.refused.push((row.name.clone(), e));
             } else if calls.load(Ordering::Relaxed) {
                 created.calling.insert(row.name.clone());
             }

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use super::Salvage;
 use super::clock::Clock;
+use super::disk;
 use super::fill::fill;
 use super::harmless;
 use super::layout::Schema;
@@ -46,7 +47,7 @@ const NAMED: usize = 1000;
 /// An error of SQLite while `doing` something to the new database.
 pub fn failed(doing: &str, path: &Path) -> impl Fn(rusqlite::Error) -> Error {
     let text = format!("cannot {doing} {}", path.display());
-    move |e| Error::Refused(format!("{text}: {e}"))
+    move |e| disk::of_sqlite(&e, path).unwrap_or_else(|| Error::Refused(format!("{text}: {e}")))
 }
 
 /// Opens an empty file. Its name is not needed any more from then on: the journal is kept in memory.
@@ -85,6 +86,10 @@ pub fn rebuild(
     let late = create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
     let late = late.refused;
     for (name, why) in refused.into_iter().chain(late) {
+        // What the disk does not take is no fault of the schema.
+        if let Some(trouble) = disk::of_sqlite(&why, path).filter(|_| !disk::is_by_limit(&why, &db, path)) {
+            return Err(trouble);
+        }
         salvage.notes.push(format!("{name} could not be made again: {why}"));
     }
     if salvage.sets_apart {

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::candidate::{Candidate, Judged, Role, copy};
+use super::candidate::{Candidate, Judged, Role, content_of, copy};
 use super::choice::{Choice, choose, follow_readers, rank};
+use super::disk;
+use super::embedded::{self, Amiss};
 use super::report::Report;
+use super::workshop::Workshop;
 use super::{in_place, unsaved};
 use crate::database::{Database, glance};
 use crate::error::{Error, Result};
@@ -26,6 +29,10 @@ pub struct Recovery {
     pub choice: Choice,
     /// Why newer work than that of all candidates may be missing, so that no result is complete.
     pub missing: Option<String>,
+    /// Embedded files of a project that is sound otherwise which are not what it says.
+    pub assets: Vec<Amiss>,
+    /// Why the application does not open it, sound as it is.
+    pub too_new: Option<String>,
 }
 
 /// A result that was written.
@@ -45,6 +52,10 @@ pub struct Outcome {
     pub complete: bool,
     /// Why newer work may have been lost of which nothing is there.
     pub missing: Option<String>,
+    /// Embedded files that are not what the result says of them.
+    pub assets: Vec<Amiss>,
+    /// Why the application does not open the result, if its version is a later one.
+    pub too_new: Option<String>,
     /// Damaged files that are newer than the source: what was done since is not in the result.
     pub newer: Vec<PathBuf>,
     /// What others hold that the result does not.
@@ -65,15 +76,25 @@ pub struct Elsewhere {
 }
 
 impl Recovery {
-    /// Looks at all candidates of `project`.
-    pub fn look(project: &Path, candidates: Vec<Candidate>) -> Recovery {
-        let mut all: Vec<Judged> = candidates.into_iter().map(Judged::of).collect();
+    /// Looks at all candidates of `project`; `writes` if a result is to be made.
+    pub fn look(project: &Path, candidates: Vec<Candidate>, writes: bool) -> Result<Recovery> {
+        let folder = if writes { Some(folder_of(project)?) } else { None };
+        let workshop = Workshop::of(folder.as_deref());
+        let judged = candidates.into_iter().map(|candidate| Judged::of(candidate, &workshop));
+        let mut all = judged.collect::<Result<Vec<Judged>>>()?;
         follow_readers(&mut all);
-        unsaved::compare(&mut all);
+        unsaved::compare(&mut all)?;
         rank(&mut all);
         all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let choice = choose(&all);
-        Recovery { project: project.to_path_buf(), all, choice, missing: None }
+        let (mut assets, mut too_new) = (Vec::new(), None);
+        let main = all.iter().find(|j| j.role == Role::Current && j.sound);
+        if let (Choice::Sound, Some(main)) = (&choice, main) {
+            let database = main.database()?;
+            assets = embedded::amiss(&database, all.iter().filter(|j| !std::ptr::eq(*j, main)))?;
+            too_new = database.is_too_new();
+        }
+        Ok(Recovery { project: project.to_path_buf(), all, choice, missing: None, assets, too_new })
     }
 
     /// The place of the candidate with this number.
@@ -91,16 +112,21 @@ impl Recovery {
             true => in_place::publish(&self.project, taken)?,
             false => self.beside(taken)?,
         };
+        let result = Database::open(content_of(&path)?, &path.display().to_string())?;
+        let assets = embedded::amiss(&result, self.all.iter().filter(|j| !std::ptr::eq(*j, taken)))?;
         Ok(Outcome {
             path,
             from: taken.number,
             source: taken.path.clone(),
             because,
             complete: report.as_ref().is_none_or(Report::is_lossless)
+                && assets.is_empty()
                 && self.is_newest(taken)
                 && !self.loses_a_log(taken)
                 && self.missing.is_none(),
             missing: self.missing.clone(),
+            assets,
+            too_new: result.is_too_new(),
             newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),
@@ -181,15 +207,18 @@ impl Recovery {
             name.push(if n == 1 { ".recovered.vaso".to_string() } else { format!(".recovered-{n}.vaso") });
             name
         };
-        let draft = Draft::begin(folder)
-            .map_err(|e| Error::Refused(format!("cannot write into {}: {e}", folder.display())))?;
+        let draft = Draft::begin(folder).map_err(|e| disk::error(folder, e))?;
         let report = taken.write(draft.path())?;
         let mode = mode_of_copy(&self.project, &taken.path);
-        let path = draft.publish((1..10_000).map(name), mode).map_err(|e| {
-            Error::Refused(format!("cannot give the result a name in {}: {e}", folder.display()))
-        })?;
+        let path = draft.publish((1..10_000).map(name), mode).map_err(|e| disk::error(folder, e))?;
         Ok((path, report))
     }
+}
+
+/// The folder that a project lies in, and what is made of it.
+fn folder_of(project: &Path) -> Result<PathBuf> {
+    let full = std::path::absolute(project).map_err(|e| Error::io("find", project, e))?;
+    Ok(full.parent().unwrap_or(Path::new("/")).to_path_buf())
 }
 
 /// A snapshot that was written to a file.

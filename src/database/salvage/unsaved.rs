@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::candidate::{Judged, Role};
+use super::disk;
 use crate::database::{self, Beyond, Database, SampleChange};
 use crate::error::Result;
 
@@ -82,12 +83,12 @@ pub fn has_more(damaged: &Judged, sound: &Judged) -> bool {
     compared().unwrap_or(true)
 }
 
-/// Compares the databases of sessions with what was saved.
-pub fn compare(all: &mut [Judged]) {
+/// Compares the databases of sessions with what was saved. It fails where there is no room for those that are damaged.
+pub fn compare(all: &mut [Judged]) -> Result<()> {
     let of_session = |j: &Judged| j.is_of_session() && j.is_of_use();
     let which: Vec<usize> = (0..all.len()).filter(|i| of_session(&all[*i])).take(LOOKED_INTO).collect();
     if which.is_empty() {
-        return;
+        return Ok(());
     }
     let is_saved = |j: &&Judged| match j.role {
         Role::Current => j.is_of_use(),
@@ -97,15 +98,16 @@ pub fn compare(all: &mut [Judged]) {
     let mut saved: Vec<&Judged> = all.iter().filter(is_saved).collect();
     saved.sort_by_key(|j| (j.role != Role::Current, std::cmp::Reverse(j.snapshot)));
     saved.truncate(COMPARED);
-    let found: Vec<Option<Unsaved>> = which.iter().map(|i| nearest(&all[*i], &saved)).collect();
+    let found = which.iter().map(|i| nearest(&all[*i], &saved)).collect::<Result<Vec<_>>>()?;
     for (i, unsaved) in which.into_iter().zip(found) {
         all[i].unsaved = unsaved;
     }
+    Ok(())
 }
 
-fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
+fn nearest(staged: &Judged, saved: &[&Judged]) -> Result<Option<Unsaved>> {
     let in_part = !staged.sound;
-    let first = saved.first()?;
+    let Some(first) = saved.first() else { return Ok(None) };
     let cannot = |why: crate::error::Error| Unsaved {
         compared_with: first.path.clone(),
         as_near: None,
@@ -116,12 +118,14 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
     };
     let database = match staged.database() {
         Ok(opened) => opened,
-        Err(why) => return Some(cannot(why)),
+        Err(why) if disk::is(&why) => return Err(why),
+        Err(why) => return Ok(Some(cannot(why))),
     };
     let mut found: Vec<(&Judged, Beyond, bool)> = Vec::new();
     let mut failed = None;
     for other in saved {
         match beyond(&database, other, in_part) {
+            Err(why) if disk::is(&why) => return Err(why),
             Err(why) => failed = Some(cannot(why)),
             Ok((beyond, has_more)) => {
                 found.push((*other, beyond, has_more));
@@ -132,21 +136,21 @@ fn nearest(staged: &Judged, saved: &[&Judged]) -> Option<Unsaved> {
             }
         }
     }
-    let Some(at) = (0..found.len()).min_by_key(|at| found[*at].1.distance()) else { return failed };
+    let Some(at) = (0..found.len()).min_by_key(|at| found[*at].1.distance()) else { return Ok(failed) };
     let (state, least) = (found[at].0, found[at].1.distance());
     let as_near = found.iter().enumerate().find_map(|(i, (other, beyond, _))| {
         let is_other = i != at && beyond.distance() == least && !holds_the_same(other, state);
         is_other.then(|| other.path.clone())
     });
     let (_, beyond, has_more) = found.swap_remove(at);
-    Some(Unsaved {
+    Ok(Some(Unsaved {
         compared_with: state.path.clone(),
         as_near,
         words: beyond.words(),
         beyond: Some(beyond),
         in_part,
         has_more,
-    })
+    }))
 }
 
 /// Whether two saved states have the same work in them, as far as can be told.

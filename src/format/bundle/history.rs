@@ -29,10 +29,17 @@ impl History {
         let mut builder = Builder::new(snapshots.len() * 6);
         builder.hang_below(ROOT);
         let mut taken = HashSet::new();
-        for (i, snapshot) in snapshots.iter().enumerate() {
-            let Some(number) = snapshot.number else { continue };
+        // Of one second, the newest has the time for its name, as for `-o at=`.
+        let mut name = |snapshot: &Snapshot| {
             let time = free_twin(&snapshot.time().utc(), |name| taken.contains(name));
             taken.insert(time.clone().into_bytes());
+            time
+        };
+        let mut times: Vec<Option<String>> =
+            snapshots.iter().rev().map(|snapshot| snapshot.number.map(|_| name(snapshot))).collect();
+        times.reverse();
+        for (i, (snapshot, time)) in snapshots.iter().zip(times).enumerate() {
+            let (Some(number), Some(time)) = (snapshot.number, time) else { continue };
             for folder in [format!("{number:06}"), format!("at/{time}")] {
                 let current = Leaf {
                     size: snapshot.file.size,

@@ -6,7 +6,7 @@
 //!   choose    which snapshot is current, and why                 stock         databases, verdicts and views
 //!   history   all snapshots                                      shelf         what outlives a state
 //!   verify    checks everything                                  describe      tells what is in it
-//!   assets    holds embedded files against their digests       alone         a database by itself
+//!   alone     a database by itself
 //!   around    what lies about it, and what of that is unsaved work
 //!   versions  log, diff, extract                                 prune         removes old snapshots
 //! ```
@@ -19,7 +19,6 @@
 
 mod alone;
 mod around;
-mod assets;
 mod choose;
 mod describe;
 mod files;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::choose::Snapshot;
 use super::stock::unfinished;
-use super::{Bundle, VIEW, assets, files};
+use super::{Bundle, VIEW, files};
 use crate::browse;
-use crate::database::{self, Database};
+use crate::database::{self, Database, Fault, examine_embedded};
 use crate::error::{Error, Result};
 use crate::finding::{ELSEWHERE, Finding, Severity};
 use crate::format::{Container, views};
@@ -122,12 +122,15 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
         Err(Error::Unsupported { what, .. }) => bundle.findings().add(unfinished(snapshot, &what)),
         Err(other) => return Err(other),
     }
-    let fault = &mut |(code, what)| {
-        let (severity, remedy) = match code {
-            "asset-stray-pieces" => (Severity::Notice, "no reason to act: nothing refers to them"),
-            _ => (Severity::Error, ELSEWHERE),
+    if let Some(what) = database.is_too_new() {
+        find(Severity::Notice, "newer-version", what, "open it with a newer version of the application");
+    }
+    let fault = &mut |fault: Fault| {
+        let (severity, remedy) = match fault.is_loss() {
+            false => (Severity::Notice, "no reason to act: nothing refers to them"),
+            true => (Severity::Error, ELSEWHERE),
         };
-        find(severity, code, what, remedy);
+        find(severity, fault.code, fault.what, remedy);
     };
     let path = files::shown(&snapshot.file.path);
     match database.samples(bundle.findings()) {
@@ -145,7 +148,7 @@ fn examine(bundle: &Bundle, snapshot: &Snapshot, read: &Arc<AtomicU64>) -> Resul
         // The table of assets is read once more below, and told of there.
         Err(_) => {}
     }
-    match assets::verify(&database, fault) {
+    match examine_embedded(&database, fault) {
         Err(Error::Damaged { what, .. } | Error::Unsupported { what, .. }) => {
             let remedy = "`vaso recover` saves what is left";
             find(

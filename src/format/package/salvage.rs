@@ -219,7 +219,10 @@ fn front(
     effort: &mut Effort,
 ) -> Result<Content> {
     let folder = std::env::temp_dir();
-    let cannot = |e| Error::io("write into", &folder, e);
+    let cannot = |e: io::Error| {
+        let what = format!("{e}; set TMPDIR to a folder on a disk with room for it");
+        Error::io("write into", &folder, io::Error::new(e.kind(), what))
+    };
     let draft = Draft::begin(&folder).map_err(cannot)?;
     let mut file = OpenOptions::new().write(true).open(draft.path()).map_err(cannot)?;
     decode(source, method, packed, size, effort, &mut |bytes| file.write_all(bytes).map_err(cannot))?;

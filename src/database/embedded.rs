@@ -8,20 +8,38 @@ use std::collections::BTreeMap;
 use flate2::{Decompress, FlushDecompress, Status};
 use sha2::{Digest, Sha256};
 
-use crate::database::{AssetInfo, Database, Stored};
+use super::{AssetInfo, Database, Stored};
 use crate::error::Result;
 
 /// Bytes that are decoded in one go.
 const BUFFER: usize = 64 << 10;
 
-/// What is wrong with an asset: a code, and words.
-pub type Fault = (&'static str, String);
+/// What is wrong with an asset.
+#[derive(Debug)]
+pub struct Fault {
+    /// A short stable word for scripts.
+    pub code: &'static str,
+    /// In words, with its number and name.
+    pub what: String,
+    /// The digest that it should have.
+    pub sha256: Option<String>,
+}
+
+impl Fault {
+    /// Whether anything is missing: pieces that belong to nothing are missed by nobody.
+    pub fn is_loss(&self) -> bool {
+        self.code != STRAY
+    }
+}
+
+const STRAY: &str = "asset-stray-pieces";
 
 /// Reads all embedded files of `database`, and tells `fault` of each that is not what the database says.
-pub fn verify(database: &Database, fault: &mut dyn FnMut(Fault)) -> Result<()> {
+pub fn examine_embedded(database: &Database, fault: &mut dyn FnMut(Fault)) -> Result<()> {
     for (dataset, reference) in database.dangling_references()? {
         let what = format!("dataset {dataset} has asset {} as {}", reference.asset, reference.role);
-        fault(("asset-missing", format!("{what}, and there is none of that number")));
+        let what = format!("{what}, and there is none of that number");
+        fault(Fault { code: "asset-missing", what, sha256: None });
     }
     let infos = database.assets()?;
     let mut assets: BTreeMap<i64, Running> = infos
@@ -45,7 +63,7 @@ pub fn verify(database: &Database, fault: &mut dyn FnMut(Fault)) -> Result<()> {
     })?;
     assets.into_values().filter_map(Running::finish).for_each(&mut *fault);
     if stray > 0 {
-        fault(("asset-stray-pieces", format!("{stray} pieces belong to no asset")));
+        fault(Fault { code: STRAY, what: format!("{stray} pieces belong to no asset"), sha256: None });
     }
     Ok(())
 }
@@ -134,13 +152,14 @@ impl Running<'_> {
         if self.fault.is_none() {
             self.fault = self.judge();
         }
-        let AssetInfo { id, original_name, kind, .. } = self.info;
+        let AssetInfo { id, original_name, kind, sha256, .. } = self.info;
         let name = original_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(kind);
-        self.fault.map(|(code, what)| (code, format!("asset {id} ({name}): {what}")))
+        let (code, what) = self.fault?;
+        Some(Fault { code, what: format!("asset {id} ({name}): {what}"), sha256: sha256.clone() })
     }
 
     /// What is wrong, now that all pieces have been seen.
-    fn judge(&self) -> Option<Fault> {
+    fn judge(&self) -> Option<(&'static str, String)> {
         let size = self.info.size_bytes;
         if self.next == 0 && size != Some(0) {
             return Some(("asset-missing-piece", "none of its pieces is there".into()));
@@ -169,7 +188,7 @@ mod tests {
         for (seq, bytes) in pieces {
             running.take(&Stored { asset: 1, seq: Some(*seq), bytes: Some(bytes) }, &mut buf);
         }
-        running.finish().map(|(code, _)| code)
+        running.finish().map(|fault| fault.code)
     }
 
     /// By Python: `zlib.compress(b"abc" * 1000, 9)`, and the SHA-256 of these 3,000 bytes.
