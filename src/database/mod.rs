@@ -46,6 +46,7 @@ pub mod salvage;
 mod sample;
 mod value;
 mod wal;
+mod widths;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
