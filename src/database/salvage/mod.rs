@@ -10,11 +10,12 @@
 //!   encoding  how it writes text
 //!   pager     pages by number            assess   what a page still holds of a table
 //!   layout    how tables write rows      plan     which layouts a schema makes
-//!   known     the schemas that were ever written
+//!   known     the schemas that were ever written          mend     what of them was changed in few letters
 //!   catalog   the schema of the file     survey   what each page is, and whose
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
+//!   whole     whether all else is accounted for
 //!   nameless  rows of tables whose names are lost
 //!   version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
@@ -45,6 +46,7 @@ mod in_place;
 mod known;
 mod layout;
 mod losses;
+mod mend;
 mod nameless;
 mod pager;
 mod places;
@@ -56,6 +58,7 @@ mod rows;
 mod survey;
 mod unsaved;
 mod version;
+mod whole;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -294,9 +297,7 @@ impl<'a> Salvage<'a> {
         if self.nameless.rows > 0 {
             self.notes.push(self.nameless.words(self.set_apart.as_ref()));
         }
-        // Of a schema that is not whole, a table may be gone with all its rows.
-        let is_sure = self.catalog.is_whole && !self.may_have_deleted_rows();
-        let is_exact = is_sure && tables.iter().all(|t| t.certainty == Certainty::Exact);
+        let is_exact = self.accounts_for_all()? && tables.iter().all(|t| t.certainty == Certainty::Exact);
         Ok(Some(Report {
             page_size: self.survey.reader.geometry.page_size,
             pages: self.pages(),
@@ -312,15 +313,6 @@ impl<'a> Salvage<'a> {
             set_apart: self.set_apart,
             notes: self.notes,
         }))
-    }
-
-    /// Whether pages that nothing leads to gave rows, and may be old ones: the free list does not account for all of
-    /// those. A tree that is whole has lost none, so that its list has, where it seems whole.
-    fn may_have_deleted_rows(&self) -> bool {
-        let survey = &self.survey;
-        let is_doubtful = !survey.free_list_is_whole || survey.free_list_is_denied;
-        let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
-        tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || t.is_whole_of(layout)))
     }
 
     fn pages(&self) -> BTreeMap<&'static str, usize> {
@@ -354,6 +346,10 @@ impl<'a> Salvage<'a> {
             let what = "the schema is damaged; what is missing of it is taken from version";
             self.notes.push(format!("{what} {version}"));
         }
+        for (kind, name, version) in &self.catalog.mended {
+            let what = "was changed in a few letters, and is taken from version";
+            self.notes.push(format!("the statement of the {kind} {name} {what} {version}"));
+        }
         if self.may_have_deleted_rows() {
             let what = "the list of free pages is damaged: rows found by shape may include deleted ones";
             self.notes.push(what.to_string());
@@ -371,6 +367,8 @@ impl<'a> Salvage<'a> {
     }
 }
 
+#[cfg(test)]
+mod changed;
 #[cfg(test)]
 mod full;
 #[cfg(test)]

@@ -1,0 +1,138 @@
+//! Files of which every page looks whole, and that are not what they were: letters of the schema, pages of another state.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use super::hostile::{made, recovered};
+use super::known;
+use super::report::{Report, TableReport};
+
+const TABLES: [&str; 10] =
+    ["meta", "dataset", "trace", "event", "event_audit", "asset", "blob_chunk", "ref", "result", "thumbnail"];
+
+/// A project of the newest version with rows in every table, and what `more` does with it.
+fn project(more: &str) -> Vec<u8> {
+    let known = known::all().remove(0);
+    let tables: String = known.schema.into_iter().filter_map(|row| row.sql).map(|sql| sql + ";").collect();
+    let sql = format!(
+        "pragma foreign_keys = off; pragma user_version = 7; begin; {tables}
+         insert into meta values('format', 'sqlite-v3');
+         insert into dataset(id, name, created_utc, extra_json)
+             values(1, 'Vessel 1', '2026', '{{\"experiment\": \"E\"}}'), (2, 'Vessel 2', '2027', null);
+         create temp table n as with recursive n(i) as (select 1 union all select i + 1 from n where i < 60) select i from n;
+         insert into trace select d.id, n.i * 0.1, n.i * 100000, 50 + n.i, 90.5, 80, 81, 82, n.i, n.i / 30, 37.0, 0, 5.5
+             from dataset d, n;
+         insert into event(dataset_id, t_seconds, t_us, label) select id, i, i * 1000000, i from dataset, n where i < 9;
+         insert into event_audit(dataset_id, event_id, action, source, utc_ts) select 1, i, 'add', '5', '2026' from n;
+         insert into asset(kind, sha256, size_bytes, compressed, chunk_size) values('x', '11', 9, 0, 9), ('x', '22', 9, 0, 9);
+         insert into blob_chunk select id, 0, x'0102' from asset;
+         insert into ref select id, id, 'attachment:0', null from asset;
+         insert into result(dataset_id, kind, version, created_utc, payload_json) select id, '7', '1', '2026', '[]' from dataset;
+         insert into thumbnail select id, x'ff' from dataset;
+         drop table n; commit; {more}"
+    );
+    made(&sql, "meta").0
+}
+
+/// All rows of a table, with their types; none where there is no such table.
+fn rows(c: &Connection, table: &str) -> Vec<String> {
+    let Ok(mut query) = c.prepare(&format!("select * from {table}")) else { return Vec::new() };
+    let n = query.column_count();
+    let row = |r: &rusqlite::Row<'_>| {
+        (0..n)
+            .map(|i| r.get::<_, rusqlite::types::Value>(i).map(|v| format!("{v:?}")))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let mut all: Vec<String> = query.query_map([], row).unwrap().map(|row| row.unwrap().join(",")).collect();
+    all.sort();
+    all
+}
+
+fn all(c: &Connection) -> BTreeMap<&'static str, Vec<String>> {
+    TABLES.iter().map(|table| (*table, rows(c, table))).collect()
+}
+
+fn sound(bytes: &[u8]) -> (tempfile::TempDir, Connection) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x"), bytes).unwrap();
+    let c = Connection::open(dir.path().join("x")).unwrap();
+    (dir, c)
+}
+
+fn told<'a>(report: &'a Report, table: &str) -> &'a TableReport {
+    report.tables.iter().find(|t| t.name == table).unwrap()
+}
+
+/// Where a text is in a file that has it once.
+fn place(bytes: &[u8], text: &str) -> usize {
+    let mut places = bytes.windows(text.len()).enumerate().filter(|(_, w)| *w == text.as_bytes());
+    let (at, _) = places.next().unwrap();
+    assert!(places.next().is_none(), "{text}");
+    at
+}
+
+#[test]
+fn a_letter_of_the_schema_costs_no_value() {
+    let bytes = project("");
+    let (_dir, c) = sound(&bytes);
+    let before = all(&c);
+    for (was, is) in [
+        ("dataset(id INTEGER PRIMARY", "dataset(id HNTEGER PRIMARY"),
+        ("thumbnail(dataset_id INTEGER", "thumbnail(dataset_id INTDGER"),
+        ("asset(id INTEGER PRIMARY", "asset(id INTEFER PRIMARY"),
+        ("version TEXT NOT NULL, cr", "version TEXD NOT NULL, cr"),
+        ("id INTEGER PRIMARY KEY, name TEXT", "id INTEGER PRIMARY KEY, neme TEXT"),
+        ("CREATE TABLE dataset(", "CREATE TABLE detaset("),
+        ("notes TEXT, fps", "notes TEXT$ fps"),
+        (", t_us INTEGER, inner_diam REAL", ", t_us INTEGER$ inner_diam REAL"),
+        ("tiff_page INTEGER, temp", "tiff_page INTEGER$ temp"),
+        ("ON event(dataset_id, t_seconds)", "ON event(dataset_id- t_seconds)"),
+        ("PRIMARY KEY(asset_id, seq)) WITHOUT", "PRIMARY KEY(asset_id, seq))\0WITHOUT"),
+    ] {
+        let mut bytes = bytes.clone();
+        let at = place(&bytes, was);
+        bytes[at..at + was.len()].copy_from_slice(is.as_bytes());
+        let (report, c, _) = recovered(bytes);
+        assert_eq!(all(&c), before, "{is}: {report:?}");
+        assert!(report.notes.iter().any(|note| note.contains("is taken from version 7")), "{is}: {report:?}");
+    }
+}
+
+/// Any bit of the page of the schema, one in seven of them: no result that is called complete has anything else.
+#[test]
+fn no_bit_of_the_schema_makes_other_values_of_a_complete_result() {
+    let bytes = project("");
+    let (_dir, c) = sound(&bytes);
+    let (before, mut complete, mut other) = (all(&c), 0, Vec::new());
+    for at in (100..4096).step_by(7).filter(|at| bytes[*at] != 0) {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1 << (at / 7 % 8);
+        let (report, c, _) = recovered(bytes);
+        if report.is_lossless() {
+            complete += 1;
+            other.extend((all(&c) != before).then_some((at, report)));
+        }
+    }
+    assert!(complete > 100 && other.is_empty(), "{complete}: {other:?}");
+}
+
+#[test]
+fn a_type_that_makes_other_values_of_what_was_written_is_told() {
+    let stranger = "create table notes(id integer primary key, day text, v text);
+        insert into notes values(1, '2026', 'a'), (2, '07', 'b');";
+    let bytes = project(stranger);
+    let (report, ..) = recovered(bytes.clone());
+    assert!(report.is_lossless(), "{report:?}");
+    let mut bytes = bytes;
+    let at = place(&bytes, "day text");
+    bytes[at + 7] ^= 16;
+    let (report, ..) = recovered(bytes);
+    assert_eq!((told(&report, "notes").converted, report.is_lossless()), (2, false), "{report:?}");
+    // A key that has no index of its own any more.
+    let mut bytes = project(stranger);
+    let at = place(&bytes, "notes(id integer");
+    bytes[at + 9] ^= 1;
+    let (report, ..) = recovered(bytes);
+    assert!(!report.is_lossless(), "{report:?}");
+}
