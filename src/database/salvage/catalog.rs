@@ -36,8 +36,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads the schema, and completes it.
-    pub fn read(survey: &mut Survey<'_>) -> Result<Catalog> {
+    /// Reads the schema, and completes it, also where it seems whole and `is_distrusted`.
+    pub fn read(survey: &mut Survey<'_>, is_distrusted: bool) -> Result<Catalog> {
         let layout = Layout::of_schema();
         let pages = survey.walk(&layout)?;
         let mut schema = Vec::new();
@@ -60,7 +60,7 @@ impl Catalog {
         let made = |row: &Schema| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some();
         let is_virtual = |row: &Schema| row.root == 0;
         let is_whole = is_whole && schema.iter().all(|row| made(row) || is_virtual(row));
-        let is_whole = is_whole && has_own_indices(&schema, &plan);
+        let is_whole = is_whole && !is_distrusted && has_own_indices(&schema, &plan);
         let mut catalog = Catalog { plan, schema, is_whole, mended, completed_from: None };
         if !catalog.is_whole {
             catalog.complete(survey)?;

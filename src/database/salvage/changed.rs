@@ -136,3 +136,24 @@ fn a_type_that_makes_other_values_of_what_was_written_is_told() {
     let (report, ..) = recovered(bytes);
     assert!(!report.is_lossless(), "{report:?}");
 }
+
+/// An older page of the schema, which is whole.
+#[test]
+fn a_table_that_the_schema_does_not_name_comes_back() {
+    let forget = |name: &str| {
+        format!(
+            "pragma writable_schema = on; delete from sqlite_schema where tbl_name = '{name}';
+             pragma writable_schema = reset;"
+        )
+    };
+    let (_dir, c) = sound(&project(""));
+    let before = all(&c);
+    for name in ["event", "result", "trace"] {
+        let (report, c, _) = recovered(project(&forget(name)));
+        assert_eq!(rows(&c, name), before[name], "{name}: {report:?}");
+        assert!(!report.is_lossless(), "{name}: {report:?}");
+    }
+    let stranger = "create table notes(id integer primary key, day text); insert into notes values(1, 'a');";
+    let (report, ..) = recovered(project(&format!("{stranger}{}", forget("notes"))));
+    assert!(!report.is_lossless() && report.set_apart.is_some(), "{report:?}");
+}

@@ -122,18 +122,40 @@ impl<'a> Salvage<'a> {
     /// Looks through a file; `None` when there is nothing in it that could be recovered.
     pub fn examine(content: &'a Content) -> Result<Option<Salvage<'a>>> {
         let Some(geometry) = Geometry::tell(content)? else { return Ok(None) };
+        let as_told = Salvage::look(content, &geometry, false)?;
+        if let Some(salvage) = &as_told
+            && salvage.catalog.is_whole
+            && salvage.has_unclaimed()?
+        {
+            let completed = Salvage::look(content, &geometry, true)?;
+            if let Some(salvage) = completed.filter(Salvage::has_rows_of_added_tables) {
+                return salvage.finish().map(Some);
+            }
+        }
+        as_told.map(Salvage::finish).transpose()
+    }
+
+    /// Looks through a file until no page is in a wrong tree; also a schema that seems whole is completed if it
+    /// `is_distrusted`.
+    fn look(content: &'a Content, geometry: &Geometry, is_distrusted: bool) -> Result<Option<Salvage<'a>>> {
         let mut strangers = HashSet::new();
         for _ in 0..ROUNDS {
-            let Some(salvage) = Salvage::look_through(content, &geometry, &strangers)? else {
+            let Some(salvage) = Salvage::look_through(content, geometry, &strangers, is_distrusted)? else {
                 return Ok(None);
             };
             let more = salvage.strangers()?;
             if more.is_empty() {
-                return salvage.finish().map(Some);
+                return Ok(Some(salvage));
             }
             strangers.extend(more);
         }
-        Salvage::look_through(content, &geometry, &strangers)?.map(Salvage::finish).transpose()
+        Salvage::look_through(content, geometry, &strangers, is_distrusted)
+    }
+
+    /// Whether pages are those of a table that the schema does not have.
+    fn has_rows_of_added_tables(&self) -> bool {
+        let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
+        tables.any(|(layout, pages)| layout.root == 0 && !pages.found.is_empty())
     }
 
     /// Walks all trees, which leave out pages that are `strangers` to them, and finds what they do not lead to.
@@ -141,13 +163,14 @@ impl<'a> Salvage<'a> {
         content: &'a Content,
         geometry: &Geometry,
         strangers: &HashSet<(u32, u32)>,
+        is_distrusted: bool,
     ) -> Result<Option<Salvage<'a>>> {
         let geometry = geometry.clone();
         let notes = geometry.notes.clone();
         let pager = Pager::new(content, geometry.page_size);
         let reader = Reader { pager, geometry, walked: Default::default() };
         let mut survey = Survey::new(reader, strangers.clone())?;
-        let mut catalog = Catalog::read(&mut survey)?;
+        let mut catalog = Catalog::read(&mut survey, is_distrusted)?;
         let Geometry { keeps_descending, encoding, .. } = survey.reader.geometry;
         // What is no text in UTF-16 becomes UTF-8 in a way of SQLite's own.
         let is_utf8 = encoding == Encoding::Utf8;
@@ -358,7 +381,7 @@ impl<'a> Salvage<'a> {
             0 => {}
             n => {
                 self.notes.push(format!("{n} pages of rows fit no table of the schema, or more than one"));
-                if !self.catalog.is_whole {
+                if !self.catalog.is_whole || self.has_unclaimed()? {
                     self.nameless = Nameless::of(&self.survey)?;
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::Salvage;
 use super::layout::{Fit, Layout};
+use super::page::{Head, Kind};
 use super::survey::Pages;
 use crate::error::Result;
 
@@ -10,7 +11,7 @@ impl Salvage<'_> {
     pub fn accounts_for_all(&self) -> Result<bool> {
         // Of a schema that is not whole, a table may be gone with all its rows.
         let is_whole = self.catalog.is_whole && !self.may_have_deleted_rows();
-        Ok(is_whole && self.bears_out_what_was_mended()?)
+        Ok(is_whole && !self.has_unclaimed()? && self.bears_out_what_was_mended()?)
     }
 
     /// Whether pages that nothing leads to gave rows, and may be old ones: the free list does not account for all of
@@ -20,6 +21,24 @@ impl Salvage<'_> {
         let is_doubtful = !survey.free_list_is_whole || survey.free_list_is_denied;
         let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
         tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || t.is_whole_of(layout)))
+    }
+
+    /// Whether there are rows that fit no table, though it is known how every tree is written: a table may be gone from
+    /// the schema.
+    pub fn has_unclaimed(&self) -> Result<bool> {
+        let (catalog, reader) = (&self.catalog, &self.survey.reader);
+        let has_root = |layouts: &[Layout]| layouts.iter().filter(|layout| layout.root != 0).count();
+        let told = catalog.schema.iter().filter(|row| row.kind == "table" && row.root != 0).count();
+        let knows_tables = told == has_root(&catalog.plan.tables) + has_root(&catalog.plan.internal);
+        for number in self.survey.unassigned.iter().filter(|_| knows_tables) {
+            let page = reader.pager.page(*number)?;
+            let head = Head::read(&page, reader.geometry.start(*number), reader.geometry.usable);
+            let Some(head) = head.filter(|head| head.cells > 0) else { continue };
+            if head.kind == Kind::TableLeaf || catalog.knows_all() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether every row of what was mended is exactly as the mended statement has rows written.
