@@ -157,3 +157,19 @@ fn a_table_that_the_schema_does_not_name_comes_back() {
     let (report, ..) = recovered(project(&format!("{stranger}{}", forget("notes"))));
     assert!(!report.is_lossless() && report.set_apart.is_some(), "{report:?}");
 }
+
+#[test]
+fn a_file_that_is_shorter_than_its_head_says_is_complete_if_what_is_gone_was_free() {
+    let mut bytes = project("");
+    let pages = bytes.len() / 4096;
+    bytes[28..32].copy_from_slice(&(pages as u32 + 2).to_be_bytes());
+    let (report, ..) = recovered(bytes);
+    assert!(!report.is_lossless() && !report.lost_is_exact, "{report:?}");
+    let free = "create table long(a); insert into long values(zeroblob(40000)); drop table long;";
+    let mut bytes = project(free);
+    let trunk = u32::from_be_bytes(bytes[32..36].try_into().unwrap()) as usize;
+    assert!(bytes.len() / 4096 > trunk + 2, "{trunk}");
+    bytes.truncate(bytes.len() - 2 * 4096);
+    let (report, ..) = recovered(bytes);
+    assert!(report.is_lossless(), "{report:?}");
+}

@@ -90,6 +90,8 @@ pub struct Survey<'a> {
     pub free_list_is_whole: bool,
     /// Whether a page looks like a part of a free list, though the head of the file says that there is none.
     pub free_list_is_denied: bool,
+    /// How many pages the free list names that the file has not any more.
+    pub free_and_gone: u32,
     /// Pages of rows that fit no table, or more than one.
     pub unassigned: Vec<u32>,
     /// Whether some tree leads to a page of zeros, so that pages were lost in that way.
@@ -155,6 +157,7 @@ impl<'a> Survey<'a> {
             uses,
             free_list_is_whole: false,
             free_list_is_denied: false,
+            free_and_gone: 0,
             unassigned: Vec::new(),
             led_to_zeros: false,
             trials: Counter::new(0),

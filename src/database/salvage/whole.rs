@@ -10,7 +10,7 @@ impl Salvage<'_> {
     /// Whether nothing says that there were rows which no table misses.
     pub fn accounts_for_all(&self) -> Result<bool> {
         // Of a schema that is not whole, a table may be gone with all its rows.
-        let is_whole = self.catalog.is_whole && !self.may_have_deleted_rows();
+        let is_whole = self.catalog.is_whole && !self.may_have_deleted_rows() && !self.may_lack_pages();
         Ok(is_whole && !self.has_unclaimed()? && self.bears_out_what_was_mended()?)
     }
 
@@ -21,6 +21,15 @@ impl Salvage<'_> {
         let is_doubtful = !survey.free_list_is_whole || survey.free_list_is_denied;
         let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
         tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || t.is_whole_of(layout)))
+    }
+
+    /// Whether the head of the file tells of more pages than there are, and not all of those are known to be free. Trees
+    /// that are whole do not say so: the head may be newer than they are.
+    fn may_lack_pages(&self) -> bool {
+        let survey = &self.survey;
+        let there = survey.reader.pager.count();
+        let gone = survey.reader.geometry.pages.unwrap_or(there).saturating_sub(there);
+        gone > 0 && !(survey.free_list_is_whole && survey.free_and_gone == gone)
     }
 
     /// Whether there are rows that fit no table, though it is known how every tree is written: a table may be gone from
