@@ -159,6 +159,35 @@ fn a_table_that_the_schema_does_not_name_comes_back() {
 }
 
 #[test]
+fn entries_of_an_index_that_the_schema_does_not_name_are_no_rows() {
+    let (_dir, c) = sound(&project(""));
+    let before = all(&c);
+    // Three whole numbers, as the first two values of a piece of an embedded file are.
+    for which in [
+        "name = 'event_ds_tus'",
+        "type = 'index' and sql is not null",
+        "type = 'index' and sql is not null or tbl_name = 'ref'",
+    ] {
+        let forget = format!(
+            "pragma writable_schema = on; delete from sqlite_schema where {which}; pragma writable_schema = reset;"
+        );
+        let (report, c, _) = recovered(project(&forget));
+        assert_eq!(all(&c), before, "{which}: {report:?}");
+    }
+    // However many entries the page of the schema has, where nothing tells how many those were.
+    let bytes = project("");
+    for entries in 0..18 {
+        let mut bytes = bytes.clone();
+        (bytes[104], bytes[107]) = (entries, 59);
+        let (report, c, _) = recovered(bytes);
+        for (table, rows) in all(&c) {
+            assert!(rows.iter().all(|row| before[table].contains(row)), "{entries} {table}: {report:?}");
+        }
+        assert!(!report.is_lossless());
+    }
+}
+
+#[test]
 fn a_file_that_is_shorter_than_its_head_says_is_complete_if_what_is_gone_was_free() {
     let mut bytes = project("");
     let pages = bytes.len() / 4096;

@@ -209,6 +209,17 @@ impl Layout {
         (good, all - good)
     }
 
+    /// Whether a record has values that SQLite never writes into their columns, or hardly anybody: it makes text of numbers
+    /// for a column of text, and what always has bytes is made for them.
+    pub fn has_never(&self, serials: &[u64]) -> bool {
+        let is_number = |serial: u64| matches!(serial, 1..=9);
+        serials.iter().zip(&self.fields).any(|(serial, field)| match field.affinity {
+            Affinity::Text => is_number(*serial),
+            Affinity::Blob => field.not_null && is_number(*serial),
+            _ => false,
+        })
+    }
+
     /// The key of a row, kept; of long values the first `most` bytes.
     pub fn key(&self, rowid: i64, types: &Types, payload: &[u8], most: usize) -> Option<Key> {
         match self.identity {

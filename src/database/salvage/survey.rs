@@ -345,6 +345,9 @@ impl<'a> Survey<'a> {
         let (mut types, mut good, mut bad) = (Types::default(), 0, 0);
         for spot in &holding.spots {
             if types.read(&page[spot.cell.local.clone()], spot.cell.payload).is_some() {
+                if layout.has_never(&types.serials) {
+                    return Ok(false);
+                }
                 let (ordinary, others) = layout.ordinary(&types.serials, self.reader.geometry.encoding);
                 good += ordinary;
                 bad += others;
