@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::hostile::{made, recovered};
+use super::hostile::{made, one, recovered};
 use super::known;
-use super::report::{Report, TableReport};
+use super::report::{Certainty, Report, TableReport};
 
 const TABLES: [&str; 10] =
     ["meta", "dataset", "trace", "event", "event_audit", "asset", "blob_chunk", "ref", "result", "thumbnail"];
@@ -185,6 +185,22 @@ fn entries_of_an_index_that_the_schema_does_not_name_are_no_rows() {
         }
         assert!(!report.is_lossless());
     }
+}
+
+#[test]
+fn a_row_that_others_belong_to_is_missed() {
+    let delete = "delete from dataset where id = 2;";
+    let (report, ..) = recovered(project(delete));
+    assert_eq!((told(&report, "event").orphans, report.is_lossless()), (8, false), "{report:?}");
+    // With a page that is damaged it is a row that was lost.
+    let mut bytes = project(delete);
+    let (_dir, c) = sound(&bytes);
+    let root = one(&c, "select rootpage from sqlite_schema where name = 'dataset'") as usize;
+    bytes[(root - 1) * 4096 + 7] ^= 1;
+    let (report, ..) = recovered(bytes);
+    let dataset = told(&report, "dataset");
+    assert_eq!((dataset.lost, dataset.certainty), (1, Certainty::AtLeast), "{report:?}");
+    assert!(!report.is_lossless() && report.tables.iter().all(|t| t.orphans == 0));
 }
 
 #[test]

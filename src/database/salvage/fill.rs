@@ -282,6 +282,7 @@ pub fn fill(
         doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),
         converted: filler.converted,
         // What indices say of them is asked when all tables are there.
+        orphans: 0,
         contradicted: 0,
         contradicted_keys: Vec::new(),
     })

@@ -15,7 +15,7 @@
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
-//!   whole     whether all else is accounted for
+//!   orphans   rows that belong to one that is not there  whole     whether all else is accounted for
 //!   nameless  rows of tables whose names are lost
 //!   version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
@@ -48,6 +48,7 @@ mod layout;
 mod losses;
 mod mend;
 mod nameless;
+mod orphans;
 mod pager;
 mod places;
 mod plan;
@@ -312,6 +313,7 @@ impl<'a> Salvage<'a> {
     fn rebuild_in(mut self, db: Connection, path: &Path) -> Result<Option<Report>> {
         let (db, mut tables) = rebuild::rebuild(&mut self, db, path)?;
         let samples = losses::tell(&mut self, &db, &mut tables)?;
+        orphans::tell(&mut self, &db, &mut tables)?;
         db.close().map_err(|(_, e)| rebuild::failed("close", path)(e))?;
         let recovered = tables.iter().map(|t| t.recovered).sum();
         if recovered == 0 {

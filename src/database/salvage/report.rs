@@ -72,6 +72,8 @@ pub struct TableReport {
     pub doubtful_keys: Vec<String>,
     /// Rows with values that their columns make others of, as they do with none that was written into them.
     pub converted: u64,
+    /// Rows that belong to a row of another table that is not there, and was perhaps never there.
+    pub orphans: u64,
     /// Rows of which an index has another key, or other values: one of the two was changed.
     pub contradicted: u64,
     /// What the index calls those, not more than a thousand.
@@ -149,7 +151,8 @@ impl Report {
 
     /// Whether some values may be other than they were written.
     pub fn has_doubts(&self) -> bool {
-        self.doubt.is_some() || self.tables.iter().any(|t| t.doubtful + t.contradicted + t.converted > 0)
+        self.doubt.is_some()
+            || self.tables.iter().any(|t| t.doubtful + t.contradicted + t.converted + t.orphans > 0)
     }
 
     /// How many rows were recovered and lost, in words.
@@ -203,11 +206,14 @@ impl Report {
                 line += &format!("; {} {what}", grouped(t.contradicted));
                 line += &named(t.contradicted, &t.contradicted_keys);
             }
-            let parts = [(
-                t.converted,
-                "with values of other types than their columns have, which makes others of them: the schema or the \
+            let parts = [
+                (
+                    t.converted,
+                    "with values of other types than their columns have, which makes others of them: the schema or the \
                      rows may have changed",
-            )];
+                ),
+                (t.orphans, "that belong to a row which is not there, though nothing says that it was lost"),
+            ];
             for (n, what) in parts.iter().filter(|(n, _)| *n > 0) {
                 line += &format!("; {} {what}", grouped(*n));
             }
