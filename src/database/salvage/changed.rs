@@ -218,3 +218,22 @@ fn a_file_that_is_shorter_than_its_head_says_is_complete_if_what_is_gone_was_fre
     let (report, ..) = recovered(bytes);
     assert!(report.is_lossless(), "{report:?}");
 }
+
+#[test]
+fn rows_that_no_index_has_are_in_doubt() {
+    let sql = |more: &str| {
+        format!(
+            "create table notes(id integer primary key, n integer);
+        create index by_n on notes(n); insert into notes values(1, 5), (2, 6); {more}"
+        )
+    };
+    let (older, newer) = (project(&sql("")), project(&sql("insert into notes values(3, 7);")));
+    let (_dir, c) = sound(&newer);
+    let root = one(&c, "select rootpage from sqlite_schema where name = 'by_n'") as usize;
+    let mut bytes = newer.clone();
+    bytes[(root - 1) * 4096..root * 4096].copy_from_slice(&older[(root - 1) * 4096..root * 4096]);
+    let (report, ..) = recovered(bytes);
+    assert_eq!((told(&report, "notes").contradicted, report.is_lossless()), (1, false), "{report:?}");
+    let (report, ..) = recovered(newer);
+    assert!(report.is_lossless(), "{report:?}");
+}

@@ -189,21 +189,25 @@ pub struct Entry<'a> {
     row: Lost,
 }
 
-/// Gives the entries of an index whose rows can be told.
+/// Gives the entries of an index whose rows can be told, and returns how many others it has.
 pub fn entries(
     salvage: &Salvage<'_>,
     index: &Layout,
     pages: &[u32],
     each: &mut dyn FnMut(Entry<'_>) -> Result<()>,
-) -> Result<()> {
+) -> Result<u64> {
     let reader = &salvage.survey.reader;
-    let Some(of) = &index.index else { return Ok(()) };
+    let Some(of) = &index.index else { return Ok(0) };
+    let mut others = 0;
     let place = |name: &str| index.fields.iter().position(|f| f.name == name);
     let (dataset, seconds, micros) = (place("dataset_id"), place("t_seconds"), place("t_us"));
     for number in pages {
         let Some(holding) = reader.assess(*number, index)? else { continue };
         for spot in &holding.spots {
-            let Some(identity) = bound(&spot.key, &of.identity, reader.geometry.encoding) else { continue };
+            let Some(identity) = bound(&spot.key, &of.identity, reader.geometry.encoding) else {
+                others += 1;
+                continue;
+            };
             let part = |at: &usize| spot.key.get(*at).filter(|part| !part.is_cut());
             let whole = dataset.as_ref().and_then(part).and_then(|p| match p {
                 Part::Integer(v) => Some(*v),
@@ -214,7 +218,7 @@ pub fn entries(
             each(Entry { values: &spot.key, identity, intact: holding.intact, row: (whole, time) })?;
         }
     }
-    Ok(())
+    Ok(others)
 }
 
 /// The values at these places, if all of them are kept whole.

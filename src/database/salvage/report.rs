@@ -201,8 +201,7 @@ impl Report {
             }
             line += &named(t.doubtful, &t.doubtful_keys);
             if t.contradicted > 0 {
-                let what =
-                    "that an index has with another key or other values, so that they may have changed";
+                let what = "that an index has not, or with another key or other values, so that they may have changed";
                 line += &format!("; {} {what}", grouped(t.contradicted));
                 line += &named(t.contradicted, &t.contradicted_keys);
             }
