@@ -237,3 +237,23 @@ fn rows_that_no_index_has_are_in_doubt() {
     let (report, ..) = recovered(newer);
     assert!(report.is_lossless(), "{report:?}");
 }
+
+#[test]
+fn an_estimate_that_sees_only_a_part_says_so_and_names_every_sample() {
+    let many = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 6000)
+            insert into trace(dataset_id, t_seconds, t_us, inner_diam) select d.id, 100 + n.i * 0.1, n.i, 5.5 from n, dataset d;
+        insert into dataset(id, name, created_utc) values(3, 'Vessel 3', '2026');
+        insert into trace(dataset_id, t_seconds) values(3, 1.5);
+        insert into result(dataset_id, kind, version, created_utc, payload_json) values(4, 'k', '1', '2026', '');";
+    let mut bytes = project(many);
+    let from = bytes.len() / 4096 / 5 * 4096;
+    bytes[from..].fill(0);
+    let (report, c, _) = recovered(bytes);
+    let trace = told(&report, "trace");
+    let left = one(&c, "select count(*) from trace") as u64;
+    assert!(trace.recovered == left && left < 8000, "{report:?}");
+    assert!(trace.certainty == Certainty::AboutOrMore || trace.certainty == Certainty::AtLeast, "{trace:?}");
+    let samples: Vec<i64> = report.samples.iter().map(|sample| sample.dataset).collect();
+    assert!(samples.ends_with(&[2, 3, 4]) || samples.ends_with(&[2, 3]), "{samples:?}: {report:?}");
+    assert!(report.lines().iter().any(|line| line.contains("or more lost") || line.contains("at least")));
+}

@@ -158,6 +158,11 @@ impl Layout {
         !matches!(self.identity, Identity::Fields(_))
     }
 
+    /// Whether it has a column of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name))
+    }
+
     /// Whether its columns begin with all those of another.
     pub fn begins_like(&self, other: &Layout) -> bool {
         let names =

@@ -21,6 +21,8 @@ pub enum Certainty {
     AtLeast,
     /// Estimated.
     About,
+    /// Estimated by what is left, where the pages that are gone may have had far more.
+    AboutOrMore,
 }
 
 impl Certainty {
@@ -28,15 +30,26 @@ impl Certainty {
         match self {
             Certainty::Exact => "",
             Certainty::AtLeast => "at least ",
-            Certainty::About => "about ",
+            Certainty::About | Certainty::AboutOrMore => "about ",
         }
+    }
+
+    /// A number of rows in words.
+    fn number(self, rows: u64) -> String {
+        let more = if self == Certainty::AboutOrMore { " or more" } else { "" };
+        format!("{}{}{more}", self.word(), grouped(rows))
+    }
+
+    /// Whether it is no number of rows that were counted.
+    pub fn is_estimate(self) -> bool {
+        matches!(self, Certainty::About | Certainty::AboutOrMore)
     }
 
     /// A number of lost rows in words.
     fn lost(self, rows: u64) -> String {
         match (self, rows) {
-            (Certainty::AtLeast | Certainty::About, 0) => "how many are lost cannot be told".into(),
-            _ => format!("{}{} lost", self.word(), grouped(rows)),
+            (Certainty::Exact, _) | (_, 1..) => format!("{} lost", self.number(rows)),
+            _ => "how many are lost cannot be told".into(),
         }
     }
 }
@@ -157,10 +170,12 @@ impl Report {
 
     /// How many rows were recovered and lost, in words.
     pub fn words(&self) -> String {
-        let is_estimate = |t: &TableReport| t.lost > 0 && t.certainty == Certainty::About;
+        let is_estimate = |t: &TableReport| t.lost > 0 && t.certainty.is_estimate();
         let about = self.tables.iter().any(is_estimate);
         // An estimate of some is none of all.
-        let is_open = |t: &TableReport| t.certainty != Certainty::Exact && !is_estimate(t);
+        let is_open = |t: &TableReport| {
+            t.certainty == Certainty::AboutOrMore || t.certainty != Certainty::Exact && !is_estimate(t)
+        };
         let certainty = match self.lost_is_exact {
             true => Certainty::Exact,
             false if about => Certainty::About,
@@ -243,12 +258,8 @@ impl SampleReport {
             return format!("sample {name}: {} rows; {}", grouped(self.recovered), self.certainty.lost(0));
         }
         let all = self.recovered.saturating_add(self.lost);
-        let mut line = format!(
-            "sample {name}: {} of {}{} rows",
-            grouped(self.recovered),
-            self.certainty.word(),
-            grouped(all)
-        );
+        let mut line =
+            format!("sample {name}: {} of {} rows", grouped(self.recovered), self.certainty.number(all));
         for gap in self.gaps.iter().take(20) {
             let rows = grouped(gap.rows);
             line += &match gap.rows {

@@ -23,7 +23,7 @@ use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
 use super::page::{Cell, Head, Kind};
 use super::plan::Plan;
-use super::record::{Key, Types};
+use super::record::{Key, Part, Types};
 use crate::error::{Error, Result};
 
 /// What a page is.
@@ -72,6 +72,18 @@ impl Pages {
     /// Whether the tree of a layout was found, and nothing of it is missing.
     pub fn is_whole_of(&self, layout: &Layout) -> bool {
         layout.root != 0 && self.broken == 0 && self.damaged == 0
+    }
+
+    /// Whether rows whose keys begin with this number may lie on pages of the tree that are gone.
+    pub fn may_miss(&self, number: i64) -> bool {
+        let first = |bound: &Bound| match bound.as_ref().and_then(|key| key.first().cloned()) {
+            Some(Part::Integer(first)) => Some(first),
+            _ => None,
+        };
+        let lies_in = |(low, high): &(Bound, Bound)| {
+            first(low).is_none_or(|low| low <= number) && first(high).is_none_or(|high| number <= high)
+        };
+        self.gaps.iter().any(lies_in)
     }
 
     /// Whether anything is missing, or was not where it should be.
