@@ -431,7 +431,7 @@ fn told_right(sound: &Sound, got: &Recovered, case: &str) -> Result<(), String> 
         let right = match told.certainty {
             Certainty::Exact => told.lost <= lost && told.lost + invented >= lost,
             Certainty::AtLeast => told.lost <= lost,
-            Certainty::About => true,
+            Certainty::About | Certainty::AboutOrMore => true,
         };
         if !right {
             return Err(format!("{case}: {table} lost {lost} ({invented} are new), and it says {told:?}"));

@@ -11,6 +11,8 @@
 //!
 //! An index without an entry is opened by no check of SQLite's: whether it can be opened is seen from its first page.
 //!
+//! A row of more values than its table has columns is read by SQLite as though nothing were wrong (see `widths`).
+//!
 //! That no page is lost is SQLite's to see, or is counted where SQLite does not look (see `account`).
 //!
 //! Limit: in a schema that is computed in part, or that has more than [`TABLES`] entries, SQLite is asked about the tables
@@ -33,7 +35,10 @@ const THOROUGH: u32 = 4;
 impl Database {
     /// Lets SQLite look at every page. The time it may take grows with the size.
     pub fn quick_check(&self) -> Result<()> {
-        self.with(|link| self.checked_quickly(link))
+        self.with(|link| {
+            self.checked_quickly(link)?;
+            self.widths(link, "quick-check-failed")
+        })
     }
 
     /// Lets SQLite look at every page, at the order of the rows, and at what the indices have of them.
@@ -44,7 +49,8 @@ impl Database {
             if all_tables(c, &|table| is_plain(c, table))? {
                 self.checked(link, "integrity_check(1)", CODE, THOROUGH)?;
                 self.look_at_roots(link, CODE)?;
-                return self.accounted(link, CODE);
+                self.accounted(link, CODE)?;
+                return self.widths(link, CODE);
             }
             self.checked_quickly(link)?;
             for table in self.one_by_one(c)? {
@@ -52,7 +58,8 @@ impl Database {
                     self.checked(link, &format!("integrity_check({})", quoted(&table)), CODE, THOROUGH)?;
                 }
             }
-            self.look_at_roots(link, CODE)
+            self.look_at_roots(link, CODE)?;
+            self.widths(link, CODE)
         })
     }
 

@@ -48,6 +48,7 @@ pub mod salvage;
 mod sample;
 mod value;
 mod wal;
+mod widths;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

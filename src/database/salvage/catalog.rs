@@ -6,6 +6,7 @@ use super::assess::Reader;
 use super::harmless::MOST_SQL;
 use super::known::{self, Known};
 use super::layout::{Layout, Schema};
+use super::mend::mend;
 use super::page::Kind;
 use super::plan::Plan;
 use super::record::{Encoding, Types};
@@ -28,13 +29,15 @@ pub struct Catalog {
     pub plan: Plan,
     /// Whether all of it was found in the file.
     pub is_whole: bool,
+    /// What of it was changed in a few bytes, and is as it was: kind, name, and the version that says how that was.
+    pub mended: Vec<(String, String, i32)>,
     /// The version that what was missing is taken from.
     pub completed_from: Option<i32>,
 }
 
 impl Catalog {
-    /// Reads the schema, and completes it.
-    pub fn read(survey: &mut Survey<'_>) -> Result<Catalog> {
+    /// Reads the schema, and completes it, also where it seems whole and `is_distrusted`.
+    pub fn read(survey: &mut Survey<'_>, is_distrusted: bool) -> Result<Catalog> {
         let layout = Layout::of_schema();
         let pages = survey.walk(&layout)?;
         let mut schema = Vec::new();
@@ -47,6 +50,7 @@ impl Catalog {
         if !is_whole {
             search(survey, &layout, &mut schema, &mut text)?;
         }
+        let mended = mend(&mut schema);
         let mut seen = HashSet::new();
         schema.retain(|row| seen.insert((row.kind.clone(), row.name.to_ascii_lowercase())));
         let is_whole = is_whole && schema.len() <= MOST;
@@ -56,7 +60,8 @@ impl Catalog {
         let made = |row: &Schema| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some();
         let is_virtual = |row: &Schema| row.root == 0;
         let is_whole = is_whole && schema.iter().all(|row| made(row) || is_virtual(row));
-        let mut catalog = Catalog { plan, schema, is_whole, completed_from: None };
+        let is_whole = is_whole && !is_distrusted && has_own_indices(&schema, &plan);
+        let mut catalog = Catalog { plan, schema, is_whole, mended, completed_from: None };
         if !catalog.is_whole {
             catalog.complete(survey)?;
         }
@@ -142,6 +147,17 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Whether every table has as many indices of its own in the schema as its statement makes: else that was changed.
+fn has_own_indices(schema: &[Schema], plan: &Plan) -> bool {
+    plan.tables.iter().all(|table| {
+        let is_of = |name: &str| name.eq_ignore_ascii_case(&table.name);
+        let told = schema.iter().filter(|row| row.kind == "index" && row.sql.is_none() && is_of(&row.table));
+        let is_own = |index: &&Layout| index.name.starts_with("sqlite_autoindex_");
+        let made = plan.indices.iter().filter(is_own);
+        told.count() == made.filter(|index| index.index.as_ref().is_some_and(|of| is_of(&of.table))).count()
+    })
 }
 
 /// Whether two names differ in few letters.

@@ -3,7 +3,8 @@
 //! An index has the values of its columns a second time. Where the two disagree one of them was changed in place, though
 //! every page looks whole, and nobody can say which: the row is given as the table has it, and named. An index whose page
 //! is damaged by itself, as one on which the keys are out of order, contradicts no row: it is made anew from the rows. But
-//! more entries than there are rows are those of rows that were lost.
+//! more entries than there are rows are those of rows that were lost. A row that none of the indices has which are whole
+//! is of another state than they are.
 
 use std::collections::BTreeSet;
 
@@ -33,14 +34,16 @@ pub fn tell(
     let plan = &salvage.catalog.plan;
     let (table, encoding) = (&plan.tables[at], salvage.survey.reader.geometry.encoding);
     let mut named = BTreeSet::new();
+    // Rows that an index which is whole does not have, if none has them.
+    let mut unlisted = u64::MAX;
     for (index, pages) in plan.indices.iter().zip(&salvage.indices) {
         let Some(of) = index.index.as_ref().filter(|of| of.table == table.name) else { continue };
         let compared = compared(index, &of.identity);
         let columns: Vec<&str> = compared.iter().map(|at| index.fields[*at].name.as_str()).collect();
         let mut by_key = db.prepare(&lookup(table, &[])).map_err(sql)?;
         let mut by_all = db.prepare(&lookup(table, &columns)).map_err(sql)?;
-        let (mut count, mut all, mut absent) = (0, 0, 0);
-        entries(salvage, index, &pages.reached, &mut |entry| {
+        let (mut count, mut all, mut absent, mut listed) = (0, 0, 0, 0);
+        let others = entries(salvage, index, &pages.reached, &mut |entry| {
             // A long value is not kept whole: of such an entry no more can be told than whether its row is there.
             let values = bound(entry.values, &compared, encoding);
             all += 1;
@@ -51,9 +54,11 @@ pub fn tell(
                 None => false,
             };
             if is_same {
+                listed += 1;
                 return Ok(());
             }
             let is_there = by_key.exists(params_from_iter(entry.identity)).map_err(sql)?;
+            listed += u64::from(is_there);
             if !entry.intact {
                 absent += u64::from(!is_there);
                 return Ok(());
@@ -69,6 +74,9 @@ pub fn tell(
             }
             Ok(())
         })?;
+        if of.complete && pages.is_whole_of(index) {
+            unlisted = unlisted.min(report.recovered.saturating_sub(listed + others));
+        }
         // An entry whose key was damaged leaves a row without one; more entries than rows are those of lost rows.
         let lost = if of.complete && is_whole && absent > 0 {
             absent.min(u64::saturating_sub(all, report.recovered))
@@ -81,6 +89,9 @@ pub fn tell(
         count += lost;
         // More than one index may have the same row otherwise.
         report.contradicted = report.contradicted.max(count).max(named.len() as u64);
+    }
+    if unlisted < u64::MAX {
+        report.contradicted = report.contradicted.max(unlisted);
     }
     report.contradicted_keys = named.into_iter().collect();
     Ok(())

@@ -56,6 +56,8 @@ struct Filler<'a> {
     duplicates: u64,
     refused: u64,
     refusal: Option<String>,
+    /// Rows with values of which their columns make others.
+    converted: u64,
     /// How many pages the result has, and how many it may have.
     size: Statement<'a>,
     most_pages: u64,
@@ -83,6 +85,7 @@ impl<'a> Filler<'a> {
             duplicates: 0,
             refused: 0,
             refusal: None,
+            converted: 0,
             size,
             most_pages,
             overrun: None,
@@ -161,7 +164,11 @@ impl<'a> Filler<'a> {
             done
         });
         match done {
-            Ok(_) => self.inserted += 1,
+            Ok(_) => {
+                self.inserted += 1;
+                let mut values = row.values.iter().zip(&layout.fields);
+                self.converted += u64::from(values.any(|(value, field)| field.changes(value, self.encoding)));
+            }
             Err(rusqlite::Error::SqliteFailure(e, _))
                 if e.code == ErrorCode::ConstraintViolation
                     && matches!(e.extended_code, PRIMARY_KEY | UNIQUE | ROWID) =>
@@ -286,7 +293,9 @@ pub fn fill(
         refused: filler.refused,
         doubtful: taken.doubtful + more.doubtful,
         doubtful_keys: taken.doubtful_keys.iter().chain(&more.doubtful_keys).map(words).collect(),
+        converted: filler.converted,
         // What indices say of them is asked when all tables are there.
+        orphans: 0,
         contradicted: 0,
         contradicted_keys: Vec::new(),
     })

@@ -158,6 +158,11 @@ impl Layout {
         !matches!(self.identity, Identity::Fields(_))
     }
 
+    /// Whether it has a column of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name))
+    }
+
     /// Whether its columns begin with all those of another.
     pub fn begins_like(&self, other: &Layout) -> bool {
         let names =
@@ -207,6 +212,17 @@ impl Layout {
         let all = values.clone().count();
         let good = values.filter(|(serial, field)| field.fit(**serial, encoding) == Fit::Exact).count();
         (good, all - good)
+    }
+
+    /// Whether a record has values that SQLite never writes into their columns, or hardly anybody: it makes text of numbers
+    /// for a column of text, and what always has bytes is made for them.
+    pub fn has_never(&self, serials: &[u64]) -> bool {
+        let is_number = |serial: u64| matches!(serial, 1..=9);
+        serials.iter().zip(&self.fields).any(|(serial, field)| match field.affinity {
+            Affinity::Text => is_number(*serial),
+            Affinity::Blob => field.not_null && is_number(*serial),
+            _ => false,
+        })
     }
 
     /// The key of a row, kept; of long values the first `most` bytes.
@@ -286,6 +302,17 @@ impl Layout {
     }
 }
 
+/// Beyond these SQLite leaves fractions as they are.
+const WHOLE: f64 = 9e18;
+
+/// Whether SQLite makes a number of a text.
+fn is_number(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let begins_so = text.first().is_some_and(|byte| byte.is_ascii_digit() || b"+-.".contains(byte));
+    let is_plain = text.iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+    begins_so && is_plain && std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok())
+}
+
 impl Field {
     /// A column of which no more is known.
     pub fn of(name: &str, affinity: Affinity) -> Field {
@@ -305,6 +332,27 @@ impl Field {
     pub fn is_torn(&self, value: &Value<'_>) -> bool {
         let numeric = matches!(self.affinity, Affinity::Integer | Affinity::Real | Affinity::Numeric);
         numeric && matches!(value, Value::Real(v) if v.to_bits() == 0)
+    }
+
+    /// Whether the declared type makes another value of this one. SQLite does so before it writes, so that no value that was
+    /// written into the column is changed by it again: the type is another than it was.
+    pub fn changes(&self, value: &Value<'_>, encoding: Encoding) -> bool {
+        let of_numbers = matches!(self.affinity, Affinity::Integer | Affinity::Real | Affinity::Numeric);
+        match value {
+            Value::Null | Value::Blob(_) => false,
+            Value::Integer(v) => match self.affinity {
+                Affinity::Text => true,
+                // Whole numbers that a fraction holds are written as such, and read as fractions.
+                Affinity::Real => *v as f64 as i64 != *v || v.unsigned_abs() == 1 << 63,
+                _ => false,
+            },
+            Value::Real(v) => match self.affinity {
+                Affinity::Text => true,
+                Affinity::Integer | Affinity::Numeric => v.fract() == 0.0 && v.abs() < WHOLE,
+                _ => false,
+            },
+            Value::Text(bytes) => of_numbers && is_number(&encoding.utf8(bytes)),
+        }
     }
 
     fn fit(&self, serial: u64, encoding: Encoding) -> Fit {

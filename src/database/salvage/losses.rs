@@ -32,6 +32,8 @@ struct Missing {
     count: u64,
     rows: Vec<Lost>,
     certainty: Certainty,
+    /// Whether nothing of the index is missing.
+    is_whole: bool,
 }
 
 /// Makes the numbers of lost rows exact where an index can, and tells the samples of which rows are missing.
@@ -40,12 +42,13 @@ pub fn tell(
     db: &Connection,
     tables: &mut [TableReport],
 ) -> Result<Vec<SampleReport>> {
-    let mut traces = None;
+    let (mut traces, mut counted) = (None, vec![false; tables.len()]);
     for (at, report) in tables.iter_mut().enumerate() {
         let mut is_whole = report.lost + report.refused == 0 && report.certainty == Certainty::Exact;
         let missing = missing(salvage, db, at, report)?;
         if let Some(missing) = &missing {
             let exact = missing.certainty == Certainty::Exact;
+            counted[at] = missing.is_whole;
             // What is more than the index has is what the pages say.
             if exact || report.lost <= missing.count {
                 report.certainty = missing.certainty;
@@ -65,11 +68,14 @@ pub fn tell(
             traces = Some((at, missing, damaged, report.certainty));
         }
     }
-    let Some((at, missing, damaged, certainty)) = traces else { return Ok(Vec::new()) };
+    let Some((at, missing, damaged, certainty)) = traces else {
+        open_estimates(salvage, tables, &counted)?;
+        return Ok(Vec::new());
+    };
     let layout = &salvage.catalog.plan.tables[at];
-    let has = |name: &str| layout.fields.iter().any(|f| f.name.eq_ignore_ascii_case(name));
-    if !has("dataset_id") || !has("t_seconds") {
+    if !layout.has("dataset_id") || !layout.has("t_seconds") {
         // A stranger's table: its rows are counted, and nobody can say whose they are.
+        open_estimates(salvage, tables, &counted)?;
         return Ok(Vec::new());
     }
     let mut most = u64::MAX;
@@ -81,6 +87,9 @@ pub fn tell(
         }
         None => Vec::new(),
     };
+    if tables[at].certainty != Certainty::Exact {
+        add_unknown(salvage, db, at, &mut samples)?;
+    }
     name(db, &mut samples, certainty)?;
     let about = samples.iter().filter(|s| s.certainty == Certainty::About);
     let estimated = about.fold(0, |sum: u64, s| sum.saturating_add(s.lost)).min(most);
@@ -90,7 +99,62 @@ pub fn tell(
         trace.lost = estimated;
         trace.certainty = Certainty::About;
     }
+    open_estimates(salvage, tables, &counted)?;
+    if tables[at].certainty == Certainty::AboutOrMore {
+        let estimates = samples.iter_mut().filter(|s| s.certainty == Certainty::About);
+        estimates.for_each(|s| s.certainty = Certainty::AboutOrMore);
+    }
     Ok(samples)
+}
+
+/// An estimate knows what pages that are left say of others. Where those that are gone may have had far more rows, it is
+/// one of some of them. Rows that an index which is whole has are `counted`.
+fn open_estimates(salvage: &Salvage<'_>, tables: &mut [TableReport], counted: &[bool]) -> Result<()> {
+    for (at, report) in tables.iter_mut().enumerate().filter(|(at, _)| !counted[*at]) {
+        let is_estimate = report.certainty == Certainty::About && report.lost > 0;
+        if is_estimate && room(salvage, at)? / 2 > report.lost {
+            report.certainty = Certainty::AboutOrMore;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the samples of which rows may lie on pages that are gone, by whatever is left that names them.
+fn add_unknown(
+    salvage: &Salvage<'_>,
+    db: &Connection,
+    at: usize,
+    samples: &mut Vec<SampleReport>,
+) -> Result<()> {
+    let (plan, pages) = (&salvage.catalog.plan, &salvage.tables[at]);
+    let mut asked: Vec<String> = Vec::new();
+    if plan.table("dataset").is_some_and(|table| table.has("id") && table.has("name")) {
+        // This one has attachments of the project, and is no sample.
+        asked.push("SELECT id FROM dataset WHERE name IS NOT '__project_attachments__'".into());
+    }
+    for table in ["trace", "event", "result", "ref"] {
+        if plan.table(table).is_some_and(|table| table.has("dataset_id")) {
+            asked.push(format!("SELECT dataset_id FROM {}", quoted(table)));
+        }
+    }
+    let mut query = db.prepare(&format!("{} ORDER BY 1", asked.join(" UNION "))).map_err(sql)?;
+    let numbers = query.query_map([], |r| r.get::<_, i64>(0)).map_err(sql)?.flatten();
+    for dataset in numbers {
+        let is_told = samples.iter().any(|sample| sample.dataset == dataset);
+        if !is_told && (plan.tables[at].root == 0 || pages.may_miss(dataset)) {
+            let (lost, certainty) = (0, Certainty::AtLeast);
+            samples.push(SampleReport {
+                dataset,
+                name: None,
+                recovered: 0,
+                lost,
+                certainty,
+                gaps: Vec::new(),
+            });
+        }
+    }
+    samples.sort_by_key(|sample| sample.dataset);
+    Ok(())
 }
 
 /// Says which indices of a table were damaged, of which all rows are there.
@@ -132,7 +196,7 @@ fn missing(
     if is_sound && !whole {
         return Ok(None);
     }
-    let mut missing = Missing { count: 0, rows: Vec::new(), certainty: Certainty::About };
+    let mut missing = Missing { count: 0, rows: Vec::new(), certainty: Certainty::About, is_whole: whole };
     let mut query = db.prepare(&lookup(table, &[])).map_err(sql)?;
     let mut all = 0;
     entries(salvage, index, pages, &mut |entry| {
@@ -189,21 +253,25 @@ pub struct Entry<'a> {
     row: Lost,
 }
 
-/// Gives the entries of an index whose rows can be told.
+/// Gives the entries of an index whose rows can be told, and returns how many others it has.
 pub fn entries(
     salvage: &Salvage<'_>,
     index: &Layout,
     pages: &[u32],
     each: &mut dyn FnMut(Entry<'_>) -> Result<()>,
-) -> Result<()> {
+) -> Result<u64> {
     let reader = &salvage.survey.reader;
-    let Some(of) = &index.index else { return Ok(()) };
+    let Some(of) = &index.index else { return Ok(0) };
+    let mut others = 0;
     let place = |name: &str| index.fields.iter().position(|f| f.name == name);
     let (dataset, seconds, micros) = (place("dataset_id"), place("t_seconds"), place("t_us"));
     for number in pages {
         let Some(holding) = reader.assess(*number, index)? else { continue };
         for spot in &holding.spots {
-            let Some(identity) = bound(&spot.key, &of.identity, reader.geometry.encoding) else { continue };
+            let Some(identity) = bound(&spot.key, &of.identity, reader.geometry.encoding) else {
+                others += 1;
+                continue;
+            };
             let part = |at: &usize| spot.key.get(*at).filter(|part| !part.is_cut());
             let whole = dataset.as_ref().and_then(part).and_then(|p| match p {
                 Part::Integer(v) => Some(*v),
@@ -214,7 +282,7 @@ pub fn entries(
             each(Entry { values: &spot.key, identity, intact: holding.intact, row: (whole, time) })?;
         }
     }
-    Ok(())
+    Ok(others)
 }
 
 /// The values at these places, if all of them are kept whole.
@@ -279,7 +347,8 @@ fn room(salvage: &Salvage<'_>, at: usize) -> Result<u64> {
     let there = survey.reader.pager.count();
     let cut_off = survey.reader.geometry.pages.unwrap_or(there).saturating_sub(there);
     let pages = gone.sum::<u64>() + u64::from(cut_off) + pages.damaged as u64;
-    Ok(pages.saturating_mul(most))
+    // Without a row nobody knows.
+    Ok(pages.saturating_mul(if most > 0 { most } else { u64::MAX }))
 }
 
 /// Without an index: where a trace that is sampled evenly has holes. A hole may be a pause that somebody made, so that no

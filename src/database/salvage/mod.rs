@@ -10,11 +10,12 @@
 //!   encoding  how it writes text
 //!   pager     pages by number            assess   what a page still holds of a table
 //!   layout    how tables write rows      plan     which layouts a schema makes
-//!   known     the schemas that were ever written
+//!   known     the schemas that were ever written          mend     what of them was changed in few letters
 //!   catalog   the schema of the file     survey   what each page is, and whose
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
+//!   orphans   rows that belong to one that is not there  whole     whether all else is accounted for
 //!   nameless  rows of tables whose names are lost
 //!   version   which version of the layout it is
 //!   harmless  what a schema may do                      clock    how long it may keep SQLite busy
@@ -49,7 +50,9 @@ mod in_place;
 mod known;
 mod layout;
 mod losses;
+mod mend;
 mod nameless;
+mod orphans;
 mod pager;
 mod places;
 mod plan;
@@ -60,6 +63,7 @@ mod rows;
 mod survey;
 mod unsaved;
 mod version;
+mod whole;
 mod workshop;
 
 use std::collections::{BTreeMap, HashSet};
@@ -125,18 +129,40 @@ impl<'a> Salvage<'a> {
     /// Looks through a file; `None` when there is nothing in it that could be recovered.
     pub fn examine(content: &'a Content) -> Result<Option<Salvage<'a>>> {
         let Some(geometry) = Geometry::tell(content)? else { return Ok(None) };
+        let as_told = Salvage::look(content, &geometry, false)?;
+        if let Some(salvage) = &as_told
+            && salvage.catalog.is_whole
+            && salvage.has_unclaimed()?
+        {
+            let completed = Salvage::look(content, &geometry, true)?;
+            if let Some(salvage) = completed.filter(Salvage::has_rows_of_added_tables) {
+                return salvage.finish().map(Some);
+            }
+        }
+        as_told.map(Salvage::finish).transpose()
+    }
+
+    /// Looks through a file until no page is in a wrong tree; also a schema that seems whole is completed if it
+    /// `is_distrusted`.
+    fn look(content: &'a Content, geometry: &Geometry, is_distrusted: bool) -> Result<Option<Salvage<'a>>> {
         let mut strangers = HashSet::new();
         for _ in 0..ROUNDS {
-            let Some(salvage) = Salvage::look_through(content, &geometry, &strangers)? else {
+            let Some(salvage) = Salvage::look_through(content, geometry, &strangers, is_distrusted)? else {
                 return Ok(None);
             };
             let more = salvage.strangers()?;
             if more.is_empty() {
-                return salvage.finish().map(Some);
+                return Ok(Some(salvage));
             }
             strangers.extend(more);
         }
-        Salvage::look_through(content, &geometry, &strangers)?.map(Salvage::finish).transpose()
+        Salvage::look_through(content, geometry, &strangers, is_distrusted)
+    }
+
+    /// Whether pages are those of a table that the schema does not have.
+    fn has_rows_of_added_tables(&self) -> bool {
+        let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
+        tables.any(|(layout, pages)| layout.root == 0 && !pages.found.is_empty())
     }
 
     /// Walks all trees, which leave out pages that are `strangers` to them, and finds what they do not lead to.
@@ -144,13 +170,14 @@ impl<'a> Salvage<'a> {
         content: &'a Content,
         geometry: &Geometry,
         strangers: &HashSet<(u32, u32)>,
+        is_distrusted: bool,
     ) -> Result<Option<Salvage<'a>>> {
         let geometry = geometry.clone();
         let notes = geometry.notes.clone();
         let pager = Pager::new(content, geometry.page_size);
         let reader = Reader { pager, geometry, walked: Default::default() };
         let mut survey = Survey::new(reader, strangers.clone())?;
-        let mut catalog = Catalog::read(&mut survey)?;
+        let mut catalog = Catalog::read(&mut survey, is_distrusted)?;
         let Geometry { keeps_descending, encoding, .. } = survey.reader.geometry;
         // What is no text in UTF-16 becomes UTF-8 in a way of SQLite's own.
         let is_utf8 = encoding == Encoding::Utf8;
@@ -292,6 +319,7 @@ impl<'a> Salvage<'a> {
     fn rebuild_in(mut self, db: Connection, path: &Path) -> Result<Option<Report>> {
         let (db, mut tables) = rebuild::rebuild(&mut self, db, path)?;
         let samples = losses::tell(&mut self, &db, &mut tables)?;
+        orphans::tell(&mut self, &db, &mut tables)?;
         db.close().map_err(|(_, e)| rebuild::failed("close", path)(e))?;
         let recovered = tables.iter().map(|t| t.recovered).sum();
         if recovered == 0 {
@@ -300,9 +328,7 @@ impl<'a> Salvage<'a> {
         if self.nameless.rows > 0 {
             self.notes.push(self.nameless.words(self.set_apart.as_ref()));
         }
-        // Of a schema that is not whole, a table may be gone with all its rows.
-        let is_sure = self.catalog.is_whole && !self.may_have_deleted_rows();
-        let is_exact = is_sure && tables.iter().all(|t| t.certainty == Certainty::Exact);
+        let is_exact = self.accounts_for_all()? && tables.iter().all(|t| t.certainty == Certainty::Exact);
         Ok(Some(Report {
             page_size: self.survey.reader.geometry.page_size,
             pages: self.pages(),
@@ -318,15 +344,6 @@ impl<'a> Salvage<'a> {
             set_apart: self.set_apart,
             notes: self.notes,
         }))
-    }
-
-    /// Whether pages that nothing leads to gave rows, and may be old ones: the free list does not account for all of
-    /// those. A tree that is whole has lost none, so that its list has, where it seems whole.
-    fn may_have_deleted_rows(&self) -> bool {
-        let survey = &self.survey;
-        let is_doubtful = !survey.free_list_is_whole || survey.free_list_is_denied;
-        let mut tables = self.catalog.plan.tables.iter().zip(&self.tables);
-        tables.any(|(layout, t)| !t.found.is_empty() && (is_doubtful || t.is_whole_of(layout)))
     }
 
     fn pages(&self) -> BTreeMap<&'static str, usize> {
@@ -360,6 +377,10 @@ impl<'a> Salvage<'a> {
             let what = "the schema is damaged; what is missing of it is taken from version";
             self.notes.push(format!("{what} {version}"));
         }
+        for (kind, name, version) in &self.catalog.mended {
+            let what = "was changed in a few letters, and is taken from version";
+            self.notes.push(format!("the statement of the {kind} {name} {what} {version}"));
+        }
         if self.may_have_deleted_rows() {
             let what = "the list of free pages is damaged: rows found by shape may include deleted ones";
             self.notes.push(what.to_string());
@@ -368,7 +389,7 @@ impl<'a> Salvage<'a> {
             0 => {}
             n => {
                 self.notes.push(format!("{n} pages of rows fit no table of the schema, or more than one"));
-                if !self.catalog.is_whole {
+                if !self.catalog.is_whole || self.has_unclaimed()? {
                     self.nameless = Nameless::of(&self.survey)?;
                 }
             }
@@ -377,6 +398,8 @@ impl<'a> Salvage<'a> {
     }
 }
 
+#[cfg(test)]
+mod changed;
 #[cfg(test)]
 mod full;
 #[cfg(test)]

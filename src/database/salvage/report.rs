@@ -21,6 +21,8 @@ pub enum Certainty {
     AtLeast,
     /// Estimated.
     About,
+    /// Estimated by what is left, where the pages that are gone may have had far more.
+    AboutOrMore,
 }
 
 impl Certainty {
@@ -28,15 +30,26 @@ impl Certainty {
         match self {
             Certainty::Exact => "",
             Certainty::AtLeast => "at least ",
-            Certainty::About => "about ",
+            Certainty::About | Certainty::AboutOrMore => "about ",
         }
+    }
+
+    /// A number of rows in words.
+    fn number(self, rows: u64) -> String {
+        let more = if self == Certainty::AboutOrMore { " or more" } else { "" };
+        format!("{}{}{more}", self.word(), grouped(rows))
+    }
+
+    /// Whether it is no number of rows that were counted.
+    pub fn is_estimate(self) -> bool {
+        matches!(self, Certainty::About | Certainty::AboutOrMore)
     }
 
     /// A number of lost rows in words.
     fn lost(self, rows: u64) -> String {
         match (self, rows) {
-            (Certainty::AtLeast | Certainty::About, 0) => "how many are lost cannot be told".into(),
-            _ => format!("{}{} lost", self.word(), grouped(rows)),
+            (Certainty::Exact, _) | (_, 1..) => format!("{} lost", self.number(rows)),
+            _ => "how many are lost cannot be told".into(),
         }
     }
 }
@@ -70,6 +83,10 @@ pub struct TableReport {
     pub doubtful: u64,
     /// The keys of those, not more than a thousand.
     pub doubtful_keys: Vec<String>,
+    /// Rows with values that their columns make others of, as they do with none that was written into them.
+    pub converted: u64,
+    /// Rows that belong to a row of another table that is not there, and was perhaps never there.
+    pub orphans: u64,
     /// Rows of which an index has another key, or other values: one of the two was changed.
     pub contradicted: u64,
     /// What the index calls those, not more than a thousand.
@@ -147,15 +164,18 @@ impl Report {
 
     /// Whether some values may be other than they were written.
     pub fn has_doubts(&self) -> bool {
-        self.doubt.is_some() || self.tables.iter().any(|t| t.doubtful + t.contradicted > 0)
+        self.doubt.is_some()
+            || self.tables.iter().any(|t| t.doubtful + t.contradicted + t.converted + t.orphans > 0)
     }
 
     /// How many rows were recovered and lost, in words.
     pub fn words(&self) -> String {
-        let is_estimate = |t: &TableReport| t.lost > 0 && t.certainty == Certainty::About;
+        let is_estimate = |t: &TableReport| t.lost > 0 && t.certainty.is_estimate();
         let about = self.tables.iter().any(is_estimate);
         // An estimate of some is none of all.
-        let is_open = |t: &TableReport| t.certainty != Certainty::Exact && !is_estimate(t);
+        let is_open = |t: &TableReport| {
+            t.certainty == Certainty::AboutOrMore || t.certainty != Certainty::Exact && !is_estimate(t)
+        };
         let certainty = match self.lost_is_exact {
             true => Certainty::Exact,
             false if about => Certainty::About,
@@ -196,10 +216,20 @@ impl Report {
             }
             line += &named(t.doubtful, &t.doubtful_keys);
             if t.contradicted > 0 {
-                let what =
-                    "that an index has with another key or other values, so that they may have changed";
+                let what = "that an index has not, or with another key or other values, so that they may have changed";
                 line += &format!("; {} {what}", grouped(t.contradicted));
                 line += &named(t.contradicted, &t.contradicted_keys);
+            }
+            let parts = [
+                (
+                    t.converted,
+                    "with values of other types than their columns have, which makes others of them: the schema or the \
+                     rows may have changed",
+                ),
+                (t.orphans, "that belong to a row which is not there, though nothing says that it was lost"),
+            ];
+            for (n, what) in parts.iter().filter(|(n, _)| *n > 0) {
+                line += &format!("; {} {what}", grouped(*n));
             }
             lines.push(line);
         }
@@ -228,12 +258,8 @@ impl SampleReport {
             return format!("sample {name}: {} rows; {}", grouped(self.recovered), self.certainty.lost(0));
         }
         let all = self.recovered.saturating_add(self.lost);
-        let mut line = format!(
-            "sample {name}: {} of {}{} rows",
-            grouped(self.recovered),
-            self.certainty.word(),
-            grouped(all)
-        );
+        let mut line =
+            format!("sample {name}: {} of {} rows", grouped(self.recovered), self.certainty.number(all));
         for gap in self.gaps.iter().take(20) {
             let rows = grouped(gap.rows);
             line += &match gap.rows {

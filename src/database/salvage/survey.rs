@@ -23,7 +23,7 @@ use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
 use super::page::{Cell, Head, Kind};
 use super::plan::Plan;
-use super::record::{Key, Types};
+use super::record::{Key, Part, Types};
 use crate::error::{Error, Result};
 
 /// What a page is.
@@ -74,6 +74,18 @@ impl Pages {
         layout.root != 0 && self.broken == 0 && self.damaged == 0
     }
 
+    /// Whether rows whose keys begin with this number may lie on pages of the tree that are gone.
+    pub fn may_miss(&self, number: i64) -> bool {
+        let first = |bound: &Bound| match bound.as_ref().and_then(|key| key.first().cloned()) {
+            Some(Part::Integer(first)) => Some(first),
+            _ => None,
+        };
+        let lies_in = |(low, high): &(Bound, Bound)| {
+            first(low).is_none_or(|low| low <= number) && first(high).is_none_or(|high| number <= high)
+        };
+        self.gaps.iter().any(lies_in)
+    }
+
     /// Whether anything is missing, or was not where it should be.
     pub fn is_sound(&self) -> bool {
         self.broken == 0 && self.damaged == 0 && self.found.is_empty()
@@ -90,6 +102,8 @@ pub struct Survey<'a> {
     pub free_list_is_whole: bool,
     /// Whether a page looks like a part of a free list, though the head of the file says that there is none.
     pub free_list_is_denied: bool,
+    /// How many pages the free list names that the file has not any more.
+    pub free_and_gone: u32,
     /// Pages of rows that fit no table, or more than one.
     pub unassigned: Vec<u32>,
     /// Whether some tree leads to a page of zeros, so that pages were lost in that way.
@@ -155,6 +169,7 @@ impl<'a> Survey<'a> {
             uses,
             free_list_is_whole: false,
             free_list_is_denied: false,
+            free_and_gone: 0,
             unassigned: Vec::new(),
             led_to_zeros: false,
             trials: Counter::new(0),
@@ -342,6 +357,9 @@ impl<'a> Survey<'a> {
         let (mut types, mut good, mut bad) = (Types::default(), 0, 0);
         for spot in &holding.spots {
             if types.read(&page[spot.cell.local.clone()], spot.cell.payload).is_some() {
+                if layout.has_never(&types.serials) {
+                    return Ok(false);
+                }
                 let (ordinary, others) = layout.ordinary(&types.serials, self.reader.geometry.encoding);
                 good += ordinary;
                 bad += others;

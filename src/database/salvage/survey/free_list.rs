@@ -29,6 +29,7 @@ impl Survey<'_> {
         self.free_list_is_denied = self.free_list_is_whole && told == 0 && self.has_trunk()?;
         if self.free_list_is_whole || cut {
             trunks.into_iter().for_each(|page| self.set_use(page, Use::Trunk));
+            self.free_and_gone = free.iter().filter(|page| **page > self.reader.pager.count()).count() as u32;
             free.into_iter().for_each(|page| self.set_use(page, Use::Free));
             return Ok(());
         }
