@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{As, Mount, Pack, Reader, eventually, everybody, folder, noise, rested, succeed, vaso};
 
@@ -122,6 +122,86 @@ fn r5_a_rewrite_of_the_same_size_and_time_is_noticed_whatever_else_has_changed()
         for at in [0, 500_000] {
             assert!(reader.pread("now", at, 4096) == Ok(other[..4096].to_vec()), "{who:?}");
         }
+        assert!(mount.is_alive());
+    }
+}
+
+#[test]
+fn r5_a_rewrite_is_noticed_also_where_the_directory_says_what_it_said() {
+    let stored = noise(5, 900_000);
+    let good = package(&[("stored", &stored)]);
+    let (mut damaged, hole) = (good.clone(), place(&good, &stored) + 300_000);
+    damaged[hole..hole + 300_000].fill(0);
+    for who in everybody() {
+        let home = folder();
+        let path = home.path().join("P.vaso");
+        fs::write(&path, &good).unwrap();
+        rested(&path, 60);
+        let mount = Mount::new(who, &path, &["--no-cache"]);
+        let mut reader = Reader::new(who);
+        reader.open("held", &mount.path("stored")).unwrap();
+        assert!(reader.pread("held", 0, 4096) == Ok(stored[..4096].to_vec()));
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        write_at(&path, &damaged, 0);
+        fs::File::open(&path).unwrap().set_modified(time).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        eventually("it is noticed", || reader.pread("held", 500_000, 4096) == Err(EIO));
+        assert!(reader.whole(&mount.path("stored")) == Err(EIO), "{who:?}");
+        assert!(mount.is_alive());
+    }
+}
+
+#[test]
+fn r5_what_was_found_wrong_while_it_was_young_is_not_believed_for_a_new_mode() {
+    let stored = noise(6, 900_000);
+    let mut damaged = package(&[("stored", &stored), ("right", b"right")]);
+    let hole = place(&damaged, &stored) + 300_000;
+    damaged[hole..hole + 300_000].fill(0);
+    let home = folder();
+    let path = home.path().join("P.vaso");
+    fs::write(&path, &damaged).unwrap();
+    let mount = Mount::new(As::Me, &path, &["--no-cache"]);
+    let mut reader = Reader::new(As::Me);
+    assert!(reader.whole(&mount.path("stored")) == Err(EIO));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+    // What has rested for five seconds is believed where nothing speaks against it.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(7) {
+        assert!(reader.whole(&mount.path("stored")) == Err(EIO), "after {:?}", since.elapsed());
+        assert_eq!(reader.whole(&mount.path("right")), Ok(b"right".to_vec()));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn r5_what_was_smaller_meanwhile_was_not_appended_to() {
+    let (old, new) = (noise(7, 3_000_000), noise(8, 1000));
+    let before = package(&[("old", &old)]);
+    let after = package(&[("old", &old), ("new", &new)]);
+    let hole = place(&after, &old) + 1_000_000;
+    for who in everybody() {
+        let home = folder();
+        let path = home.path().join("P.vaso");
+        fs::write(&path, &before).unwrap();
+        rested(&path, 60);
+        let mount = Mount::new(who, &path, &["--no-cache"]);
+        let mut reader = Reader::new(who);
+        reader.open("held", &mount.path("old")).unwrap();
+        assert!(reader.pread("held", 0, 4096) == Ok(old[..4096].to_vec()));
+        fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+        // It is looked at three times a second.
+        std::thread::sleep(Duration::from_millis(1200));
+        write_at(&path, &after[hole + 1_000_000..], hole + 1_000_000);
+        write_at(&path, &after[..hole], 0);
+        eventually("the new state is seen", || reader.stat(&mount.path("new")).is_ok());
+        for _ in 0..5 {
+            let held = reader.pread("held", 1_200_000, 4096);
+            assert!(held == Err(EIO) || held == Ok(old[1_200_000..1_204_096].to_vec()), "{who:?}: zeros");
+            assert!(reader.whole(&mount.path("old")) == Err(EIO), "{who:?}: zeros");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        write_at(&path, &after, 0);
+        eventually("all is right", || reader.whole(&mount.path("old")).as_ref() == Ok(&old));
         assert!(mount.is_alive());
     }
 }

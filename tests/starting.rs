@@ -43,7 +43,8 @@ impl Scene {
     }
 
     fn answers(&self) {
-        assert_eq!(Reader::new(self.who).whole(&self.dir.join("file")), Ok(b"bytes".to_vec()));
+        let read = Reader::new(self.who).whole(&self.dir.join("file"));
+        assert_eq!(read, Ok(b"bytes".to_vec()), "{:?}", self.who);
     }
 
     fn unmount(&self) {
@@ -206,7 +207,7 @@ fn a_mount_keeps_no_file_that_its_caller_had_open() {
 fn a_limit_of_file_sizes_and_stray_signals_leave_no_dead_mount() {
     for who in everybody() {
         let scene = Scene::new(who);
-        let bytes = common::recording(1, 24 << 20);
+        let bytes = common::recording(1, 4 << 20);
         let mut pack = Pack::new();
         pack.stored("file", b"bytes").deflated("large", &bytes);
         pack.write(&scene.project);
@@ -223,6 +224,27 @@ fn a_limit_of_file_sizes_and_stray_signals_leave_no_dead_mount() {
             common::succeed(Command::new("kill").args([signal, &pid]));
         }
         scene.answers();
+        scene.unmount();
+    }
+}
+
+#[test]
+fn what_is_mounted_in_place_of_a_detached_mount_outlives_that() {
+    for who in everybody() {
+        let scene = Scene::new(who);
+        let pid = || {
+            let told = common::succeed(&mut scene.mount(&["--json"]));
+            serde_json::from_str::<serde_json::Value>(&told).unwrap()["pid"].as_u64().unwrap() as u32
+        };
+        let first = pid();
+        let mut reader = Reader::new(who);
+        reader.open("held", &scene.dir.join("file")).unwrap();
+        common::succeed(common::vaso(who).args(["umount", "--lazy"]).arg(&scene.dir));
+        let second = pid();
+        reader.close("held");
+        eventually("the first daemon has ended", || !common::alive(first));
+        scene.answers();
+        assert!(common::alive(second));
         scene.unmount();
     }
 }

@@ -302,11 +302,14 @@ pub fn has_computed_columns(connection: &Connection, table: &str) -> rusqlite::R
     Ok(computes(connection, table)?.unwrap_or(false))
 }
 
-/// The same; `None` of a virtual table, in which nothing is stored, and whose module is not there to be asked.
+/// The same; `None` of what nothing is stored in: a virtual table whose module is not there to be asked, or a view of
+/// what is not there.
 fn computes(connection: &Connection, table: &str) -> rusqlite::Result<Option<bool>> {
     let is_computed = |row: &Row<'_>| Ok(row.get::<_, i64>("hidden")? != 0);
+    let is_of_nothing =
+        |why: &str| ["no such module", "no such column", "no such table"].iter().any(|w| why.starts_with(w));
     match any(connection, &format!("PRAGMA main.table_xinfo({})", quoted(table)), &is_computed) {
-        Err(rusqlite::Error::SqliteFailure(_, Some(why))) if why.starts_with("no such module") => Ok(None),
+        Err(rusqlite::Error::SqliteFailure(_, Some(why))) if is_of_nothing(&why) => Ok(None),
         other => other.map(Some),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use fuser::{INodeNo, Notifier};
+use fuser::{INodeNo, Notifier, Session};
 use nix::sys::signal::{SigSet, Signal};
 use parking_lot::Mutex;
 
@@ -84,6 +84,7 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send
         Error::Refused(format!("cannot mount at {}: {e}", point.display()))
     })?;
     mount.as_ref().inspect(|mount| readahead::widen(mount));
+    let mounted_as = mount.clone();
     *mounted.lock() = mount;
     log::info!("{} is mounted at {}", source.path().display(), point.display());
 
@@ -114,12 +115,33 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send
             let _ = nix::sys::signal::kill(nix::unistd::getpid(), Signal::SIGTERM);
         }
     });
-    let ended = session.run();
+    let ended = serve(session);
+    if ended.is_err() {
+        // Nobody answers any more.
+        let is_there = table::at(&point).is_ok_and(|there| there.is_some() && there == mounted_as);
+        if is_there && let Err(e) = unmount::detach(&point) {
+            log::error!("{e}");
+        }
+    }
     log::info!("{} is unmounted", point.display());
     match failed.lock().take() {
         Some(e) => Err(e),
         None => ended.map_err(|e| Error::io("serve", &point, e)),
     }
+}
+
+/// Answers until the mount has ended.
+///
+/// The library would unmount once more then, by the path, and whatever was mounted there meanwhile with it. So what it
+/// does that with is forgotten, and ends with the process.
+fn serve(session: Session<Adapter>) -> std::io::Result<()> {
+    let mut running = session.spawn()?;
+    let nobody = std::thread::spawn(|| Ok(()));
+    let answering = std::mem::replace(&mut running.guard, nobody);
+    std::mem::forget(running);
+    answering
+        .join()
+        .unwrap_or_else(|_| Err(std::io::Error::other("a thread has met a defect of this program")))
 }
 
 /// Ends the mount when a signal comes; before there is one, the program.

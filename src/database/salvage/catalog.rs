@@ -6,7 +6,7 @@ use super::assess::Reader;
 use super::harmless::MOST_SQL;
 use super::known::{self, Known};
 use super::layout::{Layout, Schema};
-use super::mend::mend;
+use super::mend::{Mended, mend};
 use super::page::Kind;
 use super::plan::Plan;
 use super::record::{Encoding, Types};
@@ -30,9 +30,38 @@ pub struct Catalog {
     /// Whether all of it was found in the file.
     pub is_whole: bool,
     /// What of it was changed in a few bytes, and is as it was: kind, name, and the version that says how that was.
-    pub mended: Vec<(String, String, i32)>,
+    pub mended: Vec<Mended>,
+    /// Whether any of that may have been meant as it was.
+    pub is_guessed: bool,
     /// The version that what was missing is taken from.
     pub completed_from: Option<i32>,
+}
+
+/// Mends the statements of the application that were changed; but not by a guess if something else could not be made then
+/// that could be made before. Says what was mended, and whether any of it is a guess.
+fn mend_what_is_damaged(schema: &mut Vec<Schema>) -> Result<(Vec<Mended>, bool)> {
+    let is_made = |plan: &Plan, row: &Schema| {
+        let of =
+            |layouts: &[Layout]| layouts.iter().any(|layout| layout.name.eq_ignore_ascii_case(&row.name));
+        of(&plan.tables) || of(&plan.indices)
+    };
+    let (before, found) = (plan(schema)?, schema.clone());
+    let (mended, guessed) = mend(schema, &|row| is_made(&before, row));
+    if guessed.is_empty() {
+        return Ok((mended, false));
+    }
+    let after = plan(schema)?;
+    let is_lost = |(was, is): (&Schema, &Schema)| was == is && is_made(&before, was) && !is_made(&after, is);
+    if !found.iter().zip(schema.iter()).any(is_lost) {
+        return Ok((mended, true));
+    }
+    *schema = found;
+    // What makes nothing as it is, is mended all the same.
+    let mut rest: Vec<&mut Schema> = schema.iter_mut().filter(|row| !is_made(&before, row)).collect();
+    let mut again: Vec<Schema> = rest.iter().map(|row| (**row).clone()).collect();
+    let (mended, _) = mend(&mut again, &|_| false);
+    rest.iter_mut().zip(again).for_each(|(row, now)| **row = now);
+    Ok((mended, false))
 }
 
 impl Catalog {
@@ -50,7 +79,7 @@ impl Catalog {
         if !is_whole {
             search(survey, &layout, &mut schema, &mut text)?;
         }
-        let mended = mend(&mut schema);
+        let (mended, is_guessed) = mend_what_is_damaged(&mut schema)?;
         let mut seen = HashSet::new();
         schema.retain(|row| seen.insert((row.kind.clone(), row.name.to_ascii_lowercase())));
         let is_whole = is_whole && schema.len() <= MOST;
@@ -61,7 +90,7 @@ impl Catalog {
         let is_virtual = |row: &Schema| row.root == 0;
         let is_whole = is_whole && schema.iter().all(|row| made(row) || is_virtual(row));
         let is_whole = is_whole && !is_distrusted && has_own_indices(&schema, &plan);
-        let mut catalog = Catalog { plan, schema, is_whole, mended, completed_from: None };
+        let mut catalog = Catalog { plan, schema, is_whole, mended, is_guessed, completed_from: None };
         if !catalog.is_whole {
             catalog.complete(survey)?;
         }

@@ -64,6 +64,12 @@ enum Events {
     Sources,
 }
 
+/// Whether any version of the application has a table of that name.
+pub fn has_table(name: &str) -> bool {
+    let is_it = |row: &Schema| row.kind == "table" && row.name.eq_ignore_ascii_case(name);
+    all().iter().any(|known| known.schema.iter().any(is_it))
+}
+
 /// All known schemas, the likelier ones first.
 pub fn all() -> Vec<Known> {
     let v7 = |t_us, recipes| Parts {

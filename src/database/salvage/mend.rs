@@ -7,6 +7,10 @@
 //! Invariant. A table is the application's only if its entry bears the name that its statement gives it: a table that
 //! somebody has called nearly like one of them stays what it is. Blanks and the case of letters mean nothing.
 //!
+//! A statement that SQLite takes as it is may be meant so: a column may have been renamed, and a later version may say it
+//! otherwise. Such a one is mended only if a single letter of it is another, and then it is a guess: no result is complete
+//! by it.
+//!
 //! Limit. Statements that somebody else wrote are nowhere else to be had.
 
 use super::known;
@@ -15,8 +19,12 @@ use super::layout::Schema;
 /// So many letters may be others, be missing or be too many.
 const MOST: usize = 4;
 
-/// Mends what was changed, and gives what that was: kind, name, and the version that it was taken from.
-pub fn mend(schema: &mut [Schema]) -> Vec<(String, String, i32)> {
+/// What was mended: kind, name, and the version that it was taken from.
+pub type Mended = (String, String, i32);
+
+/// Mends what was changed, and gives what that was, and of that what is a guess. `is_made` says of an entry whether SQLite
+/// makes what it names.
+pub fn mend(schema: &mut [Schema], is_made: &dyn Fn(&Schema) -> bool) -> (Vec<Mended>, Vec<Mended>) {
     let mut statements = Vec::new();
     for known in known::all() {
         for row in known.schema {
@@ -24,7 +32,7 @@ pub fn mend(schema: &mut [Schema]) -> Vec<(String, String, i32)> {
             statements.push((row, letters, known.user_version));
         }
     }
-    let mut mended = Vec::new();
+    let (mut mended, mut guessed) = (Vec::new(), Vec::new());
     for found in schema {
         let Some(sql) = found.sql.as_deref() else { continue };
         let own = letters(sql);
@@ -32,18 +40,27 @@ pub fn mend(schema: &mut [Schema]) -> Vec<(String, String, i32)> {
             row.kind == found.kind && is_called(found, row) && own.len().abs_diff(letters.len()) <= MOST
         });
         let near = near.filter_map(|one| Some((distance(&own, &one.1)?, one)));
-        let Some((letters, (row, _, version))) = near.min_by_key(|(letters, _)| *letters) else { continue };
+        let Some((letters, (row, _, version))) = near.min_by_key(|(letters, _)| *letters) else {
+            continue;
+        };
         if letters == 0
             && found.name.eq_ignore_ascii_case(&row.name)
             && found.table.eq_ignore_ascii_case(&row.table)
         {
             continue;
         }
-        mended.push((row.kind.clone(), row.name.clone(), *version));
+        let this: Mended = (row.kind.clone(), row.name.clone(), *version);
+        if letters > 0 && is_made(found) {
+            if letters > 1 {
+                continue;
+            }
+            guessed.push(this.clone());
+        }
+        mended.push(this);
         let sql = if letters == 0 { found.sql.take() } else { row.sql.clone() };
         *found = Schema { root: found.root, doubtful: found.doubtful, sql, ..row.clone() };
     }
-    mended
+    (mended, guessed)
 }
 
 /// Whether an entry has the name of a known one; or its statement has, and the entry nearly.
@@ -136,7 +153,7 @@ mod tests {
                     let Ok(text) = String::from_utf8(bytes) else { continue };
                     let mut schema = vec![Schema { sql: Some(text), root: 7, ..row.clone() }];
                     all += 1;
-                    mended += mend(&mut schema).len();
+                    mended += mend(&mut schema, &|_| all % 2 == 0).0.len();
                     assert_eq!(letters(schema[0].sql.as_deref().unwrap()), letters(sql));
                     assert_eq!(schema[0].root, 7);
                 }
@@ -149,7 +166,7 @@ mod tests {
     fn what_is_as_it_was_written_stays_so() {
         for known in known::all() {
             let mut schema = known.schema.clone();
-            assert_eq!(mend(&mut schema), [], "{}", known.user_version);
+            assert_eq!(mend(&mut schema, &|_| true), Default::default(), "{}", known.user_version);
             assert_eq!(schema, known.schema);
         }
         // Another's, that has nearly the name of one; a later version; one that was renamed.
@@ -161,8 +178,30 @@ mod tests {
             let name = if sql.contains("thumbnails") { "thumbnails" } else { "thumbnail" };
             let row = Schema { name: name.into(), table: name.into(), ..Schema::of_statement(sql).unwrap() };
             let mut schema = vec![row.clone()];
-            assert_eq!(mend(&mut schema), [], "{sql}");
+            assert_eq!(mend(&mut schema, &|_| true), Default::default(), "{sql}");
             assert_eq!(schema, [row]);
+        }
+    }
+
+    #[test]
+    fn what_may_be_meant_is_left_or_is_a_guess() {
+        let known = known::all().remove(0);
+        let row = known.schema.iter().find(|row| row.name == "event").unwrap();
+        for (from, to, is_mended) in [("od_ref_pct", "od_ref_um", false), ("p1 REAL", "p3 REAL", true)] {
+            let sql = row.sql.clone().unwrap().replace(from, to);
+            assert_ne!(Some(&sql), row.sql.as_ref());
+            let changed = Schema { sql: Some(sql), ..row.clone() };
+            let mut schema = vec![changed.clone()];
+            let (mended, guessed) = mend(&mut schema, &|_| true);
+            assert_eq!(
+                (mended.len(), guessed.len()),
+                (usize::from(is_mended), usize::from(is_mended)),
+                "{to}"
+            );
+            assert_eq!(schema[0] == changed, !is_mended);
+            // Where it makes nothing, it is not as anybody has meant it.
+            let (mended, guessed) = mend(&mut [changed], &|_| false);
+            assert_eq!((mended.len(), guessed.len()), (1, 0), "{to}");
         }
     }
 
@@ -172,7 +211,7 @@ mod tests {
         let row = known.schema.iter().find(|row| row.name == "event").unwrap();
         for (name, table) in [("evenu", "event"), ("event", "evenu")] {
             let mut schema = vec![Schema { name: name.into(), table: table.into(), root: 9, ..row.clone() }];
-            assert_eq!(mend(&mut schema), [("table".into(), "event".into(), 7)]);
+            assert_eq!(mend(&mut schema, &|_| true).0, [("table".into(), "event".into(), 7)]);
             assert_eq!(schema, [Schema { root: 9, ..row.clone() }]);
         }
     }

@@ -5,9 +5,9 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Salvage;
 use super::losses::sql;
 use super::report::{Certainty, TableReport};
+use super::{Salvage, known};
 use crate::database::layout::quoted;
 use crate::error::Result;
 
@@ -29,6 +29,8 @@ pub fn tell(salvage: &mut Salvage<'_>, db: &Connection, tables: &mut [TableRepor
                 }
                 of_lost += rows;
             }
+            // What somebody else's tables refer to may never have been there: SQLite asks nobody for it.
+            None if !known::has_table(&child) => of_none += rows,
             None => {
                 tables.iter_mut().filter(|t| named(&child, t)).for_each(|t| t.orphans += rows);
                 of_none += rows;

@@ -10,7 +10,10 @@ impl Salvage<'_> {
     /// Whether nothing says that there were rows which no table misses.
     pub fn accounts_for_all(&self) -> Result<bool> {
         // Of a schema that is not whole, a table may be gone with all its rows.
-        let is_whole = self.catalog.is_whole && !self.may_have_deleted_rows() && !self.may_lack_pages();
+        let is_whole = self.catalog.is_whole
+            && !self.catalog.is_guessed
+            && !self.may_have_deleted_rows()
+            && !self.may_lack_pages();
         Ok(is_whole && !self.has_unclaimed()? && self.bears_out_what_was_mended()?)
     }
 
