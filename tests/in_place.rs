@@ -4,11 +4,12 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{As, Mount, Pack, Reader, eventually, everybody, folder, noise, rested, succeed, vaso};
+use tempfile::TempDir;
 
 const EIO: i32 = 5;
 /// What an in-place save leaves alone.
@@ -27,6 +28,16 @@ fn write_at(path: &Path, bytes: &[u8], at: usize) {
     fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at as u64).unwrap();
 }
 
+/// A package that has rested, mounted, and somebody who reads it.
+fn mounted(who: As, package: &[u8]) -> (TempDir, PathBuf, Mount, Reader) {
+    let home = folder();
+    let path = home.path().join("P.vaso");
+    fs::write(&path, package).unwrap();
+    rested(&path, 60);
+    let mount = Mount::new(who, &path, &["--no-cache"]);
+    (home, path, mount, Reader::new(who))
+}
+
 /// Where bytes stand in a package.
 fn place(package: &[u8], bytes: &[u8]) -> usize {
     package.windows(64).position(|window| window == &bytes[..64]).unwrap()
@@ -39,12 +50,7 @@ fn r5_an_append_whose_middle_comes_last_is_an_error_until_it_is_there() {
     let after = package(&[("old", &old), ("new", &new)]);
     let middle = place(&after, &new) + 1_000_000;
     for who in everybody() {
-        let home = folder();
-        let path = home.path().join("P.vaso");
-        fs::write(&path, &before).unwrap();
-        rested(&path, 60);
-        let mount = Mount::new(who, &path, &["--no-cache"]);
-        let mut reader = Reader::new(who);
+        let (_home, path, mount, mut reader) = mounted(who, &before);
         reader.open("held", &mount.path("old")).unwrap();
         assert!(reader.pread("held", 0, 100_000) == Ok(old[..100_000].to_vec()));
         let same = before.iter().zip(&after).take_while(|(one, other)| one == other).count();
@@ -81,12 +87,7 @@ fn r5_what_is_mended_in_place_is_right_for_whoever_opens_it_then() {
         let (mut damaged, hole) = (good.clone(), place(&good, &stored));
         damaged[hole..hole + 2_000_000].fill(0);
         for who in everybody() {
-            let home = folder();
-            let path = home.path().join("P.vaso");
-            fs::write(&path, &damaged).unwrap();
-            rested(&path, 60);
-            let mount = Mount::new(who, &path, &["--no-cache"]);
-            let mut reader = Reader::new(who);
+            let (_home, path, mount, mut reader) = mounted(who, &damaged);
             assert!(reader.beginning(&mount.path("stored"), 500_000) == Ok(vec![0; 500_000]));
             write_at(&path, &mended, 0);
             eventually("it is right", || reader.whole(&mount.path("stored")).as_ref() == Ok(&stored));
@@ -100,12 +101,7 @@ fn r5_a_rewrite_of_the_same_size_and_time_is_noticed_whatever_else_has_changed()
     let (one, other) = (vec![b'A'; 900_000], vec![b'B'; 900_000]);
     let [before, after] = [&one, &other].map(|bytes| package(&[("stored", bytes)]));
     for who in everybody() {
-        let home = folder();
-        let path = home.path().join("P.vaso");
-        fs::write(&path, &before).unwrap();
-        rested(&path, 60);
-        let mount = Mount::new(who, &path, &["--no-cache"]);
-        let mut reader = Reader::new(who);
+        let (_home, path, mount, mut reader) = mounted(who, &before);
         reader.open("held", &mount.path("stored")).unwrap();
         assert!(reader.pread("held", 0, 4096) == Ok(one[..4096].to_vec()));
         let time = fs::metadata(&path).unwrap().modified().unwrap();
@@ -133,12 +129,7 @@ fn r5_a_rewrite_is_noticed_also_where_the_directory_says_what_it_said() {
     let (mut damaged, hole) = (good.clone(), place(&good, &stored) + 300_000);
     damaged[hole..hole + 300_000].fill(0);
     for who in everybody() {
-        let home = folder();
-        let path = home.path().join("P.vaso");
-        fs::write(&path, &good).unwrap();
-        rested(&path, 60);
-        let mount = Mount::new(who, &path, &["--no-cache"]);
-        let mut reader = Reader::new(who);
+        let (_home, path, mount, mut reader) = mounted(who, &good);
         reader.open("held", &mount.path("stored")).unwrap();
         assert!(reader.pread("held", 0, 4096) == Ok(stored[..4096].to_vec()));
         let time = fs::metadata(&path).unwrap().modified().unwrap();
@@ -180,12 +171,7 @@ fn r5_what_was_smaller_meanwhile_was_not_appended_to() {
     let after = package(&[("old", &old), ("new", &new)]);
     let hole = place(&after, &old) + 1_000_000;
     for who in everybody() {
-        let home = folder();
-        let path = home.path().join("P.vaso");
-        fs::write(&path, &before).unwrap();
-        rested(&path, 60);
-        let mount = Mount::new(who, &path, &["--no-cache"]);
-        let mut reader = Reader::new(who);
+        let (_home, path, mount, mut reader) = mounted(who, &before);
         reader.open("held", &mount.path("old")).unwrap();
         assert!(reader.pread("held", 0, 4096) == Ok(old[..4096].to_vec()));
         fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
@@ -214,12 +200,7 @@ fn r5_right_after_a_save_all_can_be_looked_at() {
     for who in everybody() {
         for look in ["browse", "browse/U", "browse/U/metadata.json"] {
             entries.truncate(2);
-            let home = folder();
-            let path = home.path().join("P.vaso");
-            fs::write(&path, package(&entries)).unwrap();
-            rested(&path, 60);
-            let mount = Mount::new(who, &path, &["--no-cache"]);
-            let mut reader = Reader::new(who);
+            let (_home, path, mount, mut reader) = mounted(who, &package(&entries));
             for more in ["one", "two", "three"] {
                 // The daemon looks three times a second by itself; this is between two looks.
                 eventually("the last save was seen", || {

@@ -335,8 +335,7 @@ impl Volume {
             let was = last.container.source().stamp();
             let excused = was != state.stamp && !was.may_have_new_bytes(&state.stamp, false);
             let same = next.continues(last.container.as_ref()) && last.container.continues(next);
-            let is_provable = decoded(last.container.as_ref()) <= PROOF;
-            same && excused && (!is_provable || is_as_recorded(next))
+            same && excused && is_as_recorded(next) != Some(false)
         });
         let broken = of_file.iter().any(|revision| revision.broken.load(Ordering::Acquire));
         let mut lineage = Lineage::Mixed;
@@ -372,14 +371,17 @@ impl Volume {
                 before
             } else if grown {
                 before.min(Lineage::Appended)
-            } else if is_as_recorded(revision.container.as_ref()) {
-                if same { Lineage::Trusted } else { Lineage::Mixed }
-            } else if again && decoded(revision.container.as_ref()) > PROOF {
-                // Nothing speaks for a change but that it could not have been seen.
-                Lineage::Mixed
             } else {
-                revision.gone.store(true, Ordering::Release);
-                Lineage::Mixed
+                match is_as_recorded(revision.container.as_ref()) {
+                    Some(true) if same => Lineage::Trusted,
+                    Some(true) => Lineage::Mixed,
+                    // Nothing speaks for a change but that it could not have been seen.
+                    None if again => before,
+                    _ => {
+                        revision.gone.store(true, Ordering::Release);
+                        Lineage::Mixed
+                    }
+                }
             });
             revision.broken.store(false, Ordering::Release);
             revision.doubtful.store(false, Ordering::Release);
@@ -494,30 +496,24 @@ impl Refresh {
     }
 }
 
-/// Whether everything that a container shows has the checksum that its directory gives, now. What has none, or is too
-/// much to read, is not; what is refused for its kind gives no bytes that could be others.
-fn is_as_recorded(container: &dyn Container) -> bool {
+/// Whether everything that a container shows has the checksum that its directory gives, now; `None` where that cannot be
+/// told, since it has none or is too much to read. What is refused for its kind gives no bytes that could be others.
+fn is_as_recorded(container: &dyn Container) -> Option<bool> {
     // What is derived is made of what lies there.
     let container = container.enclosing().unwrap_or(container);
     let tree = container.tree();
-    if decoded(container) > PROOF {
-        return false;
+    let files = || tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);
+    if files().map(|id| tree.node(id).size()).fold(0, u64::saturating_add) > PROOF
+        || files().any(|id| tree.is_stored(id) && container.crc32(id).is_none())
+    {
+        return None;
     }
     let mut buf = vec![0; PIECE];
-    tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory).all(|id| {
-        match (container.crc32(id), container.open(id)) {
-            (Some(crc), Ok(content)) => checksum(&content, &mut buf).is_ok_and(|found| found == crc),
-            (_, Err(Error::Unsupported { .. })) => true,
-            _ => false,
-        }
-    })
-}
-
-/// The bytes of all that a container stores.
-fn decoded(container: &dyn Container) -> u64 {
-    let tree = container.enclosing().unwrap_or(container).tree();
-    let files = tree.ids().filter(|id| tree.node(*id).kind != Kind::Directory);
-    files.map(|id| tree.node(id).size()).fold(0, u64::saturating_add)
+    Some(files().all(|id| match (container.crc32(id), container.open(id)) {
+        (Some(crc), Ok(content)) => checksum(&content, &mut buf).is_ok_and(|found| found == crc),
+        (_, Err(Error::Unsupported { .. })) => true,
+        _ => false,
+    }))
 }
 
 fn checksum(content: &Content, buf: &mut [u8]) -> Result<u32> {
