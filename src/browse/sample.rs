@@ -261,13 +261,6 @@ impl Branch for Folder {
         }
     }
 
-    fn late_size(&self, node: NodeId) -> Result<u64> {
-        match self.known_size(node) {
-            Some(size) => Ok(size),
-            None => Ok(self.open(node)?.size()),
-        }
-    }
-
     fn size_in_part(&self, node: NodeId) -> u64 {
         self.files.size_in_part(&self.shelved.path(node))
     }

@@ -154,27 +154,33 @@ struct Holder {
     boot: Option<String>,
     /// Where its number is its number: containers count for themselves.
     namespace: Option<String>,
-    /// When it began, in ticks of that kernel.
+    /// When it began, in ticks of that kernel, and what it counts them from: containers may have a start of their own.
     began: Option<u64>,
+    clock: Option<String>,
 }
 
 impl Holder {
     const BOOT: &str = "boot_id";
     const NAMESPACE: &str = "pid_namespace";
     const BEGAN: &str = "start_ticks";
+    const CLOCK: &str = "time_namespace";
 
     /// Who has this number here.
     fn here(pid: u32) -> Holder {
         let text = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_string());
-        let namespace = std::fs::read_link("/proc/self/ns/pid").ok();
+        let namespace = |kind: &str| {
+            let name = std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
+            Some(name.to_string_lossy().into_owned())
+        };
         let stat = text(&format!("/proc/{pid}/stat"));
         // The name of the program stands in brackets, and may have any in it.
         let began = stat.and_then(|stat| stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok());
         Holder {
             pid,
             boot: text("/proc/sys/kernel/random/boot_id"),
-            namespace: namespace.map(|name| name.to_string_lossy().into_owned()),
+            namespace: namespace("pid"),
             began,
+            clock: namespace("time"),
         }
     }
 
@@ -182,7 +188,8 @@ impl Holder {
     fn told(pid: u32, told: &Value) -> Holder {
         let text = |key: &str| told.get(key).and_then(Value::as_str).map(str::to_string);
         let began = told.get(Self::BEGAN).and_then(Value::as_u64);
-        Holder { pid, boot: text(Self::BOOT), namespace: text(Self::NAMESPACE), began }
+        let clock = text(Self::CLOCK);
+        Holder { pid, boot: text(Self::BOOT), namespace: text(Self::NAMESPACE), began, clock }
     }
 
     /// Whether it has ended for certain.
@@ -191,7 +198,8 @@ impl Holder {
         let is_of_here = [(&self.boot, &here.boot), (&self.namespace, &here.namespace)]
             .into_iter()
             .all(|(told, own)| told.is_some() && told == own);
-        let is_another = self.began.zip(here.began).is_some_and(|(told, own)| told != own);
+        let is_another =
+            self.clock == here.clock && self.began.zip(here.began).is_some_and(|(told, own)| told != own);
         is_of_here && self.began.is_some() && (!runs(self.pid) || is_another)
     }
 }
@@ -248,10 +256,11 @@ pub fn hold(project: &Location) -> Result<Held> {
         let pid = std::process::id();
         let text = match kind {
             Kind::Inside => {
-                let Holder { boot, namespace, began, .. } = Holder::here(pid);
+                let Holder { boot, namespace, began, clock, .. } = Holder::here(pid);
                 json!({
                     "pid": pid, "timestamp": now.as_secs_f64(), "hostname": hostname(),
                     (Holder::BOOT): boot, (Holder::NAMESPACE): namespace, (Holder::BEGAN): began,
+                    (Holder::CLOCK): clock,
                 })
                 .to_string()
             }
@@ -359,6 +368,11 @@ mod tests {
             ("of another machine", vec![("pid", dead.clone()), (Holder::BOOT, json!("other"))], true),
             ("of a container", vec![("pid", dead.clone()), (Holder::NAMESPACE, json!("pid:[1]"))], true),
             ("of nobody knows where", vec![("pid", dead.clone()), (Holder::BOOT, Value::Null)], true),
+            (
+                "it counts time from elsewhere",
+                vec![(Holder::BEGAN, json!(1)), (Holder::CLOCK, json!("time:[1]"))],
+                true,
+            ),
             ("of nobody knows when", vec![("pid", dead.clone()), (Holder::BEGAN, Value::Null)], true),
         ] {
             let mut told = own.clone();

@@ -18,7 +18,10 @@ pub trait Branch: Send + Sync + std::fmt::Debug {
 
     /// The exact size of a file that its node does not know ([`super::Node::is_late`]). May take its time.
     fn late_size(&self, node: NodeId) -> Result<u64> {
-        Ok(self.open(node)?.size())
+        match self.known_size(node) {
+            Some(size) => Ok(size),
+            None => Ok(self.open(node)?.size()),
+        }
     }
 
     /// The late size, if it is known without work.

@@ -35,6 +35,19 @@ pub fn is(error: &Error) -> bool {
     matches!(error, Error::Io { doing: WRITING, .. })
 }
 
+/// Whether what went wrong is no matter of the rows.
+pub fn is_no_matter_of_rows(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::OutOfMemory
+            | ErrorCode::DatabaseCorrupt
+    )
+}
+
 /// Whether `error` says that the result has reached the size that it may have. SQLite calls that full, as it does a disk;
 /// but then the disk has room for all that the result may grow by.
 pub fn is_by_limit(error: &rusqlite::Error, db: &Connection, path: &Path) -> bool {

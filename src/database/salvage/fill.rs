@@ -180,7 +180,7 @@ impl<'a> Filler<'a> {
                 self.overrun = Some("the schema makes it take too long");
                 self.refused += 1;
             }
-            Err(rusqlite::Error::SqliteFailure(e, what)) if is_of_the_disk(e.code) => {
+            Err(rusqlite::Error::SqliteFailure(e, what)) if disk::is_no_matter_of_rows(e.code) => {
                 let error = rusqlite::Error::SqliteFailure(e, what);
                 // Of a schema that makes too much of what it gets, the disk knows nothing.
                 let is_of_the_schema = disk::is_by_limit(&error, self.db, self.path);
@@ -201,19 +201,6 @@ impl<'a> Filler<'a> {
 const PRIMARY_KEY: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
 const UNIQUE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 const ROWID: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_ROWID;
-
-/// Whether what went wrong is no matter of the rows.
-pub fn is_of_the_disk(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::ReadOnly
-            | ErrorCode::CannotOpen
-            | ErrorCode::OutOfMemory
-            | ErrorCode::DatabaseCorrupt
-    )
-}
 
 /// The keys that pages the tree leads to have between them: what lies there and is not on them was deleted, if old pages
 /// may lie about.
@@ -269,7 +256,9 @@ pub fn fill(
     let leaves = pages.reached.len().max(1) as u64;
     let unread = taken.unread + more.unread;
     let lost = cut_off + unread + taken.lost_in_pages + more.lost_in_pages;
-    let by_reference = (pages.broken as u64).saturating_mul((taken.rows / leaves).max(1));
+    // What was found by shape is not gone, but missed by the tree all the same.
+    let by_reference = pages.shape.lost_leaves(salvage.survey.gone() + pages.found.len() as u64);
+    let by_reference = by_reference.saturating_mul((taken.rows / leaves).max(1));
     let by_reference = by_reference.saturating_sub(found_by_shape);
     let certainty = match () {
         () if by_reference > 0 => Certainty::About,

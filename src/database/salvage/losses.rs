@@ -11,7 +11,6 @@ use super::fill::Bound;
 use super::layout::{Identity, Layout};
 use super::record::{Encoding, Key, Part};
 use super::report::{Certainty, Gap, SampleReport, TableReport};
-use super::survey::Use;
 use super::{Salvage, doubts};
 use crate::database::json::lenient_json;
 use crate::database::layout::quoted;
@@ -342,11 +341,7 @@ fn room(salvage: &Salvage<'_>, at: usize) -> Result<u64> {
         let holding = survey.reader.assess(*page, &salvage.catalog.plan.tables[at])?;
         most = most.max(holding.map_or(0, |h| h.told as u64));
     }
-    let counts = survey.counts();
-    let gone = [Use::Unknown, Use::Empty].iter().map(|what| counts.get(what).copied().unwrap_or(0) as u64);
-    let there = survey.reader.pager.count();
-    let cut_off = survey.reader.geometry.pages.unwrap_or(there).saturating_sub(there);
-    let pages = gone.sum::<u64>() + u64::from(cut_off) + pages.damaged as u64;
+    let pages = survey.gone() + pages.damaged as u64;
     // Without a row nobody knows.
     Ok(pages.saturating_mul(if most > 0 { most } else { u64::MAX }))
 }

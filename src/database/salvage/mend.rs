@@ -90,7 +90,8 @@ fn letters(sql: &str) -> Vec<u8> {
     bytes.map(|(_, byte)| byte.to_ascii_lowercase()).collect()
 }
 
-/// In how many letters two texts differ, if those are [`MOST`] at most.
+/// In how many letters two texts differ, if those are [`MOST`] at most. No more is computed: a stranger's file may have
+/// any number of long statements.
 fn distance(a: &[u8], b: &[u8]) -> Option<usize> {
     // Between the first `i` letters of one and the first `i + j - MOST` of the other.
     let mut before = [MOST + 1; 2 * MOST + 1];

@@ -13,7 +13,7 @@
 //!   known     the schemas that were ever written          mend     what of them was changed in few letters
 //!   catalog   the schema of the file     survey   what each page is, and whose
 //!   rows      the rows of some pages     fill     those of a table into the new database
-//!   rebuild   the new database
+//!   rebuild   the new database           shape    how many leaves a tree has lost
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
 //!   orphans   rows that belong to one that is not there  whole     whether all else is accounted for
 //!   nameless  rows of tables whose names are lost
@@ -60,6 +60,7 @@ mod rebuild;
 mod recovery;
 mod report;
 mod rows;
+mod shape;
 mod survey;
 mod unsaved;
 mod version;

@@ -16,7 +16,8 @@ use rusqlite::{Connection, ErrorCode, Statement, params_from_iter};
 use serde::Serialize;
 
 use super::Salvage;
-use super::fill::{Bound, is_of_the_disk};
+use super::disk;
+use super::fill::Bound;
 use super::layout::{Affinity, Field, Identity, Layout};
 use super::page::{Head, Kind, all_of};
 use super::rebuild::failed;
@@ -258,7 +259,7 @@ impl<'a> Keeper<'a> {
                 self.is_overrun = true;
                 self.kept.left_out += 1;
             }
-            Err(rusqlite::Error::SqliteFailure(e, what)) if is_of_the_disk(e.code) => {
+            Err(rusqlite::Error::SqliteFailure(e, what)) if disk::is_no_matter_of_rows(e.code) => {
                 let why = what.unwrap_or_else(|| e.to_string());
                 return Err(Error::Refused(format!("cannot write the recovered database: {why}")));
             }

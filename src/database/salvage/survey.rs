@@ -12,19 +12,21 @@
 //! all is walked again without them.
 
 mod free_list;
+mod walk;
 
 use std::cell::{Cell as Counter, OnceCell};
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
 use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
-use super::page::{Cell, Head, Kind};
+use super::page::Kind;
 use super::plan::Plan;
 use super::record::{Key, Part, Types};
+use super::shape::Shape;
 use crate::error::{Error, Result};
+use walk::fits;
 
 /// What a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +66,8 @@ pub struct Pages {
     pub damaged: usize,
     /// Between which keys the pages are that `broken` counts.
     gaps: Vec<(Bound, Bound)>,
+    /// How its tree is made.
+    pub shape: Shape,
     /// Those of `reached` that have no row as its layout writes rows today: old ones, odd ones, or another's.
     pub unlike: Vec<u32>,
 }
@@ -199,6 +203,14 @@ impl<'a> Survey<'a> {
         counts
     }
 
+    /// How many pages are gone, or cannot be told: any tree may have lost them.
+    pub fn gone(&self) -> u64 {
+        let there = self.reader.pager.count();
+        let cut_off = self.reader.geometry.pages.unwrap_or(there).saturating_sub(there);
+        let untold = self.uses.iter().filter(|what| matches!(what, Use::Unknown | Use::Empty)).count();
+        untold as u64 + u64::from(cut_off)
+    }
+
     /// Whether what no tree leads to may have been deleted: a file whose free list is whole accounts for all its old
     /// pages, and an interior page without a tree says that a tree lost its own.
     pub fn may_have_old_pages(&self) -> Result<bool> {
@@ -225,73 +237,6 @@ impl<'a> Survey<'a> {
 
     fn is_free_to_claim(&self, page: u32) -> bool {
         page >= 1 && page as usize <= self.uses.len() && self.use_of(page) == Use::Unknown
-    }
-
-    /// Follows a tree from its root.
-    pub fn walk(&mut self, layout: &Layout) -> Result<Pages> {
-        let mut pages = Pages::default();
-        if layout.root == 0 {
-            return Ok(pages);
-        }
-        let mut stack: Vec<(u32, Bound, Bound)> = vec![(layout.root, None, None)];
-        while let Some((number, low, high)) = stack.pop() {
-            if !self.is_free_to_claim(number)
-                || self.strangers.contains(&(layout.root, number))
-                || !self.visit(number, &low, &high, layout, &mut pages, &mut stack)?
-            {
-                pages.broken += 1;
-                pages.gaps.push((low, high));
-                self.led_to_zeros |= self.use_of(number) == Use::Empty;
-            }
-        }
-        Ok(pages)
-    }
-
-    /// Takes one page into a tree; `false` if it does not belong there.
-    fn visit(
-        &mut self,
-        number: u32,
-        low: &Bound,
-        high: &Bound,
-        layout: &Layout,
-        pages: &mut Pages,
-        stack: &mut Vec<(u32, Bound, Bound)>,
-    ) -> Result<bool> {
-        let page = self.reader.pager.page(number)?;
-        let usable = self.reader.geometry.usable;
-        let start = self.reader.geometry.start(number);
-        let Some(head) = Head::read(&page, start, usable) else { return Ok(false) };
-        match (head.kind, layout.has_rowid()) {
-            (Kind::TableInterior, true) => {
-                let (children, intact, full) = children(&page, &head, usable);
-                if children.len() <= 1 && !intact {
-                    return Ok(false);
-                }
-                pages.damaged += usize::from(!intact || !full);
-                descend(children, head.right, low, high, stack);
-            }
-            (Kind::TableLeaf, true) | (Kind::IndexLeaf | Kind::IndexInterior, false) => {
-                let Some(holding) = self.reader.assess(number, layout)? else { return Ok(false) };
-                if !fits(&holding, layout, low, high) {
-                    return Ok(false);
-                }
-                if head.kind.is_interior() {
-                    let ordered = layout.ordered;
-                    let key = |s: &Spot| ordered.then(|| Rc::new(s.key.clone()));
-                    let children = holding.spots.iter().map(|s| (s.cell.left, key(s))).collect();
-                    descend(children, head.right, low, high, stack);
-                }
-                pages.damaged += usize::from(!holding.is_whole());
-                pages.reached.push(number);
-                if holding.told > 0 && holding.spots.iter().all(|s| s.fit < Fit::Exact) {
-                    pages.unlike.push(number);
-                }
-            }
-            _ => return Ok(false),
-        }
-        let what = if layout.index.is_some() { Use::Index } else { Use::Reached };
-        self.set_use(number, what);
-        Ok(true)
     }
 
     /// Assigns what no tree leads to. Gives the pages by the place of their table in the plan.
@@ -526,61 +471,4 @@ fn is_leaf(reader: &Reader<'_>, number: u32) -> Result<bool> {
     let page = reader.pager.page(number)?;
     let kind = page.first().and_then(|b| Kind::of(*b));
     Ok(kind.is_some_and(|k| !k.is_interior()))
-}
-
-/// Whether a page is where the tree says that it is.
-fn fits(holding: &Holding, layout: &Layout, low: &Bound, high: &Bound) -> bool {
-    if holding.told == 0 {
-        // Only a root may be without rows.
-        return low.is_none() && high.is_none();
-    }
-    let (Some(first), Some(last)) = (holding.spots.first(), holding.spots.last()) else { return false };
-    let sorted = layout.sorted();
-    let above = |bound: &Bound| bound.as_ref().is_none_or(|b| sorted.precedes(b, &first.key));
-    let is_below = |b: &Key| sorted.precedes(&last.key, b) || sorted.order(&last.key, b) == Ordering::Equal;
-    let below = |bound: &Bound| bound.as_ref().is_none_or(|b| is_below(b));
-    let clear = holding.intact || holding.spots.len() * 4 >= holding.told || holding.fit() > Fit::Odd;
-    clear && (!layout.ordered || (above(low) && below(high)))
-}
-
-/// Puts the children of an interior page on the stack, the first on top.
-fn descend(
-    children: Vec<(u32, Bound)>,
-    right: u32,
-    low: &Bound,
-    high: &Bound,
-    stack: &mut Vec<(u32, Bound, Bound)>,
-) {
-    let mut before = low.clone();
-    let mut all = Vec::with_capacity(children.len() + 1);
-    for (child, key) in children {
-        all.push((child, before.clone(), key.clone()));
-        before = key;
-    }
-    all.push((right, before, high.clone()));
-    stack.extend(all.into_iter().rev());
-}
-
-/// The children of a table's interior page that are named in ascending order, whether those are all that are named, and
-/// whether the page is full of them: else it may have had others.
-fn children(page: &[u8], head: &Head, usable: usize) -> (Vec<(u32, Bound)>, bool, bool) {
-    let cell = |i| {
-        let at = head.pointer(page, i).filter(|at| *at >= head.end())?;
-        Cell::read(head.kind, page, at, usable)
-    };
-    let cells = head.cells_that_fill(page, usable);
-    let full = cells.as_ref().is_some_and(|cells| cells.len() == head.cells);
-    let named = cells.as_ref().map_or(head.cells, Vec::len);
-    let cells = cells.unwrap_or_else(|| (0..head.cells).filter_map(cell).collect());
-    let mut all: Vec<(u32, i64)> = Vec::with_capacity(named);
-    for cell in cells {
-        if all.last().is_none_or(|(_, before)| *before < cell.rowid) {
-            all.push((cell.left, cell.rowid));
-        }
-    }
-    let intact = all.len() == named;
-    let bound = |rowid| Some(Rc::new(vec![super::record::Part::Integer(rowid)]));
-    // Bounds of a damaged page may be wrong, and its children still right.
-    let all = all.into_iter().map(|(left, rowid)| (left, if intact { bound(rowid) } else { None })).collect();
-    (all, intact, full)
 }
