@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::store::{Location, Stamp};
+use crate::store::{Location, Stamp, path_text};
 
 /// A lock that nobody has touched for so long is abandoned.
 const STALE: Duration = Duration::from_secs(3600);
@@ -35,6 +35,7 @@ const LONGEST_HOST: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lock {
     /// Where it lies.
+    #[serde(serialize_with = "path_text::one")]
     pub path: PathBuf,
     /// Whether somebody may hold it; else it was left behind.
     pub live: bool,

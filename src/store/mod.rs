@@ -8,6 +8,7 @@
 mod cache_folder;
 mod folder;
 mod location;
+pub mod path_text;
 mod private;
 mod publish;
 mod quiet;

@@ -185,7 +185,7 @@ fn status(revision: &Revision) -> Vec<u8> {
     let locks = signs::locks(container.source().location()).unwrap_or_default();
     let locks: Vec<_> = locks
         .iter()
-        .map(|lock| json!({ "path": lock.path, "live": lock.live, "pid": lock.pid, "host": lock.host }))
+        .map(|lock| json!({ "path": lock.path.to_string_lossy(), "live": lock.live, "pid": lock.pid, "host": lock.host }))
         .collect();
     let current = container.current();
     let status = json!({

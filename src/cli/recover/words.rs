@@ -10,6 +10,8 @@ use crate::database::salvage::{
     Amiss, Choice, Elsewhere, Judged, Outcome, Recovery, adds_to, content_of, grouped, with_tail,
 };
 use crate::error::Result;
+use crate::finding::Finding;
+use crate::signs::head;
 
 /// What is said of a log beside a snapshot.
 const FOREIGN: &str = "it is a log beside a snapshot, which is complete without one: it is not read, and nobody knows whether it belongs to that";
@@ -25,7 +27,11 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
     let of_use = is_had && recovery.all.iter().any(Judged::is_of_use);
     let ended = if of_use { Exit::Done } else { Exit::Unreadable };
     if as_json {
-        let object = json!({ "project": path, "format": format, "chosen": chosen, "missing": recovery.missing, "assets": recovery.assets, "too_new": recovery.too_new, "candidates": recovery.all });
+        let object = json!({
+            "project": path.to_string_lossy(), "format": format, "chosen": chosen, "missing": recovery.missing,
+            "assets": recovery.assets, "too_new": recovery.too_new, "closed": recovery.closed,
+            "candidates": recovery.all,
+        });
         return output::json(&object).map(|()| ended);
     }
     let mut text = format!("Recovery options for: {}\nFormat: {format}\n", name(path));
@@ -49,6 +55,7 @@ pub fn list(path: &Path, format: &str, recovery: &Recovery, as_json: bool) -> Re
                 files,
                 undecided(recovery),
                 too_new(recovery.too_new.as_ref()),
+                closed(&recovery.closed),
                 beyond(&others(recovery)),
             ]
             .concat();
@@ -219,7 +226,11 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let open = recovery.undecided();
     let (logs, is_half) = recovery.main().map(logs).unwrap_or_default();
     let files = assets(&recovery.assets);
-    let is_done = open.is_empty() && recovery.missing.is_none() && !is_half && files.is_empty();
+    let is_done = open.is_empty()
+        && recovery.missing.is_none()
+        && !is_half
+        && files.is_empty()
+        && !recovery.has_no_head();
     let ended = if is_done { Exit::Done } else { Exit::Findings };
     // What a damaged log held may belong to the project, and so does what is missing: then nobody calls that sound.
     let has_log = open.iter().any(|judged| judged.log_damage.is_some());
@@ -228,8 +239,8 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     if as_json {
         let numbers: Vec<usize> = open.iter().map(|judged| judged.number).collect();
         let object = json!({
-            "project": path, "recovered": false, "sound": is_sound, "missing": recovery.missing, "undecided": numbers,
-            "assets": recovery.assets, "too_new": recovery.too_new,
+            "project": path.to_string_lossy(), "recovered": false, "sound": is_sound, "missing": recovery.missing,
+            "undecided": numbers, "assets": recovery.assets, "too_new": recovery.too_new, "closed": recovery.closed,
             "candidates": recovery.all,
         });
         return output::json(&object).map(|()| ended);
@@ -250,6 +261,10 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
              {files}{}",
             undecided(recovery)
         ),
+        true if more.is_empty() && recovery.has_no_head() => {
+            "What was saved is in order, and nothing was written; but the application does not open it:\n"
+                .into()
+        }
         true if more.is_empty() => {
             "✓ The project is sound: there is nothing to recover, and nothing was written.\n".to_string()
         }
@@ -277,9 +292,15 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     }
     text += &logs;
     text += &too_new(recovery.too_new.as_ref());
+    text += &closed(&recovery.closed);
     text += &more;
     say(text.trim_end())?;
     Ok(ended)
+}
+
+/// What keeps the application from opening it.
+fn closed(all: &[Finding]) -> String {
+    all.iter().map(|f| format!("  {}: {}; {}\n", f.path, f.message, f.remedy)).collect()
 }
 
 fn too_new(why: Option<&String>) -> String {
@@ -321,7 +342,10 @@ fn to_be_asked_for(recovery: &Recovery) -> impl Iterator<Item = &Judged> {
 /// Nothing can be recovered unasked.
 pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     if as_json {
-        let object = json!({ "project": path, "recovered": false, "sound": false, "missing": recovery.missing, "candidates": recovery.all });
+        let object = json!({
+            "project": path.to_string_lossy(), "recovered": false, "sound": false, "missing": recovery.missing,
+            "candidates": recovery.all,
+        });
         output::json(&object)?;
     } else {
         for judged in to_be_asked_for(recovery) {
@@ -352,8 +376,8 @@ pub fn nothing(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> 
 
 /// What was written.
 ///
-/// `project` is what is to be opened where the result lies in it.
-pub fn report(outcome: &Outcome, taken: &Judged, project: Option<&Path>) -> Result<()> {
+/// `within` is the bundle that it lies in, if it is the next snapshot of one, and what else that lacks.
+pub fn report(outcome: &Outcome, taken: &Judged, within: Option<(&Path, &[Finding])>) -> Result<()> {
     let head = match () {
         () if !taken.has_work() => "A copy was made; but there is no sample in it",
         () if outcome.complete => "✓ Recovery succeeded!",
@@ -389,6 +413,17 @@ pub fn report(outcome: &Outcome, taken: &Judged, project: Option<&Path>) -> Resu
     text += &outcome.missing.as_ref().map(|missing| format!("  {missing}\n")).unwrap_or_default();
     text += &beyond(&outcome.elsewhere);
     text += &format!("\n  Recovered files:\n    - {}\n", outcome.path.display());
-    text += &format!("\nYou can now try opening: {}", name(project.unwrap_or(&outcome.path)));
+    let lacks: Vec<Finding> = within
+        .map_or(&[][..], |(_, closed)| closed)
+        .iter()
+        .filter(|f| f.path != head::NAME)
+        .cloned()
+        .collect();
+    text += &match lacks.is_empty() {
+        true => {
+            format!("\nYou can now try opening: {}", name(within.map_or(&outcome.path, |(bundle, _)| bundle)))
+        }
+        false => format!("\nThe application does not open the bundle yet:\n{}", closed(&lacks).trim_end()),
+    };
     say(&text)
 }

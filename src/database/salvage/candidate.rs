@@ -18,7 +18,7 @@ use super::workshop::Workshop;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::finding::Findings;
-use crate::store::{Location, Source};
+use crate::store::{Location, Source, path_text};
 use crate::tree::{Content, Time};
 
 /// What a file is to its project.
@@ -84,6 +84,7 @@ pub struct Judged {
     /// What it is.
     pub role: Role,
     /// Where it lies.
+    #[serde(serialize_with = "path_text::one")]
     pub path: PathBuf,
     /// The number of a snapshot.
     pub snapshot: Option<u64>,

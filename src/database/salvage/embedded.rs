@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::candidate::Judged;
 use crate::database::{Database, Fault, examine_embedded};
 use crate::error::{Error, Result};
+use crate::store::path_text;
 
 /// Databases in which a file is looked for.
 const LOOKED_INTO: usize = 20;
@@ -21,6 +22,7 @@ pub struct Amiss {
     /// Which it is, and what is wrong with it.
     pub what: String,
     /// What has it as it should be.
+    #[serde(serialize_with = "path_text::maybe")]
     pub whole_in: Option<PathBuf>,
 }
 

@@ -94,7 +94,7 @@ pub use nameless::{SetApart, is_set_apart};
 pub use places::{
     Stored, adds_to, around, autosaves, beside, head_in, heads, in_bundle, of_snapshots, with_tail,
 };
-pub use recovery::{Elsewhere, Extracted, Outcome, Recovery, extract};
+pub use recovery::{Elsewhere, Extracted, Outcome, Recovery, To, extract};
 pub use report::{Certainty, Gap, Report, SampleReport, TableReport, grouped};
 pub use unsaved::Unsaved;
 

@@ -288,32 +288,53 @@ pub fn in_bundle(bundle: &Path) -> Result<Vec<Candidate>> {
     Ok(all)
 }
 
-/// Folders below each other that are searched.
-const DEEPEST: usize = 64;
 /// Files and folders that are looked at in one search.
 const SEARCHED: usize = 10_000_000;
 
-/// Autosaved files and sessions' databases below a folder. Links are not followed.
-pub fn autosaves(top: &Path) -> Result<Vec<PathBuf>> {
-    let first = fs::read_dir(top).map_err(|e| Error::io("look into", top, e))?;
-    let (mut found, mut looked) = (Vec::new(), 0);
-    let mut pending = vec![(first, 0)];
-    while let Some((entries, depth)) = pending.pop() {
-        for entry in entries.flatten() {
+/// What a search for autosaved files has found.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// The files, in the order of their paths.
+    pub found: Vec<PathBuf>,
+    /// What could not be looked into.
+    pub closed: Vec<Error>,
+    /// Whether there was too much to look at all of it.
+    pub is_cut_short: bool,
+}
+
+/// Autosaved files and sessions' databases below a folder, as far as there is a byte in them. Links are not followed.
+pub fn autosaves(top: &Path) -> Result<Search> {
+    let (mut search, mut looked) = (Search::default(), 0);
+    fs::read_dir(top).map_err(|e| Error::io("look into", top, e))?;
+    let mut pending = vec![top.to_path_buf()];
+    while let Some(folder) = pending.pop() {
+        let entries = fs::read_dir(&folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let entries = match entries {
+            Ok(entries) => entries,
+            // It has gone meanwhile, and what was in it.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => {
+                search.closed.push(Error::io("look into", folder, e));
+                continue;
+            }
+        };
+        for entry in entries {
             looked += 1;
             if looked > SEARCHED {
-                return Ok(found);
+                search.is_cut_short = true;
+                pending.clear();
+                break;
             }
             let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
-            if kind.is_dir() && depth < DEEPEST {
-                pending.extend(fs::read_dir(&path).ok().map(|entries| (entries, depth + 1)));
-            } else if kind.is_file() && is_autosave(&path) {
-                found.push(path);
+            if kind.is_dir() {
+                pending.push(path);
+            } else if kind.is_file() && is_autosave(&path) && entry.metadata().is_ok_and(|m| m.len() > 0) {
+                search.found.push(path);
             }
         }
     }
-    found.sort();
-    Ok(found)
+    search.found.sort();
+    Ok(search)
 }
 
 fn is_autosave(path: &Path) -> bool {

@@ -17,7 +17,9 @@ use super::workshop::Workshop;
 use super::{in_place, unsaved};
 use crate::database::{Database, glance};
 use crate::error::{Error, Result};
-use crate::store::{Draft, mode_of_copy};
+use crate::finding::Finding;
+use crate::signs::head;
+use crate::store::{Draft, mode_of_copy, path_text};
 
 /// The candidates of a project, looked at.
 #[derive(Debug)]
@@ -33,16 +35,31 @@ pub struct Recovery {
     pub assets: Vec<Amiss>,
     /// Why the application does not open it, sound as it is.
     pub too_new: Option<String>,
+    /// What else keeps the application from opening it: files of a bundle that are missing, or torn.
+    pub closed: Vec<Finding>,
+}
+
+/// Where a result goes.
+#[derive(Debug, Clone, Copy)]
+pub enum To<'a> {
+    /// Beside the project, under a name that nobody has.
+    Beside,
+    /// This file, which is not there yet.
+    File(&'a Path),
+    /// Into the bundle, as its next snapshot.
+    Snapshot,
 }
 
 /// A result that was written.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     /// The new file.
+    #[serde(serialize_with = "path_text::one")]
     pub path: PathBuf,
     /// The number of what it was made from.
     pub from: usize,
     /// What it was made from.
+    #[serde(serialize_with = "path_text::one")]
     pub source: PathBuf,
     /// Why that was taken.
     pub because: &'static str,
@@ -57,6 +74,7 @@ pub struct Outcome {
     /// Why the application does not open the result, if its version is a later one.
     pub too_new: Option<String>,
     /// Damaged files that are newer than the source: what was done since is not in the result.
+    #[serde(serialize_with = "path_text::all")]
     pub newer: Vec<PathBuf>,
     /// What others hold that the result does not.
     pub elsewhere: Vec<Elsewhere>,
@@ -68,6 +86,7 @@ pub struct Elsewhere {
     /// Its number.
     pub number: usize,
     /// Where it lies.
+    #[serde(serialize_with = "path_text::one")]
     pub path: PathBuf,
     /// Whether it is damaged, so that this is what salvage gives of it.
     pub damaged: bool,
@@ -76,9 +95,13 @@ pub struct Elsewhere {
 }
 
 impl Recovery {
-    /// Looks at all candidates of `project`; `writes` if a result is to be made.
-    pub fn look(project: &Path, candidates: Vec<Candidate>, writes: bool) -> Result<Recovery> {
-        let folder = if writes { Some(folder_of(project)?) } else { None };
+    /// Looks at all candidates of `project`, for a result that goes somewhere if there is to be one.
+    pub fn look(project: &Path, candidates: Vec<Candidate>, to: Option<To<'_>>) -> Result<Recovery> {
+        let folder = match to {
+            Some(To::File(file)) => Some(folder_of(file)?),
+            Some(_) => Some(folder_of(project)?),
+            None => None,
+        };
         let workshop = Workshop::of(folder.as_deref());
         let judged = candidates.into_iter().map(|candidate| Judged::of(candidate, &workshop));
         let mut all = judged.collect::<Result<Vec<Judged>>>()?;
@@ -86,7 +109,10 @@ impl Recovery {
         unsaved::compare(&mut all)?;
         rank(&mut all);
         all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
-        let choice = choose(&all);
+        let mut choice = choose(&all);
+        if let (Choice::Sound, Some(at)) = (&choice, all.iter().position(lies_in_its_log)) {
+            choice = Choice::Take(at, "all of it is in its log, which SQLite removes beside an empty file");
+        }
         let (mut assets, mut too_new) = (Vec::new(), None);
         let main = all.iter().find(|j| j.role == Role::Current && j.sound);
         if let (Choice::Sound, Some(main)) = (&choice, main) {
@@ -94,7 +120,15 @@ impl Recovery {
             assets = embedded::amiss(&database, all.iter().filter(|j| !std::ptr::eq(*j, main)))?;
             too_new = database.is_too_new();
         }
-        Ok(Recovery { project: project.to_path_buf(), all, choice, missing: None, assets, too_new })
+        Ok(Recovery {
+            project: project.to_path_buf(),
+            all,
+            choice,
+            missing: None,
+            assets,
+            too_new,
+            closed: Vec::new(),
+        })
     }
 
     /// The place of the candidate with this number.
@@ -105,12 +139,22 @@ impl Recovery {
         })
     }
 
-    /// Writes what is held by the candidate at `place`: beside the project, or as the next snapshot.
-    pub fn take(&self, place: usize, because: &'static str, as_snapshot: bool) -> Result<Outcome> {
+    /// Whether the application opens it not for want of a `HEAD.json`.
+    pub fn has_no_head(&self) -> bool {
+        self.closed.iter().any(|finding| finding.path == head::NAME)
+    }
+
+    /// Writes what is held by the candidate at `place`.
+    pub fn take(&self, place: usize, because: &'static str, to: To<'_>) -> Result<Outcome> {
         let taken = &self.all[place];
-        let (path, report) = match as_snapshot {
-            true => in_place::publish(&self.project, taken)?,
-            false => self.beside(taken)?,
+        let (path, report) = match to {
+            To::Snapshot => in_place::publish(&self.project, taken)?,
+            To::Beside => self.beside(taken)?,
+            To::File(file) => {
+                let new = NewFile::begin(file)?;
+                let report = taken.write(new.draft.path())?;
+                (new.publish(mode_of_copy(&self.project, &taken.path))?, report)
+            }
         };
         let result = Database::open(content_of(&path)?, &path.display().to_string())?;
         let assets = embedded::amiss(&result, self.all.iter().filter(|j| !std::ptr::eq(*j, taken)))?;
@@ -215,6 +259,12 @@ impl Recovery {
     }
 }
 
+/// Whether the project's own file is empty, and its log has everything. SQLite removes such a log unread.
+fn lies_in_its_log(judged: &Judged) -> bool {
+    let is_own = judged.role == Role::Current && judged.snapshot.is_none() && judged.has_work();
+    is_own && judged.path.metadata().is_ok_and(|m| m.is_file() && m.len() == 0)
+}
+
 /// The folder that a project lies in, and what is made of it.
 fn folder_of(project: &Path) -> Result<PathBuf> {
     let full = std::path::absolute(project).map_err(|e| Error::io("find", project, e))?;
@@ -246,23 +296,44 @@ pub fn extract(project: &Path, candidates: Vec<Candidate>, number: u64, output: 
     let Some((candidate, problem)) = numbered.into_iter().next() else {
         return Err(Error::NotFound(format!("snapshot {number} (there are: {})", there.join(", "))));
     };
-    let full = std::path::absolute(output).map_err(|e| Error::io("find", output, e))?;
-    let (Some(folder), Some(name)) = (full.parent(), full.file_name()) else {
-        return Err(Error::Usage(format!("{} is no name for a file", output.display())));
-    };
-    let refuse = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Error::Refused(format!("{} exists; nothing was written", output.display()))
-        }
-        _ => Error::Refused(format!("cannot write {}: {e}", output.display())),
-    };
-    if full.symlink_metadata().is_ok() {
-        return Err(refuse(std::io::ErrorKind::AlreadyExists.into()));
-    }
-    let draft = Draft::begin(folder).map_err(refuse)?;
-    copy(candidate.content.as_ref().map_err(Clone::clone)?, draft.path())?;
-    draft.publish([name.to_os_string()], mode_of_copy(project, &candidate.path)).map_err(refuse)?;
+    let new = NewFile::begin(output)?;
+    copy(candidate.content.as_ref().map_err(Clone::clone)?, new.draft.path())?;
+    new.publish(mode_of_copy(project, &candidate.path))?;
     Ok(Extracted { source: candidate.path, problem })
+}
+
+/// A file of a name that somebody has asked for, while it is written.
+struct NewFile<'a> {
+    draft: Draft,
+    name: OsString,
+    asked: &'a Path,
+}
+
+impl NewFile<'_> {
+    fn begin(asked: &Path) -> Result<NewFile<'_>> {
+        let full = std::path::absolute(asked).map_err(|e| Error::io("find", asked, e))?;
+        let (Some(folder), Some(name)) = (full.parent(), full.file_name()) else {
+            return Err(Error::Usage(format!("{} is no name for a file", asked.display())));
+        };
+        if full.symlink_metadata().is_ok() {
+            return Err(NewFile::refused(asked, std::io::ErrorKind::AlreadyExists.into()));
+        }
+        let draft = Draft::begin(folder).map_err(|e| NewFile::refused(asked, e))?;
+        Ok(NewFile { draft, name: name.to_os_string(), asked })
+    }
+
+    fn publish(self, mode: u32) -> Result<PathBuf> {
+        self.draft.publish([self.name], mode).map_err(|e| NewFile::refused(self.asked, e))
+    }
+
+    fn refused(asked: &Path, why: std::io::Error) -> Error {
+        match why.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::Refused(format!("{} exists; nothing was written", asked.display()))
+            }
+            _ => Error::Refused(format!("cannot write {}: {why}", asked.display())),
+        }
+    }
 }
 
 /// Why a candidate is not valid as a snapshot: by the quick check, as everywhere else. What the thorough one finds beyond

@@ -17,6 +17,7 @@ use super::candidate::{Judged, Role};
 use super::disk;
 use crate::database::{self, Beyond, Database, SampleChange};
 use crate::error::Result;
+use crate::store::path_text;
 
 /// Saved states that one database is compared with.
 const COMPARED: usize = 5;
@@ -27,8 +28,10 @@ const LOOKED_INTO: usize = 20;
 #[derive(Debug, Clone, Serialize)]
 pub struct Unsaved {
     /// The saved state that it is nearest to.
+    #[serde(serialize_with = "path_text::one")]
     pub compared_with: PathBuf,
     /// Another saved state that is as near, and is not the same.
+    #[serde(serialize_with = "path_text::maybe")]
     pub as_near: Option<PathBuf>,
     /// In words; why it cannot be told, where it cannot.
     pub words: String,

@@ -262,9 +262,6 @@ fn saved(bundle: &Bundle) -> Vec<&Snapshot> {
 
 /// Adds what is to be told of it to the findings of the project.
 pub fn tell(bundle: &Bundle) {
-    if !super::is_single(bundle.kind) {
-        super::meta::tell(&bundle.stock.files, &bundle.stock.findings);
-    }
     let around = bundle.around();
     let at_work = around.locks.iter().any(|lock| lock.live);
     for lock in &around.locks {

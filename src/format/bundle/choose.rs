@@ -97,12 +97,20 @@ impl Candidates {
                 Err(_) => Err("it cannot be read"),
             };
             if let Err(why) = &head {
+                let remedy = match plain {
+                    true => {
+                        "nothing is lost, but the application does not open the project so: `vaso recover --in-place` \
+                         writes it anew, with the same work in a new snapshot"
+                    }
+                    false => "no reason to act: it is a copy that a sync tool has kept",
+                };
+                let what = format!("{why}; the newest valid snapshot is shown");
                 findings.add(Finding::new(
                     Severity::Warning,
                     "head-unreadable",
                     shown(&file.path),
-                    format!("{why}; the newest valid snapshot is shown"),
-                    "no reason to act: the next save writes it anew",
+                    what,
+                    remedy,
                 ));
             } else if !plain {
                 findings.add(Finding::new(
@@ -122,7 +130,7 @@ impl Candidates {
                 None => (
                     Severity::Notice,
                     "head-missing",
-                    "nothing is lost, but the application does not open the project so: `vaso recover --use 1 \
+                    "nothing is lost, but the application does not open the project so: `vaso recover \
                      --in-place` writes it anew, with the same work in a new snapshot",
                 ),
                 Some(_) => (

@@ -108,6 +108,9 @@ impl Bundle {
     ) -> Result<Arc<dyn Container>> {
         let newest = files.list.iter().map(|file| file.time).max().unwrap_or_default();
         let mut candidates = Candidates::find(&files, &findings)?;
+        if !is_single(kind) {
+            meta::tell(&files, &findings);
+        }
         let location = source.location().clone();
         let mut stock = Stock { files, whole, location, options, findings, newest };
         let chosen = Bundle::choose(kind, &stock, &candidates)?;
