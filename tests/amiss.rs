@@ -156,16 +156,26 @@ fn a_finding_is_told_once_however_often_a_project_is_opened() {
     assert_eq!(told.matches("(directory-lost)").count(), 1, "{told}");
 }
 
-/// A container that is cut off so many bytes into its last snapshot, and has a whole one before that.
-fn cut_container(scene: &Scene, into: usize) -> String {
+/// A ZIP file with these entries.
+fn zipped(scene: &Scene, name: &str, entries: &[(&str, &[u8])]) {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    for name in ["snapshots/000001.sqlite", "snapshots/000002.sqlite"] {
-        zip.start_file(format!("bundle/{name}"), stored).unwrap();
-        zip.write_all(&fs::read(scene.path(&format!("{BUNDLE}/{name}"))).unwrap()).unwrap();
+    for (name, bytes) in entries {
+        zip.start_file(*name, stored).unwrap();
+        zip.write_all(bytes).unwrap();
     }
-    let bytes = zip.finish().unwrap().into_inner();
-    let second = fs::read(scene.path(&format!("{BUNDLE}/snapshots/000002.sqlite"))).unwrap();
+    fs::write(scene.path(name), zip.finish().unwrap().into_inner()).unwrap();
+}
+
+/// A container that is cut off so many bytes into its last snapshot, and has a whole one before that.
+fn cut_container(scene: &Scene, into: usize) -> String {
+    let names = ["snapshots/000001.sqlite", "snapshots/000002.sqlite"];
+    let files = names.map(|name| fs::read(scene.path(&format!("{BUNDLE}/{name}"))).unwrap());
+    let names = names.map(|name| format!("bundle/{name}"));
+    let entries: Vec<_> = names.iter().map(String::as_str).zip(files.iter().map(Vec::as_slice)).collect();
+    zipped(scene, "cut.vaso", &entries);
+    let bytes = fs::read(scene.path("cut.vaso")).unwrap();
+    let second = &files[1];
     let at = bytes.windows(second.len()).position(|part| part == second).unwrap();
     fs::write(scene.path("cut.vaso"), &bytes[..at + into]).unwrap();
     "cut.vaso".into()
@@ -180,16 +190,10 @@ fn a_part_of_a_database_is_not_called_lost() {
         [("bundle/snapshots/000002.sqlite", "bundle/HEAD.json"), ("project.vaso", "readme.txt")]
     {
         for before in [None, Some(before)] {
-            let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-            let stored =
-                zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-            for (name, bytes) in
-                before.map(|name| (name, &b"{}"[..])).into_iter().chain([(name, &database[..])])
-            {
-                zip.start_file(name, stored).unwrap();
-                zip.write_all(bytes).unwrap();
-            }
-            let bytes = zip.finish().unwrap().into_inner();
+            let before = before.map(|name| (name, &b"{}"[..]));
+            let entries: Vec<_> = before.into_iter().chain([(name, &database[..])]).collect();
+            zipped(&scene, "torn.vaso", &entries);
+            let bytes = fs::read(scene.path("torn.vaso")).unwrap();
             fs::write(scene.path("torn.vaso"), &bytes[..database.len() * 3 / 4]).unwrap();
             for verb in ["info", "verify", "ls"] {
                 let output = said(&scene, &[verb, "torn.vaso"]);
@@ -511,4 +515,47 @@ fn columns_of_a_package_that_are_not_shown_are_told_by_verify() {
     let found = told["findings"].as_array().unwrap().iter().find(|f| f["code"] == "columns-not-shown");
     let found = found.unwrap_or_else(|| panic!("{told}"));
     assert_eq!((&found["severity"], &found["path"]), (&"notice".into(), &"browse/One/channels.csv".into()));
+}
+
+#[test]
+fn what_lies_beside_a_bundle_in_its_zip_file_is_told() {
+    let scene = Scene::new();
+    let snapshot = fs::read(scene.path("snapshot.db")).unwrap();
+    let of_bundle = ("bundle/snapshots/000001.sqlite", snapshot.as_slice());
+    zipped(&scene, "plain.vaso", &[of_bundle, ("__MACOSX/._bundle", b"finder")]);
+    let codes = |project: &str| -> Vec<String> {
+        let (_, told) = scene.told("verify", project);
+        let found = told["findings"].as_array().unwrap().iter();
+        let path = |f: &Value| f["path"].as_str().unwrap().to_string();
+        found.filter(|f| f["code"] == "beside-the-bundle").map(path).collect()
+    };
+    assert_eq!(codes("plain.vaso"), [""; 0]);
+    zipped(&scene, "more.vaso", &[of_bundle, ("notes/readme.txt", b"mine"), ("list.csv", b"1")]);
+    assert_eq!(codes("more.vaso").len(), 1);
+    let (code, told) = scene.told("verify", "more.vaso");
+    assert_eq!(code, Some(0), "it is no reason to act: {told}");
+}
+
+#[test]
+fn a_project_within_a_zip_file_is_named_as_what_it_is() {
+    let scene = Scene::new();
+    let snapshot = fs::read(scene.path("snapshot.db")).unwrap();
+    // A bundle that was packed as a folder, as file managers do, or its content alone.
+    for (at, named) in [("Study.vasopack/", "Study.vasopack"), ("", "snapshots")] {
+        let (head, first) = (format!("{at}HEAD.json"), format!("{at}snapshots/000001.sqlite"));
+        zipped(&scene, "folder.zip", &[(&head, &b"{}"[..]), (&first, &snapshot)]);
+        let output = said(&scene, &["info", "folder.zip"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains(named) && told.contains("unpack it"), "{told}");
+    }
+    // A shared project of which the project is a container.
+    zipped(&scene, "inner.vaso", &[("bundle/snapshots/000001.sqlite", &snapshot)]);
+    let inner = fs::read(scene.path("inner.vaso")).unwrap();
+    zipped(&scene, "share.vasopack", &[("project.vaso", &inner)]);
+    let (_, told) = scene.told("verify", "share.vasopack");
+    let words: Vec<&str> =
+        told["findings"].as_array().unwrap().iter().map(|f| f["message"].as_str().unwrap()).collect();
+    assert!(words.iter().any(|words| words.contains("this is a ZIP file")), "{words:?}");
+    assert_eq!(said(&scene, &["cat", "share.vasopack", "project.vaso"]).stdout, inner);
 }

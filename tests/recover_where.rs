@@ -47,6 +47,34 @@ fn a_result_goes_where_it_is_asked_for() {
 }
 
 #[test]
+fn who_has_the_project_open_is_told() {
+    let scene = Scene::new();
+    assert_eq!(scene.json(0, &[DAMAGED])["in_use"], Value::Null);
+    fs::write(scene.path(&format!("{DAMAGED}.lock")), format!("{}\n1700000000\n", std::process::id()))
+        .unwrap();
+    let told = scene.json(0, &[DAMAGED]);
+    let who = format!("process {}", std::process::id());
+    assert!(told["in_use"].as_str().unwrap().contains(&who), "{told}");
+    let said = String::from_utf8(scene.recover(&[DAMAGED]).stdout).unwrap();
+    assert!(said.contains(&who) && said.contains("is not in the result"), "{said}");
+}
+
+/// More folders beside each other than a process may have open.
+#[test]
+fn autosaves_are_found_in_any_number_of_folders() {
+    let scene = Scene::new();
+    let top = scene.path("many");
+    for n in 0..1500 {
+        fs::create_dir_all(top.join(format!("{n}"))).unwrap();
+        fs::write(top.join(format!("{n}/X.vaso.autosave")), "x").unwrap();
+        fs::write(top.join(format!("{n}/empty.autosave")), "").unwrap();
+    }
+    let found = scene.json(0, &["--find-autosaves", "many"]);
+    assert_eq!(found["autosaves"].as_array().unwrap().len(), 1500);
+    assert_eq!(found["complete"], true);
+}
+
+#[test]
 fn a_bundle_that_the_application_does_not_open_is_told_and_gets_a_head() {
     for torn in [false, true] {
         let scene = with_sound_bundle();

@@ -59,6 +59,18 @@ pub fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "vaso: {}", plain(text));
 }
 
+/// Says on standard error that work of unknown length goes on, if that is a terminal, until it is dropped.
+pub fn waiting(label: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is well formed");
+    let bar = ProgressBar::new_spinner().with_style(style).with_message(label);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// A progress bar on standard error, if that is a terminal and the work takes over a second.
 pub struct Progress {
     label: &'static str,

@@ -66,7 +66,9 @@ pub fn run(args: Args) -> Result<Exit> {
         (None, true) => To::Snapshot,
         (None, false) => To::Beside,
     };
+    let waiting = output::waiting("looking at all that is there");
     let mut recovery = Recovery::look(path, candidates, (!args.list).then_some(to))?;
+    waiting.finish_and_clear();
     recovery.missing = missing;
     recovery.closed = if format == "bundle" { closed(path) } else { Vec::new() };
     let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
@@ -92,7 +94,9 @@ pub fn run(args: Args) -> Result<Exit> {
         (None, Choice::Sound) => return words::sound(path, &recovery, args.json),
         (None, Choice::Nothing) => return words::nothing(path, &recovery, args.json),
     };
+    let waiting = output::waiting("writing what is left");
     let outcome = recovery.take(place, because, to)?;
+    waiting.finish_and_clear();
     match args.json {
         true => output::json(&Written { recovered: true, outcome: &outcome })?,
         false => {

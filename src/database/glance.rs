@@ -1,6 +1,7 @@
 //! A cheap look: could this be a project database? Reads the header and the schema, a few pages in all, however
 //! large the file is; whether the other pages are sound is for [`super::Database::quick_check`].
 
+use super::SALVAGE_HELPS;
 use super::layout::Layout;
 use super::link::Link;
 use crate::error::{Error, Result};
@@ -45,6 +46,11 @@ pub fn header(content: &Content, name: &str) -> Result<Glance> {
     }
     let mut head = [0; 100];
     let have = content.read_at(0, &mut head)?;
+    if head.starts_with(b"PK\x03\x04") {
+        let what =
+            "this is a ZIP file in the place of a database: copy it out (vaso cp), and open it by itself";
+        return Err(Error::damaged("not-a-database", name, what));
+    }
     if have < head.len() || !head.starts_with(MAGIC) {
         return Err(Error::damaged("not-a-database", name, "this is no SQLite database"));
     }
@@ -62,10 +68,7 @@ pub fn header(content: &Content, name: &str) -> Result<Glance> {
     let whole = size / u64::from(page_size);
     let pages = if claimed == 0 { whole } else { claimed };
     if pages > whole || pages == 0 {
-        let what = format!(
-            "the file ends after {whole} of {} pages; `vaso recover` saves what is left",
-            pages.max(1)
-        );
+        let what = format!("the file ends after {whole} of {} pages{SALVAGE_HELPS}", pages.max(1));
         return Err(Error::damaged("truncated", name, what));
     }
     Ok(Glance {

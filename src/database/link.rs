@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use super::SALVAGE_HELPS;
 use super::file::{self, Fault};
 use crate::error::Error;
 use crate::tree::Content;
@@ -194,7 +195,7 @@ fn of_sqlite(error: rusqlite::Error, name: &str, longest: i32, watch: Option<&Wa
         Some(ErrorCode::TooBig) if longest < LONGEST => Error::damaged(
             "database-damaged",
             name,
-            "a value claims to be longer than the file; `vaso recover` saves what is left",
+            format!("a value claims to be longer than the file{SALVAGE_HELPS}"),
         ),
         Some(ErrorCode::TooBig) => unsupported("a value is longer than 64 MiB"),
         Some(ErrorCode::OutOfMemory) => unsupported("the database asks for more memory than it may have"),
@@ -204,11 +205,7 @@ fn of_sqlite(error: rusqlite::Error, name: &str, longest: i32, watch: Option<&Wa
         Some(ErrorCode::NotADatabase) => {
             Error::damaged("not-a-database", name, "this is no SQLite database, or its first page is damaged")
         }
-        _ => Error::damaged(
-            "database-damaged",
-            name,
-            format!("SQLite says: {error}; `vaso recover` saves what is left"),
-        ),
+        _ => Error::damaged("database-damaged", name, format!("SQLite says: {error}{SALVAGE_HELPS}")),
     }
 }
 

@@ -78,6 +78,9 @@ pub use wal::{log_damage, with_wal};
 
 use layout::Layout;
 use link::Link;
+
+/// What is said behind a damage that salvage may help against. Recovery itself does not say it.
+const SALVAGE_HELPS: &str = "; `vaso recover` saves what is left";
 use more::has_more;
 
 /// Connections that rest in a database between two reads.

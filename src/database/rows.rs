@@ -17,7 +17,7 @@ use rusqlite::{Connection, Row, ToSql};
 
 use super::columns::{self, EVENT, TRACE};
 use super::layout::{Shape, quoted};
-use super::{Database, Step, value};
+use super::{Database, SALVAGE_HELPS, Step, value};
 use crate::error::{Error, Result};
 use crate::tree::{Cell, Column, Place, Table};
 
@@ -324,7 +324,7 @@ impl Rows {
     }
 
     fn damage(&self, what: &str) -> Error {
-        let what = format!("dataset {}: {what}; `vaso recover` saves what is left", self.dataset);
+        let what = format!("dataset {}: {what}{SALVAGE_HELPS}", self.dataset);
         self.database.damaged("rows-out-of-order", what)
     }
 }

@@ -411,6 +411,11 @@ pub fn report(outcome: &Outcome, taken: &Judged, within: Option<(&Path, &[Findin
     text += &assets(&outcome.assets);
     text += &too_new(outcome.too_new.as_ref());
     text += &outcome.missing.as_ref().map(|missing| format!("  {missing}\n")).unwrap_or_default();
+    if let Some(who) = &outcome.in_use {
+        text += &format!(
+            "  The project is open in a program ({who}): what it has not saved is not in the result\n"
+        );
+    }
     text += &beyond(&outcome.elsewhere);
     text += &format!("\n  Recovered files:\n    - {}\n", outcome.path.display());
     let lacks: Vec<Finding> = within

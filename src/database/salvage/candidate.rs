@@ -15,7 +15,7 @@ use super::disk;
 use super::report::{Report, grouped};
 use super::unsaved::Unsaved;
 use super::workshop::Workshop;
-use crate::database::Database;
+use crate::database::{Database, SALVAGE_HELPS};
 use crate::error::{Error, Result};
 use crate::finding::Findings;
 use crate::store::{Location, Source, path_text};
@@ -226,7 +226,7 @@ impl Judged {
         }
         self.doubt = doubt;
         self.salvage = self.salvage.take().map(|report| self.doubted(report));
-        self.damage = Some(damage.join("; "));
+        self.damage = Some(damage.join("; ").replace(SALVAGE_HELPS, ""));
         Ok(())
     }
 

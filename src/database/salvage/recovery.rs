@@ -18,8 +18,8 @@ use super::{in_place, unsaved};
 use crate::database::{Database, glance};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::signs::head;
-use crate::store::{Draft, mode_of_copy, path_text};
+use crate::signs::{self, head};
+use crate::store::{Draft, Location, mode_of_copy, path_text};
 
 /// The candidates of a project, looked at.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Recovery {
     pub too_new: Option<String>,
     /// What else keeps the application from opening it: files of a bundle that are missing, or torn.
     pub closed: Vec<Finding>,
+    /// Who has it open.
+    pub in_use: Option<String>,
 }
 
 /// Where a result goes.
@@ -73,6 +75,8 @@ pub struct Outcome {
     pub assets: Vec<Amiss>,
     /// Why the application does not open the result, if its version is a later one.
     pub too_new: Option<String>,
+    /// Who has the project open: what was not saved yet is not in the result.
+    pub in_use: Option<String>,
     /// Damaged files that are newer than the source: what was done since is not in the result.
     #[serde(serialize_with = "path_text::all")]
     pub newer: Vec<PathBuf>,
@@ -120,6 +124,8 @@ impl Recovery {
             assets = embedded::amiss(&database, all.iter().filter(|j| !std::ptr::eq(*j, main)))?;
             too_new = database.is_too_new();
         }
+        let locks = Location::find(project).and_then(|place| signs::locks(&place)).unwrap_or_default();
+        let in_use = locks.iter().find(|lock| lock.live).map(signs::Lock::who);
         Ok(Recovery {
             project: project.to_path_buf(),
             all,
@@ -128,6 +134,7 @@ impl Recovery {
             assets,
             too_new,
             closed: Vec::new(),
+            in_use,
         })
     }
 
@@ -171,6 +178,7 @@ impl Recovery {
             missing: self.missing.clone(),
             assets,
             too_new: result.is_too_new(),
+            in_use: self.in_use.clone(),
             newer: self.newer(taken).map(|j| j.path.clone()).collect(),
             report,
             elsewhere: self.beyond(taken),

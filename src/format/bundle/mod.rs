@@ -92,8 +92,36 @@ pub fn open_in_package(
     options: OpenOptions,
 ) -> Result<Arc<dyn Container>> {
     let findings = package.shared_findings();
+    tell_of_others(package.tree(), prefix, &findings);
     let files = Files::of_package(package.clone(), prefix);
     Bundle::assemble(package.source().clone(), kind, Some(package), files, None, options, findings)
+}
+
+/// Tells of files that lie beside what is shown of a ZIP file.
+fn tell_of_others(tree: &Tree, prefix: &[u8], findings: &Findings) {
+    let is_other = |id: &NodeId| {
+        let node = tree.node(*id);
+        let is_stored = node.derived().is_none() && tree.is_stored(*id);
+        let path = tree.path(*id);
+        node.kind != Kind::Directory
+            && is_stored
+            && !path.starts_with(prefix)
+            && !crate::signs::names::is_of_finder(&path)
+    };
+    let mut others = tree.ids().skip(1).filter(is_other);
+    if let Some(first) = others.next() {
+        let path = tree.shown(first);
+        let more = others.count();
+        let files =
+            if more == 0 { "this file lies".into() } else { format!("this file and {more} others lie") };
+        findings.add(Finding::new(
+            Severity::Notice,
+            "beside-the-bundle",
+            path,
+            format!("{files} beside the bundle in the ZIP file, and not shown"),
+            "no reason to act: -o raw shows all that is stored",
+        ));
+    }
 }
 
 impl Bundle {

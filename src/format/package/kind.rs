@@ -2,7 +2,7 @@
 
 use super::document::{Document, Text};
 use crate::signs::names;
-use crate::tree::{Kind as NodeKind, Tree};
+use crate::tree::{Kind as NodeKind, NodeId, Tree};
 
 /// The schema that a Package v1 names in its manifest.
 pub const SCHEMA: &str = "https://vaso.dev/schemas/vaso-package-v1.json";
@@ -51,6 +51,19 @@ pub struct Signs<'a> {
 }
 
 impl Signs<'_> {
+    /// The folder of a bundle that somebody has packed as it was, at the top or one below.
+    pub fn bundle_folder(&self) -> Option<String> {
+        let top = std::iter::once(Tree::ROOT);
+        let mut folders = top.chain(self.tree.children(Tree::ROOT));
+        let is_bundle = |folder: &NodeId| {
+            let snapshots = self.tree.child(*folder, b"snapshots");
+            let mut files = snapshots.into_iter().flat_map(|id| self.tree.children(id));
+            files.any(|id| names::number(self.tree.name(id)).is_some())
+        };
+        let found = folders.find(is_bundle)?;
+        Some(if found == Tree::ROOT { "snapshots".into() } else { self.tree.shown(found) })
+    }
+
     /// All kinds that it could be; the first counts.
     pub fn kinds(&self) -> Vec<Kind> {
         let file = |path: &str| {

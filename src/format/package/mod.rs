@@ -251,11 +251,14 @@ impl Package {
                      salvaged; {}",
                     salvage::part_of_database(&self.source).unwrap_or("restore it from a backup")
                 ),
-                false => {
-                    "this is a ZIP file, but no project: manifest.json is missing, unreadable or of another \
-                          kind; to look into any ZIP file, use unzip"
-                        .into()
-                }
+                false => match signs.bundle_folder() {
+                    Some(folder) => format!(
+                        "this is a ZIP file with a bundle in it ({folder}), packed as a folder: unpack it, and open that"
+                    ),
+                    None => "this is a ZIP file, but no project: manifest.json is missing, unreadable or of another \
+                             kind; to look into any ZIP file, use unzip"
+                        .into(),
+                },
             };
             return Err(Error::not_a_project(self.source.path(), why));
         };
