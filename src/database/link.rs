@@ -107,6 +107,7 @@ impl Link {
     fn set_up(&mut self) -> rusqlite::Result<()> {
         let c = &mut self.connection;
         file::keep_functions(c, &FUNCTIONS)?;
+        file::take_any_order(c)?;
         for (limit, value) in [
             (Limit::SQLITE_LIMIT_LENGTH, self.longest),
             (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 10),
