@@ -24,7 +24,7 @@ use crate::database::layout::quoted;
 const TO_PLAN: Duration = Duration::from_secs(30);
 
 /// Functions that no SQLite has, and that the tables of one schema may call.
-const FUNCTIONS: usize = 1000;
+const FUNCTIONS: usize = 64;
 
 /// What a table has not that another stands in for.
 const COMPUTED: &str = "its computed columns are not made again; what it stored of them is kept as values";
