@@ -4,8 +4,8 @@
 //! order of their keys, nor whether an index has the rows that its table has: what is read by key or by index may
 //! still be missing. The thorough check asks for both, and costs a search in each index for each row.
 //!
-//! Invariant: no expression of a stranger's schema is run for it. Tables with indices that are computed, or with an
-//! index whose condition may call something, are checked quickly only. Of tables with columns that are computed SQLite
+//! Invariant: no expression of a stranger's schema is run for it. Tables with indices that are computed, with an index whose
+//! condition may call something, or with keys in an order that a program has brought along, are checked quickly only. Of tables with columns that are computed SQLite
 //! checks nothing, since it would compute them: what they store is read, the pages of their indices are looked at as
 //! bytes, and nothing else is known of them.
 //!
@@ -220,6 +220,9 @@ const INTERIOR: u8 = 2;
 /// More tables are not asked about one by one.
 const TABLES: usize = 1000;
 
+/// Operators that are functions by another name, beside `->`.
+const OPERATORS: [&str; 4] = ["glob", "like", "match", "regexp"];
+
 /// Names of tables that are told at most.
 const NAMED: usize = 10;
 
@@ -302,14 +305,15 @@ pub fn has_computed_columns(connection: &Connection, table: &str) -> rusqlite::R
     Ok(computes(connection, table)?.unwrap_or(false))
 }
 
-/// The same; `None` of what nothing is stored in: a virtual table whose module is not there to be asked, or a view of
-/// what is not there.
+/// The same; `None` of what stores nothing in rows of its own: a view, or a virtual table whose module is not there to be
+/// asked. A view is not looked into, since whether it can be resolved is nothing that is stored, and may take for ever.
 fn computes(connection: &Connection, table: &str) -> rusqlite::Result<Option<bool>> {
+    if table.contains('\0') || !connection.table_exists(Some("main"), table)? {
+        return Ok(None);
+    }
     let is_computed = |row: &Row<'_>| Ok(row.get::<_, i64>("hidden")? != 0);
-    let is_of_nothing =
-        |why: &str| ["no such module", "no such column", "no such table"].iter().any(|w| why.starts_with(w));
     match any(connection, &format!("PRAGMA main.table_xinfo({})", quoted(table)), &is_computed) {
-        Err(rusqlite::Error::SqliteFailure(_, Some(why))) if is_of_nothing(&why) => Ok(None),
+        Err(rusqlite::Error::SqliteFailure(_, Some(why))) if why.starts_with("no such module") => Ok(None),
         other => other.map(Some),
     }
 }
@@ -323,240 +327,53 @@ fn is_plain(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     }
     let is_odd = |row: &Row<'_>| {
         let index = value::text(row.get_ref("name")?);
-        if row.get::<_, i64>("partial")? != 0 && calls_something(connection, &index)? {
+        if row.get::<_, i64>("partial")? != 0
+            && (calls_something(connection, &index)? || sorts_unknown(connection, table)?)
+        {
             return Ok(true);
         }
-        let is_expression = |row: &Row<'_>| Ok(row.get::<_, i64>("cid")? == -2);
-        any(connection, &format!("PRAGMA main.index_xinfo({})", quoted(&index)), &is_expression)
+        let is_odd = |row: &Row<'_>| {
+            let collation = value::text(row.get_ref("coll")?);
+            Ok(row.get::<_, i64>("cid")? == -2 || !is_known_order(&collation))
+        };
+        any(connection, &format!("PRAGMA main.index_xinfo({})", quoted(&index)), &is_odd)
     };
     Ok(!any(connection, &format!("PRAGMA main.index_list({})", quoted(table)), &is_odd)?)
 }
 
-/// Whether the condition of an index may call a function: beside those of its columns it has parentheses.
+/// Whether texts are sorted in a way of SQLite's own, and not in one that a program has brought along.
+pub fn is_known_order(collation: &str) -> bool {
+    ["binary", "nocase", "rtrim"].iter().any(|known| known.eq_ignore_ascii_case(collation))
+}
+
+/// Whether a table has columns whose texts are compared in a way that is not known here.
+fn sorts_unknown(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let is_unknown = |row: &Row<'_>| {
+        let column = value::text(row.get_ref("name")?);
+        // Nothing is known of one that cannot be asked for by its name.
+        let Ok((_, collation, ..)) = connection.column_metadata(Some("main"), table, column.as_str()) else {
+            return Ok(true);
+        };
+        Ok(collation.is_some_and(|collation| !is_known_order(&collation.to_string_lossy())))
+    };
+    any(connection, &format!("PRAGMA main.table_xinfo({})", quoted(table)), &is_unknown)
+}
+
+/// Whether the condition of an index may call a function, or compare in a way that is not known here: beside those of its
+/// columns it has parentheses, or it has an operator that is a function.
 fn calls_something(connection: &Connection, index: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?1";
     let sql = connection.query_row(sql, [index], |row| Ok(value::text(row.get_ref(0)?)))?;
-    Ok(sql.matches('(').count() != 1)
+    let words: Vec<&str> =
+        sql.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
+    let is = |word: &str, one: &&str| one.eq_ignore_ascii_case(word);
+    let is_operator = |word: &&str| OPERATORS.iter().any(|one| is(word, one));
+    let is_odd_order = |pair: &[&str]| is(pair[0], &"collate") && !is_known_order(pair[1]);
+    Ok(sql.matches('(').count() != 1
+        || sql.contains("->")
+        || words.iter().any(is_operator)
+        || words.windows(2).any(is_odd_order))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::{PROJECT, made};
-    use super::*;
-    use crate::error::Error;
-    use crate::tree::Content;
-
-    const PAGE: usize = 4096;
-
-    fn with_rows(sql: &str) -> Vec<u8> {
-        let rows = "
-            insert into dataset(id, name) values(1, 'a');
-            with recursive n(i) as (select 0 union all select i + 1 from n where i < 3999)
-            insert into trace select 1, i * 0.1, i * 100000, i * 0.01, 37.0 from n;
-            insert into event(dataset_id, t_seconds, label) select 1, t_seconds, 'x' from trace limit 90;";
-        let Content::Bytes(bytes) = made(&format!("{PROJECT}{sql}{rows}")) else { unreachable!() };
-        bytes.to_vec()
-    }
-
-    #[test]
-    fn an_index_that_cannot_be_opened_is_damage_also_where_it_is_empty() {
-        let whole = with_rows("create table empty(a, b); create index of_empty on empty(a);");
-        let database = |bytes: &[u8]| Database::open(Content::Bytes(bytes.into()), "x").unwrap();
-        database(&whole).integrity_check().unwrap();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &whole).unwrap();
-        let sql = "select rootpage from sqlite_schema where name = 'of_empty'";
-        let c = Connection::open(file.path()).unwrap();
-        let root: usize = c.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
-        let at = (root - 1) * PAGE;
-        assert_eq!(whole[at], LEAF);
-        for kind in [INTERIOR, 5, 13, 0] {
-            let mut bytes = whole.clone();
-            bytes[at] = kind;
-            let Err(Error::Damaged { what, .. }) = database(&bytes).integrity_check() else {
-                panic!("{kind} is no damage")
-            };
-            assert!(kind != INTERIOR || what.contains("of_empty cannot be opened"), "{what}");
-        }
-    }
-
-    fn changed(bytes: &[u8], sql: &str) -> Vec<u8> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        let c = Connection::open(file.path()).unwrap();
-        c.execute_batch(sql).unwrap();
-        c.close().unwrap();
-        std::fs::read(file.path()).unwrap()
-    }
-
-    /// Leaves of keyed rows that have many.
-    fn leaves(bytes: &[u8]) -> Vec<usize> {
-        let many = |page: &[u8]| page[0] == 10 && u16::from_be_bytes([page[3], page[4]]) > 80;
-        (0..bytes.len() / PAGE).filter(|n| many(&bytes[n * PAGE..(n + 1) * PAGE])).collect()
-    }
-
-    fn code(bytes: Vec<u8>) -> Option<&'static str> {
-        let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
-        database.quick_check().unwrap();
-        match database.integrity_check() {
-            Ok(()) => None,
-            Err(Error::Damaged { code, .. }) => Some(code),
-            Err(other) => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn rows_out_of_order_are_damage_that_the_quick_check_passes() {
-        for more in ["", "create index odd on event(abs(t_seconds)); alter table meta add column v as (key);"]
-        {
-            let mut bytes = with_rows(more);
-            assert_eq!(code(bytes.clone()), None);
-            let leaves = leaves(&bytes);
-            let (one, other) = (leaves[leaves.len() / 3] * PAGE, leaves[leaves.len() / 2] * PAGE);
-            for i in 0..PAGE {
-                bytes.swap(one + i, other + i);
-            }
-            assert_eq!(code(bytes), Some("integrity-check-failed"));
-        }
-    }
-
-    #[test]
-    fn an_index_without_its_rows_is_damage() {
-        let live = "create index live on event(dataset_id) where deleted_utc is null;";
-        assert_eq!(code(with_rows(live)), None);
-        // Each index now leads to the entries of the other.
-        let swapped = "pragma writable_schema=on; update sqlite_schema set rootpage = (select sum(rootpage) from
-            sqlite_schema where name in ('live', 'event_ds_t')) - rootpage where name in ('live', 'event_ds_t');";
-        assert_eq!(code(changed(&with_rows(live), swapped)), Some("integrity-check-failed"));
-    }
-
-    #[test]
-    fn a_column_that_cannot_be_computed_is_no_damage() {
-        // Whoever computes it fails: SQLite has no such number.
-        let fails = "fails integer as (abs(-9223372036854775807 - 1 + (key is null)))";
-        // So it does in a table of which no list of tables knows, because of its name.
-        let hidden = "name = 'sqlite_x', tbl_name = 'sqlite_x', type = 'TABLE', sql = replace(sql, 'aqlite_x', 'sqlite_x')";
-        let plain = with_rows(
-            "create table aqlite_x(key); insert into aqlite_x values(1); insert into meta values(1, 2);",
-        );
-        for (table, more) in [("meta", "rootpage = rootpage"), ("aqlite_x", hidden)] {
-            let sql = format!(
-                "pragma writable_schema=on;
-                 update sqlite_schema set sql = replace(sql, '(key', '({fails}, key')
-                     where name = '{table}';
-                 update sqlite_schema set {more} where name = '{table}';"
-            );
-            let bytes = changed(&plain, &sql);
-            assert_eq!(code(bytes), None, "{table}");
-        }
-        let fails = "pragma writable_schema=on; update sqlite_schema set sql = replace(sql, 'temp real',
-            'temp real, fails integer as (abs(-9223372036854775807 - 1 + (t_us < 0)))') where name = 'trace'";
-        let mut bytes = changed(&plain, fails);
-        assert_eq!(code(bytes.clone()), None);
-        let leaves = leaves(&bytes);
-        let at = leaves[leaves.len() / 2] * PAGE;
-        bytes[at + 8..at + PAGE].fill(0xff);
-        let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
-        assert!(matches!(database.quick_check(), Err(Error::Damaged { .. })), "what it stores is still read");
-    }
-
-    #[test]
-    fn lost_pages_of_an_index_beside_a_computed_column_are_damage() {
-        let rows = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 4000)
-            insert into odd select i, hex(i * 7919 % 4001), 0 from n where i < 3999
-            union all select i, replace(hex(zeroblob(10000 + i)), '0', 'y'), 0 from n where i > 3998;";
-        let columns = "a integer primary key, b text, c integer";
-        let tables = format!("create table odd({columns}, d as (length(b)));
-            create index on_b on odd(b); create index on_d on odd(d, a); create index part on odd(b) where a > 9;");
-        for index in ["on_b", "on_d", "part"] {
-            let bytes = with_rows(&format!("{tables} {rows}"));
-            assert_eq!(code(bytes.clone()), None);
-            let dir = tempfile::tempdir().unwrap();
-            std::fs::write(dir.path().join("x"), &bytes).unwrap();
-            let c = Connection::open(dir.path().join("x")).unwrap();
-            let mut pages = c.prepare("select pageno, pagetype from dbstat where name = ?1").unwrap();
-            let pages = pages.query_map([index], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
-            let pages: Vec<(i64, String)> = pages.map(|page| page.unwrap()).collect();
-            assert!(pages.len() > 5, "{pages:?}");
-            for (number, kind) in pages {
-                let number = number as usize;
-                // What ends in zeros may be a value.
-                if kind == "overflow" && bytes[(number - 1) * PAGE..][..4] == [0; 4] {
-                    continue;
-                }
-                let mut bytes = bytes.clone();
-                bytes[(number - 1) * PAGE..number * PAGE].fill(0);
-                let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
-                let checked = database.quick_check();
-                assert!(
-                    matches!(checked, Err(Error::Damaged { .. })),
-                    "{index} {number} {kind}: {checked:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_lost_beside_a_computed_column_are_damage() {
-        let long = "cast(replace(hex(zeroblob(10000)), '0', 'x') as blob)";
-        let mut bytes =
-            with_rows(&format!("create table odd(a, b as (length(a))); insert into odd values({long});"));
-        assert_eq!(code(bytes.clone()), None);
-        let page = |page: &[u8]| page[4..].iter().all(|b| *b == b'x');
-        let first = bytes.chunks(PAGE).position(page).unwrap() * PAGE;
-        bytes[first..first + 4].fill(0xff);
-        let database = Database::open(Content::Bytes(bytes.into()), "x").unwrap();
-        assert!(matches!(database.quick_check(), Err(Error::Damaged { .. })));
-    }
-
-    #[test]
-    fn a_virtual_table_is_no_damage() {
-        let places = "create virtual table places using rtree(id, low, high);";
-        let slow = "create index slow on event(replace(hex(zeroblob(9000000)), '0', 'abc'));";
-        for more in [places.to_string(), format!("{places}{slow}")] {
-            let database = Database::open(made(&format!("{PROJECT}{more}")), "x").unwrap();
-            database.quick_check().unwrap();
-            database.integrity_check().unwrap();
-        }
-    }
-
-    #[test]
-    fn tables_that_no_check_looks_at_are_told() {
-        let unchecked = |sql: &str| {
-            let database = Database::open(made(&format!("{PROJECT}{sql}")), "x").unwrap();
-            database.integrity_check().unwrap();
-            database.unchecked().unwrap()
-        };
-        let none = (Vec::new(), 0);
-        let counted = "create table counted(id integer primary key autoincrement, key text); analyze;";
-        let computed = "create table odd(key, v as (key));";
-        let slow = "create index slow on event(replace(hex(zeroblob(9000000)), '0', 'abc'));";
-        for sql in ["", counted, computed, slow, &format!("{counted}{computed}"), &format!("{counted}{slow}")]
-        {
-            assert_eq!(unchecked(sql), none, "{sql}");
-        }
-        // A project has nine tables, which come before all others.
-        let many = |n: usize| (0..n).map(|i| format!("create table t{i:04}(a);")).collect::<String>();
-        assert_eq!(unchecked(&many(991)), none);
-        assert_eq!(unchecked(&many(992)), (vec!["t0991".to_string()], 1));
-        let (names, all) = unchecked(&many(1004));
-        let last = |n: usize| format!("t{n:04}");
-        assert_eq!((names, all), ((991..1001).map(last).collect(), 13));
-    }
-
-    #[test]
-    fn what_a_schema_computes_is_not_run_by_the_check() {
-        let slow = "create index slow on event(replace(hex(zeroblob(9000000)), '0', 'abc'));";
-        let database = Database::open(made(&format!("{PROJECT}{slow}")), "x").unwrap();
-        database.integrity_check().unwrap();
-        assert!(database.with(|link| Ok(is_plain(&link.connection, "trace")?)).unwrap());
-        assert!(!database.with(|link| Ok(is_plain(&link.connection, "event")?)).unwrap());
-        assert_eq!(database.checked_in_part().unwrap(), ["event"]);
-        for (condition, is) in [("deleted_utc is null", true), ("length(label) > 3", false)] {
-            let sql = format!("{PROJECT} create index part on event(dataset_id) where {condition};");
-            let database = Database::open(made(&sql), "x").unwrap();
-            assert_eq!(database.with(|link| Ok(is_plain(&link.connection, "event")?)).unwrap(), is);
-            database.integrity_check().unwrap();
-        }
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use super::check::is_known_order;
 use crate::error::Error;
 use crate::tree::Content;
 
@@ -84,28 +85,104 @@ pub fn keep_functions(connection: &Connection, kept: &[&str]) -> Result<(), rusq
         }
     }
     for (name, arguments) in all {
-        let Ok(name) = std::ffi::CString::new(name) else { continue };
-        let all = if arguments < 0 { ffi::SQLITE_UTF8 } else { ffi::SQLITE_ANY };
-        let flags = all | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
-        // SAFETY: the handle is open, and is used by this thread alone; `refuse` needs nothing of its own.
-        let code = unsafe {
-            ffi::sqlite3_create_function_v2(
-                connection.handle(),
-                name.as_ptr(),
-                arguments,
-                flags,
-                std::ptr::null_mut(),
-                Some(refuse),
-                None,
-                None,
-                None,
-            )
-        };
-        if code != ffi::SQLITE_OK {
-            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        let encoding = if arguments < 0 { ffi::SQLITE_UTF8 } else { ffi::SQLITE_ANY };
+        put_refusal(connection, &name, arguments, encoding)?;
+    }
+    Ok(())
+}
+
+/// Puts a function that fails at once under a name that SQLite knows nothing by, so that what calls it can be made.
+pub fn refuse_function(connection: &Connection, name: &str) -> Result<(), rusqlite::Error> {
+    put_refusal(connection, name, -1, ffi::SQLITE_UTF8)
+}
+
+fn put_refusal(
+    connection: &Connection,
+    name: &str,
+    arguments: c_int,
+    encoding: c_int,
+) -> Result<(), rusqlite::Error> {
+    let Ok(name) = std::ffi::CString::new(name) else { return Ok(()) };
+    let flags = encoding | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
+    // SAFETY: the handle is open, and is used by this thread alone; `refuse` needs nothing of its own.
+    done(unsafe {
+        ffi::sqlite3_create_function_v2(
+            connection.handle(),
+            name.as_ptr(),
+            arguments,
+            flags,
+            std::ptr::null_mut(),
+            Some(refuse),
+            None,
+            None,
+            None,
+        )
+    })
+}
+
+fn done(code: c_int) -> Result<(), rusqlite::Error> {
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
+}
+
+/// Has SQLite sort by bytes what is sorted in a way that it does not know, so that such a table can be opened. Nobody may
+/// believe that order, or write a key in it.
+pub fn take_any_order(connection: &Connection) -> Result<(), rusqlite::Error> {
+    // SAFETY: the handle is open, and is used by this thread alone; `name_order` needs nothing of its own.
+    done(unsafe {
+        ffi::sqlite3_collation_needed(connection.handle(), std::ptr::null_mut(), Some(name_order))
+    })
+}
+
+/// Takes that back: from then on, nothing that needs an order which is not known can be made.
+pub fn keep_known_orders(connection: &Connection) -> Result<(), rusqlite::Error> {
+    // SAFETY: as above.
+    done(unsafe { ffi::sqlite3_collation_needed(connection.handle(), std::ptr::null_mut(), None) })?;
+    let mut names = connection.prepare("SELECT name FROM pragma_collation_list")?;
+    let names: Vec<String> = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for name in names.iter().filter(|name| !is_known_order(name)) {
+        let Ok(name) = std::ffi::CString::new(name.as_str()) else { continue };
+        for encoding in [ffi::SQLITE_UTF8, ffi::SQLITE_UTF16LE, ffi::SQLITE_UTF16BE] {
+            let none = std::ptr::null_mut();
+            // SAFETY: as above; without a function the name is unknown again.
+            done(unsafe {
+                let handle = connection.handle();
+                ffi::sqlite3_create_collation_v2(handle, name.as_ptr(), encoding, none, None, None)
+            })?;
         }
     }
     Ok(())
+}
+
+unsafe extern "C" fn name_order(
+    _: *mut c_void,
+    handle: *mut ffi::sqlite3,
+    encoding: c_int,
+    name: *const c_char,
+) {
+    // SAFETY: SQLite gives its own handle, and a name that ends with a zero; `by_bytes` needs nothing of its own.
+    unsafe {
+        ffi::sqlite3_create_collation_v2(handle, name, encoding, std::ptr::null_mut(), Some(by_bytes), None);
+    }
+}
+
+unsafe extern "C" fn by_bytes(
+    _: *mut c_void,
+    len: c_int,
+    one: *const c_void,
+    other_len: c_int,
+    other: *const c_void,
+) -> c_int {
+    // SAFETY: SQLite lends as many bytes as it says, and none where it has no place for them.
+    let [one, other] = unsafe {
+        [(one, len), (other, other_len)].map(|(bytes, len)| match bytes.is_null() || len <= 0 {
+            true => &[][..],
+            false => std::slice::from_raw_parts(bytes.cast::<u8>(), len as usize),
+        })
+    };
+    one.cmp(other) as c_int
 }
 
 unsafe extern "C" fn refuse(context: *mut ffi::sqlite3_context, _: c_int, _: *mut *mut ffi::sqlite3_value) {

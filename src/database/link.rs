@@ -4,6 +4,9 @@
 //! ordinary tables, a few functions and the few pragmas that this room uses; all other functions fail, whoever calls
 //! them; what is stored as statistics for the planner is not believed. Lengths, depths and memory are limited, and so
 //! is time: nobody waits longer than [`PATIENCE`] for a row.
+//!
+//! Limit. Where texts are sorted in a way that a program has brought along, they are sorted by their bytes here, so that the
+//! table can be read at all: rows that are looked for by such a text may not be found.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -108,6 +111,7 @@ impl Link {
     fn set_up(&mut self) -> rusqlite::Result<()> {
         let c = &mut self.connection;
         file::keep_functions(c, &FUNCTIONS)?;
+        file::take_any_order(c)?;
         for (limit, value) in [
             (Limit::SQLITE_LIMIT_LENGTH, self.longest),
             (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 10),

@@ -135,10 +135,19 @@ pub struct Layout {
     pub root: u32,
     /// The fewest columns that a table of its name ever had. Rows that no tree vouches for have more than half as many.
     pub least: usize,
-    /// The statement for a table in its place, if what it computes cannot be computed here.
-    pub stand_in: Option<String>,
+    /// What is made in its place, if it cannot be filled here.
+    pub stand_in: Option<StandIn>,
     /// For an index: where the identity of the row that an entry stands for is found.
     pub index: Option<Index>,
+}
+
+/// A table that stores the same as another, and computes and sorts nothing.
+#[derive(Debug, Clone)]
+pub struct StandIn {
+    /// The statement that makes it.
+    pub sql: String,
+    /// What of the other it has not, in words.
+    pub without: &'static str,
 }
 
 /// What an index says of its table.

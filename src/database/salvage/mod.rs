@@ -116,6 +116,8 @@ pub struct Salvage<'a> {
     /// Deleted rows seen, for each table.
     stale: Vec<u64>,
     notes: Vec<String>,
+    /// What of the schema the result has not as it was.
+    not_made: Vec<String>,
     /// The pages of each table that SQLite keeps for itself.
     internal: Vec<Pages>,
     version: Version,
@@ -215,6 +217,7 @@ impl<'a> Salvage<'a> {
             indices,
             stale,
             notes,
+            not_made: Vec::new(),
             internal,
             version,
             nameless: Nameless::default(),
@@ -343,6 +346,7 @@ impl<'a> Salvage<'a> {
             tables,
             samples,
             set_apart: self.set_apart,
+            not_made: self.not_made,
             notes: self.notes,
         }))
     }
@@ -413,6 +417,8 @@ mod odd;
 mod sizes;
 #[cfg(test)]
 mod strangers;
+#[cfg(test)]
+mod unknown;
 
 /// Looks through a file and makes a database of what is left, at `path`, an empty file.
 pub fn recover(content: &Content, path: &Path) -> Result<Option<Report>> {

@@ -14,13 +14,22 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::clock::Clock;
 use super::harmless::{HARMLESS, MOST_SQL, harden, is_constant};
-use super::layout::{Affinity, Field, Identity, Index, Layout, Schema};
+use super::layout::{Affinity, Field, Identity, Index, Layout, Schema, StandIn};
 use super::record::{Collation, Sort};
-use crate::database::check::has_computed_columns;
+use crate::database::check::{has_computed_columns, is_known_order};
+use crate::database::file::{refuse_function, take_any_order};
 use crate::database::layout::quoted;
 
 /// How long it may take to make an empty database.
 const TO_PLAN: Duration = Duration::from_secs(30);
+
+/// Functions that no SQLite has, and that the tables of one schema may call.
+const FUNCTIONS: usize = 64;
+
+/// What a table has not that another stands in for.
+const COMPUTED: &str = "its computed columns are not made again; what it stored of them is kept as values";
+const SORTED: &str =
+    "it is kept as a plain table, without its keys and checks: nothing here sorts as they do";
 
 /// The layouts of a schema.
 #[derive(Debug, Default)]
@@ -38,6 +47,7 @@ impl Plan {
     pub fn of(schema: &[Schema]) -> rusqlite::Result<Plan> {
         let mut db = Connection::open_in_memory()?;
         harden(&db, MOST_SQL)?;
+        take_any_order(&db)?;
         Clock::new(TO_PLAN).watch(&mut db)?;
         let calling = create(&mut db, schema, &["table", "index"])?.calling;
         let mut plan = Plan::default();
@@ -47,8 +57,12 @@ impl Plan {
         for row in own {
             // What could not be made has no layout.
             let Ok(Some(layout)) = table(&db, row) else { continue };
-            let cannot = calling.contains(&row.name) && has_computed_columns(&db, &row.name)?;
-            let stand_in = cannot.then(|| layout.as_plain_table());
+            let without = match () {
+                () if calling.contains(&row.name) && has_computed_columns(&db, &row.name)? => Some(COMPUTED),
+                () if has_unknown_order(&db, &row.name)? => Some(SORTED),
+                () => None,
+            };
+            let stand_in = without.map(|without| StandIn { sql: layout.as_plain_table(), without });
             plan.tables.push(Layout { stand_in, ..layout });
         }
         let own =
@@ -91,22 +105,32 @@ pub struct Created {
 
 /// Runs the statements of `schema` that make things of these kinds.
 pub fn create(db: &mut Connection, schema: &[Schema], kinds: &[&str]) -> rusqlite::Result<Created> {
-    let calls = Arc::new(AtomicBool::new(false));
-    let called = Arc::clone(&calls);
+    let [calls, makes_view] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (called, is_view) = (Arc::clone(&calls), Arc::clone(&makes_view));
     db.authorizer(Some(move |context: AuthContext<'_>| {
         if let AuthAction::Function { function_name } = context.action
             && !HARMLESS.iter().any(|name| name.eq_ignore_ascii_case(function_name))
         {
             called.store(true, Ordering::Relaxed);
         }
-        only_creation(context)
+        only_creation(context, is_view.load(Ordering::Relaxed))
     }))?;
-    let mut created = Created::default();
+    let (mut created, mut unknown) = (Created::default(), HashSet::new());
     for kind in kinds {
         for row in schema.iter().filter(|row| row.kind == *kind && !row.is_internal()) {
             let Some(sql) = &row.sql else { continue };
             calls.store(false, Ordering::Relaxed);
-            if let Err(e) = run_one(db, sql) {
+            let view = sql.get(..12).is_some_and(|front| front.eq_ignore_ascii_case("create view "));
+            makes_view.store(view, Ordering::Relaxed);
+            let mut made = run_one(db, sql);
+            while let Some(name) = made.as_ref().err().and_then(unknown_function)
+                && unknown.len() < FUNCTIONS
+                && unknown.insert(name.clone())
+            {
+                refuse_function(db, &name)?;
+                made = run_one(db, sql);
+            }
+            if let Err(e) = made {
                 created.refused.push((row.name.clone(), e));
             } else if calls.load(Ordering::Relaxed) {
                 created.calling.insert(row.name.clone());
@@ -117,6 +141,16 @@ pub fn create(db: &mut Connection, schema: &[Schema], kinds: &[&str]) -> rusqlit
     Ok(created)
 }
 
+/// The function that SQLite knows nothing of, if that is what it says.
+fn unknown_function(error: &rusqlite::Error) -> Option<String> {
+    let (rusqlite::Error::SqliteFailure(_, Some(why)) | rusqlite::Error::SqlInputError { msg: why, .. }) =
+        error
+    else {
+        return None;
+    };
+    why.strip_prefix("no such function: ").map(str::to_string)
+}
+
 fn run_one(db: &Connection, sql: &str) -> rusqlite::Result<()> {
     let mut statement = db.prepare(sql)?;
     let mut rows = statement.raw_query();
@@ -124,7 +158,7 @@ fn run_one(db: &Connection, sql: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn only_creation(context: AuthContext<'_>) -> Authorization {
+fn only_creation(context: AuthContext<'_>, makes_view: bool) -> Authorization {
     match context.action {
         AuthAction::Attach { .. }
         | AuthAction::Detach { .. }
@@ -132,8 +166,9 @@ fn only_creation(context: AuthContext<'_>) -> Authorization {
         | AuthAction::DropVtable { .. }
         | AuthAction::Pragma { .. }
         | AuthAction::Transaction { .. }
-        | AuthAction::Savepoint { .. }
-        | AuthAction::Select => Authorization::Deny,
+        | AuthAction::Savepoint { .. } => Authorization::Deny,
+        // A view of several rows of values asks for it.
+        AuthAction::Select if !makes_view => Authorization::Deny,
         _ => Authorization::Allow,
     }
 }
@@ -208,6 +243,20 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
     };
     let fields = stored.into_iter().map(|(f, ..)| f.clone()).collect();
     Ok(Some(layout(fields, identity, Some(Vec::new()))))
+}
+
+/// Whether the keys of a table stand in an order that is not known here.
+fn has_unknown_order(db: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT stored.coll FROM pragma_index_list(?1) list, pragma_index_xinfo(list.name) stored
+        WHERE list.origin <> 'c' AND stored.key";
+    let mut query = db.prepare(sql)?;
+    let mut rows = query.query([table])?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, Option<String>>(0)?.is_some_and(|order| !is_known_order(&order)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The indices that a table makes by itself. The key of a table WITHOUT ROWID is the table.

@@ -24,6 +24,7 @@ use super::report::{TableReport, words};
 use super::survey::Use;
 use super::version;
 use crate::database::check;
+use crate::database::file::{keep_known_orders, take_any_order};
 use crate::database::layout::quoted;
 use crate::error::{Error, Result};
 use crate::tree::Cell as Value;
@@ -41,6 +42,8 @@ const ANY_SIZE: u64 = 4 << 20;
 
 /// What SQLite keeps the numbers of AUTOINCREMENT in.
 const SEQUENCES: &str = "sqlite_sequence";
+/// Where the head of a file says whether it gives pages back only when it is asked to.
+const INCREMENTAL: std::ops::Range<usize> = 64..68;
 /// How many rows in doubt are named, and how many sequences kept.
 const NAMED: usize = 1000;
 
@@ -67,6 +70,7 @@ pub fn rebuild(
     let clock = Clock::new(bounds.time);
     clock.watch(&mut db).map_err(&fail)?;
     let plain = stand_ins(salvage);
+    take_any_order(&db).map_err(&fail)?;
     let refused = create(&mut db, &plain, &["table"]).map_err(&fail)?.refused;
     let mut reports = Vec::new();
     let mut time = bounds.time * 2;
@@ -83,14 +87,17 @@ pub fn rebuild(
     salvage.version = version::tell(salvage, &db);
     db.pragma_update(None, "user_version", salvage.version.number).map_err(&fail)?;
     salvage.notes.extend(salvage.version.note.clone());
+    // No index is made in an order that is not the one that it is to have.
+    keep_known_orders(&db).map_err(&fail)?;
     let late = create(&mut db, &salvage.catalog.schema, &["index", "view", "trigger"]).map_err(&fail)?;
     let late = late.refused;
+    take_any_order(&db).map_err(&fail)?;
     for (name, why) in refused.into_iter().chain(late) {
         // What the disk does not take is no fault of the schema.
         if let Some(trouble) = disk::of_sqlite(&why, path).filter(|_| !disk::is_by_limit(&why, &db, path)) {
             return Err(trouble);
         }
-        salvage.notes.push(format!("{name} could not be made again: {why}"));
+        salvage.not_made.push(format!("{name} could not be made again: {why}"));
     }
     if salvage.sets_apart {
         clock.renew(bounds.time);
@@ -105,14 +112,13 @@ pub fn rebuild(
 fn stand_ins(salvage: &mut Salvage<'_>) -> Vec<Schema> {
     let mut schema = salvage.catalog.schema.clone();
     for table in &mut salvage.catalog.plan.tables {
-        let Some(sql) = &table.stand_in else { continue };
+        let Some(stand_in) = &table.stand_in else { continue };
         let same = |row: &&mut Schema| row.kind == "table" && row.name.eq_ignore_ascii_case(&table.name);
         for row in schema.iter_mut().filter(same) {
-            row.sql = Some(sql.clone());
+            row.sql = Some(stand_in.sql.clone());
         }
         table.fields.iter_mut().for_each(|field| field.generated = false);
-        let what = "its computed columns are not made again; what it stored of them is kept as values";
-        salvage.notes.push(format!("{}: {what}", table.name));
+        salvage.not_made.push(format!("{}: {}", table.name, stand_in.without));
     }
     schema
 }
@@ -152,7 +158,13 @@ fn prepare(db: &Connection, salvage: &Salvage<'_>, bounds: &Bounds) -> rusqlite:
         Encoding::Utf16Le => "UTF-16le",
         Encoding::Utf16Be => "UTF-16be",
     };
-    let vacuum = if geometry.auto_vacuum { "PRAGMA auto_vacuum=1;" } else { "" };
+    let head = salvage.survey.reader.pager.page(1).ok();
+    let is_incremental = head.is_some_and(|head| head.get(INCREMENTAL).is_some_and(|word| word != [0; 4]));
+    let vacuum = match geometry.auto_vacuum {
+        true if is_incremental => "PRAGMA auto_vacuum=2;",
+        true => "PRAGMA auto_vacuum=1;",
+        false => "",
+    };
     // As many pages again for the indices, and one row beyond that is not taken back.
     let most = 2 * bounds.pages + 2 * bounds.longest as u64 / geometry.page_size as u64;
     // A journal in memory: what is too much is taken back. It comes before the first statement that writes, since a file

@@ -148,16 +148,19 @@ pub struct Report {
     pub samples: Vec<SampleReport>,
     /// The table with rows of tables whose names are lost, in a result that has one. They count as recovered nowhere.
     pub set_apart: Option<SetApart>,
+    /// What of the schema is not in the result as it was: tables, columns, indices, views and triggers.
+    pub not_made: Vec<String>,
     /// Everything else that is worth knowing.
     pub notes: Vec<String>,
 }
 
 impl Report {
-    /// Whether it is known that nothing is lost or changed.
+    /// Whether it is known that nothing is lost or changed, of the rows and of the schema.
     pub fn is_lossless(&self) -> bool {
         self.lost == 0
             && self.lost_is_exact
             && self.version_is_known
+            && self.not_made.is_empty()
             && !self.has_doubts()
             && self.tables.iter().all(|t| t.refused + t.cut_off + t.unread == 0)
     }
@@ -234,7 +237,7 @@ impl Report {
             lines.push(line);
         }
         lines.extend(self.samples.iter().map(SampleReport::line));
-        lines.extend(self.notes.iter().cloned());
+        lines.extend(self.not_made.iter().chain(&self.notes).cloned());
         let doubt = |why| format!("{why}: values in it may have changed, and nobody can tell which");
         lines.extend(self.doubt.as_ref().map(doubt));
         lines
