@@ -15,6 +15,7 @@
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database           shape    how many leaves a tree has lost
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
+//!   holes     between which keys rows are missing
 //!   orphans   rows that belong to one that is not there  whole     whether all else is accounted for
 //!   nameless  rows of tables whose names are lost
 //!   version   which version of the layout it is
@@ -46,6 +47,7 @@ mod encoding;
 mod fill;
 mod geometry;
 mod harmless;
+mod holes;
 mod in_place;
 mod known;
 mod layout;
