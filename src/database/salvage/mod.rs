@@ -24,6 +24,7 @@
 //!
 //!   places    the files that a project may be recovered from     candidate   what each holds
 //!   unsaved   what of that was never saved                       choice      which is taken
+//!   stand_in  what no sound file has of a damaged project
 //!   recovery  from the choice to the new file                    in_place    the next snapshot of a bundle
 //!   embedded  embedded files that are not what is said           workshop    where there is room to judge
 //! ```
@@ -63,6 +64,7 @@ mod recovery;
 mod report;
 mod rows;
 mod shape;
+mod stand_in;
 mod survey;
 mod unsaved;
 mod version;
