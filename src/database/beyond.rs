@@ -64,6 +64,37 @@ impl Beyond {
         (self.added.len() + self.removed.len(), differs)
     }
 
+    /// What was done to samples that both have, and to the project itself, in words: what counts of rows do not tell, and
+    /// what is not only missing.
+    pub fn words_of_changes(&self) -> String {
+        let mut words = Vec::new();
+        for SampleChange { sample, fields, trace_differs, trace_rows, events } in &self.edited {
+            let mut changes = Vec::new();
+            if *trace_differs && trace_rows.before == trace_rows.after {
+                changes.push("other values in the trace".to_string());
+            }
+            for (n, how) in [(events.added, "new"), (events.edited, "edited")].iter().filter(|(n, _)| *n > 0)
+            {
+                changes.push(many(*n, &format!("{how} event")));
+            }
+            if !fields.is_empty() {
+                changes.push(format!("other {}", fields.join(", ")));
+            }
+            if !changes.is_empty() {
+                words.push(format!("{} of {}/{}", changes.join(", "), sample.experiment, sample.name));
+            }
+        }
+        let more = words.len().saturating_sub(TOLD);
+        words.truncate(TOLD);
+        if more > 0 {
+            words.push(format!("and {}", many(more as u64, "more sample")));
+        }
+        if !self.meta.is_empty() {
+            words.push(format!("of the project, other {}", self.meta.join(", ")));
+        }
+        words.join("; ")
+    }
+
     /// In words.
     pub fn words(&self) -> String {
         let mut words = Vec::new();

@@ -107,6 +107,8 @@ pub struct Judged {
     pub salvage: Option<Report>,
     /// What no saved state has, of a session's database or an autosave.
     pub unsaved: Option<Unsaved>,
+    /// What the project has, if that is damaged, and this has not, though it holds nearly as much.
+    pub lacks: Option<String>,
     #[serde(skip)]
     doubt: Option<String>,
     #[serde(skip)]
@@ -153,6 +155,11 @@ impl Holds {
             && self.trace_rows.saturating_mul(100) >= other.trace_rows.saturating_mul(99)
     }
 
+    /// Whether any sample of it is one of `other`, if that has some.
+    pub fn shares_a_sample_with(&self, other: &Holds) -> bool {
+        other.by_sample.is_empty() || other.by_sample.keys().any(|name| self.by_sample.contains_key(name))
+    }
+
     /// What it has and `other` has not, in words.
     fn beyond(&self, other: &Holds) -> Vec<String> {
         let mut words = Vec::new();
@@ -189,6 +196,7 @@ impl Judged {
             holds: None,
             salvage: None,
             unsaved: None,
+            lacks: None,
             doubt: None,
             time,
             content: None,
@@ -289,6 +297,11 @@ impl Judged {
         self.sound && !self.foreign
     }
 
+    /// Whether it is somebody's session, and sound but for a log of which nothing, or not all, could be used.
+    pub fn lacks_its_log_alone(&self) -> bool {
+        self.log_damage.is_some() && self.damage == self.log_damage && self.is_of_session() && !self.foreign
+    }
+
     /// Whether anything can be had of it.
     pub fn is_of_use(&self) -> bool {
         self.holds.is_some()
@@ -365,6 +378,19 @@ impl Judged {
         let samples = report.tables.iter().find(|t| t.name == "dataset");
         let all = report.recovered.saturating_add(report.lost);
         samples.is_some_and(|t| t.lost == 0) && report.lost.saturating_mul(100) <= all
+    }
+
+    /// Whether salvage gives all samples and nine rows in ten, as far as its losses are known, and of the trace rows of
+    /// `other` as many: then what was done last counts for more than those that are lost.
+    pub fn loses_less_than_a_tenth(&self, other: &Judged) -> bool {
+        let (Some(report), Some(held), Some(others)) = (&self.salvage, &self.holds, &other.holds) else {
+            return false;
+        };
+        let samples = report.tables.iter().find(|t| t.name == "dataset");
+        let all = report.recovered.saturating_add(report.lost);
+        samples.is_some_and(|t| t.lost == 0)
+            && report.lost.saturating_mul(10) <= all
+            && held.trace_rows.saturating_mul(10) >= others.trace_rows.saturating_mul(9)
     }
 
     /// Whether the numbers of its lost rows are known, and not only that there were some, and nothing that is left is in

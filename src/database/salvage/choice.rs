@@ -8,12 +8,15 @@
 //!    row of a trace away; or that only adds to it. Other unsaved work is told, and can be asked for: it would take back
 //!    what was saved since.
 //! 2. If it is damaged, a sound file that is not older and holds at least as much as can be salvaged comes first: no
-//!    salvage can vouch for the values on a damaged page. Of unsaved work the same is asked as above.
+//!    salvage can vouch for the values on a damaged page. Of unsaved work the same is asked as above. So does a session of
+//!    which nothing is damaged but its log, if it has all that is left of the project.
 //! 3. Else, if the salvage loses no sample and at most one row in a hundred, it is taken, whatever older files lie about.
 //!    Where nobody can tell what is lost, it is taken unless the newest sound file has more samples, or more than one row in
 //!    a hundred more.
-//! 4. Else the newest sound file is taken, if it has as many samples as the salvage and no more than one trace row in a
-//!    hundred less; otherwise the salvage is.
+//! 4. Else the newest sound file is taken that stands in for it: one of the same project, with as many samples as the
+//!    salvage and no more than one trace row in a hundred less; and if salvage loses no sample and at most one row in ten,
+//!    one that has everything else that is left of it, too: labels, notes and results of last week are worth more than some
+//!    rows that the older file has as well. Otherwise the salvage is.
 //! 5. An empty project is no recovery: where nothing has any work in it, and something is damaged, there is none.
 //!
 //! The current snapshot is the newest that is sound, as for readers, or a damaged one that is newer and of which more can
@@ -102,8 +105,15 @@ pub fn choose(all: &[Judged]) -> Choice {
         let goes_on = || j.unsaved.as_ref().is_some_and(|unsaved| unsaved.goes_on_from(main));
         is_not_older(j, main) && is_of_main && (goes_on() || j.holds.as_ref().is_some_and(|h| h.covers(held)))
     };
-    if let Some(j) = newest(sound().filter(covers)) {
+    if let Some(j) = newest(sound().filter(&covers)) {
         return Choice::Take(place(all, j), "sound, not older, and holds at least as much");
+    }
+    let without_log = |j: &&Judged| j.lacks_its_log_alone() && j.has_work() && j.lacks.is_none() && covers(j);
+    if let Some(j) = newest(all.iter().filter(without_log)) {
+        return Choice::Take(
+            place(all, j),
+            "not older, and holds at least as much, though its log is damaged",
+        );
     }
     if main.seems_to_lose_little() {
         if main.knows_its_losses() {
@@ -114,12 +124,17 @@ pub fn choose(all: &[Judged]) -> Choice {
             return Choice::Take(place(all, main), "the newest work, and no sound file holds more");
         }
     }
-    let stands_in = |j: &&Judged| j.holds.as_ref().is_some_and(|h| h.is_nearly(held));
+    let holds_as_much =
+        |j: &&Judged| j.holds.as_ref().is_some_and(|h| h.is_nearly(held) && h.shares_a_sample_with(held));
+    let stands_in = |j: &&Judged| holds_as_much(j) && !(j.lacks.is_some() && main.loses_less_than_a_tenth(j));
     match newest(sound().filter(stands_in)) {
         Some(j) => {
             let because =
                 "the newest that is sound, with as many samples as salvage gives, and nearly as many rows";
             Choice::Take(place(all, j), because)
+        }
+        None if sound().any(|j| holds_as_much(&j)) => {
+            Choice::Take(place(all, main), "the newest work, of which no sound file has all that is left")
         }
         None => Choice::Take(place(all, main), "no other file holds as much"),
     }

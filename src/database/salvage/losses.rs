@@ -3,11 +3,12 @@
 //! An index has an entry for every row of its table. Where an index outlived rows, it says exactly which they were; where
 //! none did, gaps in the sampling of a trace tell about how many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params_from_iter};
 
 use super::fill::Bound;
+use super::holes::{Holes, Place};
 use super::layout::{Identity, Layout};
 use super::record::{Encoding, Key, Part};
 use super::report::{Certainty, Gap, SampleReport, TableReport};
@@ -77,28 +78,60 @@ pub fn tell(
         open_estimates(salvage, tables, &counted)?;
         return Ok(Vec::new());
     }
+    let holes = match counted[at] || certainty == Certainty::Exact {
+        true => None,
+        false => Holes::of(salvage, db, at)?,
+    };
     let mut most = u64::MAX;
-    let mut samples = match missing {
-        Some(missing) => by_index(db, &missing)?,
-        None if damaged => {
+    let mut samples = match (&missing, &holes) {
+        (_, Some(holes)) if !holes.is_empty() => {
+            most = room(salvage, at)?.max(tables[at].lost);
+            let known: Vec<Place> =
+                missing.iter().flat_map(|m| &m.rows).filter_map(|row| row.0.zip(row.1)).collect();
+            holes.tell(db, &samples_of(salvage, db)?, &known, most)?
+        }
+        (Some(missing), _) => of_index(db, missing)?,
+        (None, _) if damaged => {
             most = room(salvage, at)?.max(tables[at].lost);
             by_sampling(db, most)?
         }
-        None => Vec::new(),
+        (None, _) => Vec::new(),
     };
     if tables[at].certainty != Certainty::Exact {
-        add_unknown(salvage, db, at, &mut samples)?;
+        let pages = &salvage.tables[at];
+        let may_miss = |dataset| match &holes {
+            Some(holes) => holes.touch(dataset),
+            None => salvage.catalog.plan.tables[at].root == 0 || pages.broken > 0,
+        };
+        add_unknown(&samples_of(salvage, db)?, &mut samples, may_miss);
     }
     name(db, &mut samples, certainty)?;
-    let about = samples.iter().filter(|s| s.certainty == Certainty::About);
-    let estimated = about.fold(0, |sum: u64, s| sum.saturating_add(s.lost)).min(most);
-    if let Some(trace) = tables.iter_mut().find(|t| t.name == "trace" && estimated > 0)
-        && estimated > trace.lost
+    // Where rows of one sample alone can be missing, all that are missing are its own.
+    if let [sample] = &mut samples[..]
+        && holes.is_some_and(|holes| !holes.is_empty())
+        && sample.lost < tables[at].lost
+        && sample.gaps.len() == 1
     {
-        trace.lost = estimated;
-        trace.certainty = Certainty::About;
+        (sample.lost, sample.certainty) = (tables[at].lost, tables[at].certainty);
+        sample.gaps[0].rows = sample.lost;
+    }
+    let placed = samples.iter().fold(0, |sum: u64, s| sum.saturating_add(s.lost));
+    let about = samples.iter().any(|s| s.certainty.is_estimate());
+    let is_open =
+        samples.iter().any(|s| s.certainty == Certainty::AboutOrMore || s.lost == 0 && !s.gaps.is_empty());
+    let trace = &mut tables[at];
+    if about && placed.min(most) > trace.lost {
+        trace.lost = placed.min(most);
+        trace.certainty = if is_open { Certainty::AboutOrMore } else { Certainty::About };
     }
     open_estimates(salvage, tables, &counted)?;
+    let trace = &tables[at];
+    if !counted[at] && placed > 0 && trace.lost > placed {
+        let rows = trace.certainty.number(trace.lost - placed);
+        salvage
+            .notes
+            .push(format!("of {rows} of the lost rows of trace it cannot be told of which sample they are"));
+    }
     if tables[at].certainty == Certainty::AboutOrMore {
         let estimates = samples.iter_mut().filter(|s| s.certainty == Certainty::About);
         estimates.for_each(|s| s.certainty = Certainty::AboutOrMore);
@@ -118,14 +151,9 @@ fn open_estimates(salvage: &Salvage<'_>, tables: &mut [TableReport], counted: &[
     Ok(())
 }
 
-/// Adds the samples of which rows may lie on pages that are gone, by whatever is left that names them.
-fn add_unknown(
-    salvage: &Salvage<'_>,
-    db: &Connection,
-    at: usize,
-    samples: &mut Vec<SampleReport>,
-) -> Result<()> {
-    let (plan, pages) = (&salvage.catalog.plan, &salvage.tables[at]);
+/// The samples that there are, by whatever is left that names them.
+fn samples_of(salvage: &Salvage<'_>, db: &Connection) -> Result<BTreeSet<i64>> {
+    let plan = &salvage.catalog.plan;
     let mut asked: Vec<String> = Vec::new();
     if plan.table("dataset").is_some_and(|table| table.has("id") && table.has("name")) {
         // This one has attachments of the project, and is no sample.
@@ -138,9 +166,14 @@ fn add_unknown(
     }
     let mut query = db.prepare(&format!("{} ORDER BY 1", asked.join(" UNION "))).map_err(sql)?;
     let numbers = query.query_map([], |r| r.get::<_, i64>(0)).map_err(sql)?.flatten();
-    for dataset in numbers {
+    Ok(numbers.collect())
+}
+
+/// Adds the samples of which rows may lie on pages that are gone.
+fn add_unknown(all: &BTreeSet<i64>, samples: &mut Vec<SampleReport>, may_miss: impl Fn(i64) -> bool) {
+    for &dataset in all {
         let is_told = samples.iter().any(|sample| sample.dataset == dataset);
-        if !is_told && (plan.tables[at].root == 0 || pages.may_miss(dataset)) {
+        if !is_told && may_miss(dataset) {
             let (lost, certainty) = (0, Certainty::AtLeast);
             samples.push(SampleReport {
                 dataset,
@@ -153,7 +186,6 @@ fn add_unknown(
         }
     }
     samples.sort_by_key(|sample| sample.dataset);
-    Ok(())
 }
 
 /// Says which indices of a table were damaged, of which all rows are there.
@@ -290,7 +322,7 @@ pub fn bound<'a>(values: &'a Key, places: &[usize], encoding: Encoding) -> Optio
     places.iter().map(|at| whole(at).map(|part| Bound(part.value(), encoding))).collect()
 }
 
-fn number_of(part: &Part) -> Option<f64> {
+pub fn number_of(part: &Part) -> Option<f64> {
     match part {
         Part::Integer(v) => Some(*v as f64),
         Part::Real(v) => Some(*v),
@@ -298,8 +330,8 @@ fn number_of(part: &Part) -> Option<f64> {
     }
 }
 
-/// Lost rows that no recovered one lies between make a gap.
-fn by_index(db: &Connection, missing: &Missing) -> Result<Vec<SampleReport>> {
+/// The samples of the lost rows of an index.
+fn of_index(db: &Connection, missing: &Missing) -> Result<Vec<SampleReport>> {
     let mut by_dataset: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
     for (dataset, time) in &missing.rows {
         if let (Some(dataset), Some(time)) = (dataset, time) {
@@ -308,26 +340,32 @@ fn by_index(db: &Connection, missing: &Missing) -> Result<Vec<SampleReport>> {
     }
     let all_told = missing.rows.len() as u64 == missing.count;
     let certainty = if all_told { missing.certainty } else { Certainty::AtLeast };
-    let mut between = db
-        .prepare("SELECT 1 FROM trace WHERE dataset_id = ?1 AND t_seconds > ?2 AND t_seconds < ?3 LIMIT 1")
-        .map_err(sql)?;
     let mut samples = Vec::new();
     for (dataset, mut times) in by_dataset {
         times.sort_by(f64::total_cmp);
-        let mut gaps: Vec<Gap> = Vec::new();
-        for time in &times {
-            match gaps.last_mut() {
-                Some(gap) if !between.exists((dataset, gap.to, *time)).map_err(sql)? => {
-                    gap.to = *time;
-                    gap.rows += 1;
-                }
-                _ => gaps.push(Gap { from: *time, to: *time, rows: 1 }),
-            }
-        }
+        let gaps = by_index(db, dataset, &times)?;
         let lost = times.len() as u64;
         samples.push(SampleReport { dataset, name: None, recovered: 0, lost, certainty, gaps });
     }
     Ok(samples)
+}
+
+/// Lost rows of a sample, in order: those that no recovered one lies between make a gap.
+pub fn by_index(db: &Connection, dataset: i64, times: &[f64]) -> Result<Vec<Gap>> {
+    let mut between = db
+        .prepare("SELECT 1 FROM trace WHERE dataset_id = ?1 AND t_seconds > ?2 AND t_seconds < ?3 LIMIT 1")
+        .map_err(sql)?;
+    let mut gaps: Vec<Gap> = Vec::new();
+    for time in times {
+        match gaps.last_mut() {
+            Some(gap) if !between.exists((dataset, gap.to, *time)).map_err(sql)? => {
+                gap.to = Some(*time);
+                gap.rows += 1;
+            }
+            _ => gaps.push(Gap { from: Some(*time), to: Some(*time), rows: 1 }),
+        }
+    }
+    Ok(gaps)
 }
 
 /// A time in which at least this many rows should have been taken, and none was, is a gap.
@@ -362,8 +400,8 @@ fn by_sampling(db: &Connection, room: u64) -> Result<Vec<SampleReport>> {
         let Some(step) = steps.get(steps.len() / 2).copied().filter(|s| *s > 0.0) else { continue };
         let holes = times.windows(2).filter(|pair| (pair[1] - pair[0]) / step > A_GAP);
         let gap = |pair: &[f64]| Gap {
-            from: pair[0],
-            to: pair[1],
+            from: Some(pair[0]),
+            to: Some(pair[1]),
             rows: (((pair[1] - pair[0]) / step).round() as u64).saturating_sub(1).min(room),
         };
         let gaps: Vec<Gap> = holes.map(gap).filter(|gap| gap.rows > 0).collect();

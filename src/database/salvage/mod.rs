@@ -15,6 +15,7 @@
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database           shape    how many leaves a tree has lost
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
+//!   holes     between which keys rows are missing
 //!   orphans   rows that belong to one that is not there  whole     whether all else is accounted for
 //!   nameless  rows of tables whose names are lost
 //!   version   which version of the layout it is
@@ -23,6 +24,7 @@
 //!
 //!   places    the files that a project may be recovered from     candidate   what each holds
 //!   unsaved   what of that was never saved                       choice      which is taken
+//!   stand_in  what no sound file has of a damaged project
 //!   recovery  from the choice to the new file                    in_place    the next snapshot of a bundle
 //!   embedded  embedded files that are not what is said           workshop    where there is room to judge
 //! ```
@@ -46,6 +48,7 @@ mod encoding;
 mod fill;
 mod geometry;
 mod harmless;
+mod holes;
 mod in_place;
 mod known;
 mod layout;
@@ -61,6 +64,7 @@ mod recovery;
 mod report;
 mod rows;
 mod shape;
+mod stand_in;
 mod survey;
 mod unsaved;
 mod version;

@@ -14,7 +14,7 @@ use super::disk;
 use super::embedded::{self, Amiss};
 use super::report::Report;
 use super::workshop::Workshop;
-use super::{in_place, unsaved};
+use super::{in_place, stand_in, unsaved};
 use crate::database::{Database, glance};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -111,6 +111,7 @@ impl Recovery {
         let mut all = judged.collect::<Result<Vec<Judged>>>()?;
         follow_readers(&mut all);
         unsaved::compare(&mut all)?;
+        stand_in::compare(&mut all)?;
         rank(&mut all);
         all.iter().for_each(|judged| log::info!("{}", judged.verdict()));
         let mut choice = choose(&all);
@@ -228,6 +229,9 @@ impl Recovery {
                 let from = unsaved.compared_with.display();
                 let what = if j.is_older_than(taken) { "other work, and older" } else { "unsaved work" };
                 holds.push(format!("{what} (compared with {from}): {}", unsaved.words));
+            }
+            if let Some(lacks) = taken.lacks.as_ref().filter(|_| j.role == Role::Current) {
+                holds.push(format!("changed in it, as far as it can be salvaged: {lacks}"));
             }
             Elsewhere { number: j.number, path: j.path.clone(), damaged: !j.sound, holds }
         });

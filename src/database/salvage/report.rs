@@ -35,7 +35,7 @@ impl Certainty {
     }
 
     /// A number of rows in words.
-    fn number(self, rows: u64) -> String {
+    pub fn number(self, rows: u64) -> String {
         let more = if self == Certainty::AboutOrMore { " or more" } else { "" };
         format!("{}{}{more}", self.word(), grouped(rows))
     }
@@ -96,11 +96,11 @@ pub struct TableReport {
 /// A stretch of a recording in which rows are missing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gap {
-    /// The time of the first row that is missing, or of the last one before the gap.
-    pub from: f64,
-    /// The time of the last row that is missing, or of the first one after the gap.
-    pub to: f64,
-    /// How many are missing.
+    /// The time of the first row that is missing, or of the last one before the gap; none where no row is left before it.
+    pub from: Option<f64>,
+    /// The time of the last row that is missing, or of the first one after the gap; none where no row is left after it.
+    pub to: Option<f64>,
+    /// How many are missing, as far as that can be told.
     pub rows: u64,
 }
 
@@ -251,29 +251,44 @@ fn named(all: u64, keys: &[String]) -> String {
     if keys.is_empty() { String::new() } else { format!(": {}{more}", keys.join(", ")) }
 }
 
+impl Gap {
+    /// In words, with what is in front of them in a line.
+    fn words(&self, certainty: Certainty) -> String {
+        let rows = grouped(self.rows);
+        let lies = match (self.from, self.to) {
+            (Some(from), Some(to)) => format!("between t={from} s and t={to} s"),
+            (Some(from), None) => format!("after t={from} s"),
+            (None, Some(to)) => format!("before t={to} s"),
+            (None, None) => "at times that nobody knows".into(),
+        };
+        match (self.rows, self.from.zip(self.to)) {
+            (0, None) if (self.from, self.to) == (None, None) => String::new(),
+            (0, _) => format!("; rows may be missing {lies}"),
+            (1, Some((from, to))) if from == to => format!("; lost the row at t={from} s"),
+            (1, Some(_)) => format!("; lost {}1 row {lies}", certainty.word()),
+            (_, Some(_)) => format!("; lost {}{rows} rows {lies}", certainty.word()),
+            (_, None) if certainty == Certainty::About => format!("; lost about {rows} rows {lies}"),
+            (_, None) => format!("; lost at least {rows} rows {lies}"),
+        }
+    }
+}
+
 impl SampleReport {
     fn line(&self) -> String {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => format!("dataset {} (its name is lost)", self.dataset),
         };
-        if self.lost == 0 && self.certainty != Certainty::Exact {
-            return format!("sample {name}: {} rows; {}", grouped(self.recovered), self.certainty.lost(0));
-        }
-        let all = self.recovered.saturating_add(self.lost);
-        let mut line =
-            format!("sample {name}: {} of {} rows", grouped(self.recovered), self.certainty.number(all));
+        let mut line = format!("sample {name}: {}", grouped(self.recovered));
+        line += &match self.lost == 0 && self.certainty != Certainty::Exact {
+            true => format!(" rows; {}", self.certainty.lost(0)),
+            false => {
+                let all = self.recovered.saturating_add(self.lost);
+                format!(" of {} rows", self.certainty.number(all))
+            }
+        };
         for gap in self.gaps.iter().take(20) {
-            let rows = grouped(gap.rows);
-            line += &match gap.rows {
-                1 => format!("; lost the row at t={} s", gap.from),
-                _ => format!(
-                    "; lost {}{rows} rows between t={} s and t={} s",
-                    self.certainty.word(),
-                    gap.from,
-                    gap.to
-                ),
-            };
+            line += &gap.words(self.certainty);
         }
         if self.gaps.len() > 20 {
             line += &format!("; and {} more gaps", self.gaps.len() - 20);
@@ -315,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_told_in_words() {
-        let gaps = vec![Gap { from: 12.3, to: 24.1, rows: 120 }];
+        let gaps = vec![Gap { from: Some(12.3), to: Some(24.1), rows: 120 }];
         let sample = SampleReport {
             dataset: 2,
             name: Some("Exp 1 / Vessel 002".to_string()),

@@ -23,7 +23,7 @@ use super::assess::{Holding, Reader, Spot};
 use super::layout::{Fit, Layout};
 use super::page::Kind;
 use super::plan::Plan;
-use super::record::{Key, Part, Types};
+use super::record::{Key, Types};
 use super::shape::Shape;
 use crate::error::{Error, Result};
 use walk::fits;
@@ -65,7 +65,9 @@ pub struct Pages {
     /// How many of the pages are damaged in part.
     pub damaged: usize,
     /// Between which keys the pages are that `broken` counts.
-    gaps: Vec<(Bound, Bound)>,
+    pub gaps: Vec<(Bound, Bound)>,
+    /// The pages that `damaged` counts, if the tree says between which keys they are.
+    pub torn: Vec<(u32, Bound, Bound)>,
     /// How its tree is made.
     pub shape: Shape,
     /// Those of `reached` that have no row as its layout writes rows today: old ones, odd ones, or another's.
@@ -76,18 +78,6 @@ impl Pages {
     /// Whether the tree of a layout was found, and nothing of it is missing.
     pub fn is_whole_of(&self, layout: &Layout) -> bool {
         layout.root != 0 && self.broken == 0 && self.damaged == 0
-    }
-
-    /// Whether rows whose keys begin with this number may lie on pages of the tree that are gone.
-    pub fn may_miss(&self, number: i64) -> bool {
-        let first = |bound: &Bound| match bound.as_ref().and_then(|key| key.first().cloned()) {
-            Some(Part::Integer(first)) => Some(first),
-            _ => None,
-        };
-        let lies_in = |(low, high): &(Bound, Bound)| {
-            first(low).is_none_or(|low| low <= number) && first(high).is_none_or(|high| number <= high)
-        };
-        self.gaps.iter().any(lies_in)
     }
 
     /// Whether anything is missing, or was not where it should be.
@@ -144,7 +134,8 @@ impl Whole {
     }
 }
 
-type Bound = Option<Rc<Key>>;
+/// The key beside a page of a tree; none at its ends.
+pub type Bound = Option<Rc<Key>>;
 
 impl<'a> Survey<'a> {
     /// Nothing is told yet but what shows by itself.

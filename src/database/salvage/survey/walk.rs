@@ -94,7 +94,10 @@ impl Survey<'_> {
                 } else {
                     pages.shape.has_leaf(depth);
                 }
-                pages.damaged += usize::from(!holding.is_whole());
+                if !holding.is_whole() {
+                    pages.damaged += 1;
+                    pages.torn.push((number, low.clone(), high.clone()));
+                }
                 pages.reached.push(number);
                 if holding.told > 0 && holding.spots.iter().all(|s| s.fit < Fit::Exact) {
                     pages.unlike.push(number);
