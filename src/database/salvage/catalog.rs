@@ -39,18 +39,18 @@ pub struct Catalog {
 
 /// Mends the statements of the application that were changed; but not by a guess if something else could not be made then
 /// that could be made before. Says what was mended, and whether any of it is a guess.
-fn mend_what_is_damaged(schema: &mut Vec<Schema>) -> Result<(Vec<Mended>, bool)> {
+fn mend_what_is_damaged(schema: &mut Vec<Schema>, encoding: Encoding) -> Result<(Vec<Mended>, bool)> {
     let is_made = |plan: &Plan, row: &Schema| {
         let of =
             |layouts: &[Layout]| layouts.iter().any(|layout| layout.name.eq_ignore_ascii_case(&row.name));
         of(&plan.tables) || of(&plan.indices)
     };
-    let (before, found) = (plan(schema)?, schema.clone());
+    let (before, found) = (plan(schema, encoding)?, schema.clone());
     let (mended, guessed) = mend(schema, &|row| is_made(&before, row));
     if guessed.is_empty() {
         return Ok((mended, false));
     }
-    let after = plan(schema)?;
+    let after = plan(schema, encoding)?;
     let is_lost = |(was, is): (&Schema, &Schema)| was == is && is_made(&before, was) && !is_made(&after, is);
     if !found.iter().zip(schema.iter()).any(is_lost) {
         return Ok((mended, true));
@@ -68,6 +68,7 @@ impl Catalog {
     /// Reads the schema, and completes it, also where it seems whole and `is_distrusted`.
     pub fn read(survey: &mut Survey<'_>, is_distrusted: bool) -> Result<Catalog> {
         let layout = Layout::of_schema();
+        let encoding = survey.reader.geometry.encoding;
         let pages = survey.walk(&layout)?;
         let mut schema = Vec::new();
         let (mut told, mut text) = (0, 0);
@@ -79,12 +80,12 @@ impl Catalog {
         if !is_whole {
             search(survey, &layout, &mut schema, &mut text)?;
         }
-        let (mended, is_guessed) = mend_what_is_damaged(&mut schema)?;
+        let (mended, is_guessed) = mend_what_is_damaged(&mut schema, encoding)?;
         let mut seen = HashSet::new();
         schema.retain(|row| seen.insert((row.kind.clone(), row.name.to_ascii_lowercase())));
         let is_whole = is_whole && schema.len() <= MOST;
         schema.truncate(MOST);
-        let plan = plan(&schema)?;
+        let plan = plan(&schema, encoding)?;
         // A statement that SQLite does not take, or that makes something of another name, was changed.
         let made = |row: &Schema| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some();
         let is_virtual = |row: &Schema| row.root == 0;
@@ -113,7 +114,7 @@ impl Catalog {
         let mut best: Option<(u64, Known)> = None;
         let mut least: HashMap<String, usize> = HashMap::new();
         for known in versions {
-            let theirs = plan(&known.schema)?;
+            let theirs = plan(&known.schema, survey.reader.geometry.encoding)?;
             for table in &theirs.tables {
                 let few = least.entry(table.name.clone()).or_insert(usize::MAX);
                 *few = table.fields.len().min(*few);
@@ -124,7 +125,7 @@ impl Catalog {
             }
         }
         if let Some((_, known)) = best {
-            self.complete_from(known)?;
+            self.complete_from(known, survey)?;
         }
         for table in &mut self.plan.tables {
             let few = least.get(&table.name.to_ascii_lowercase());
@@ -134,14 +135,15 @@ impl Catalog {
     }
 
     /// Adds the tables and indices that are missing of a known version.
-    fn complete_from(&mut self, known: Known) -> Result<()> {
+    fn complete_from(&mut self, known: Known, survey: &Survey<'_>) -> Result<()> {
         self.completed_from = Some(known.user_version);
-        let theirs = plan(&known.schema)?;
+        let encoding = survey.reader.geometry.encoding;
+        let theirs = plan(&known.schema, encoding)?;
         for row in known.schema {
             self.take(row, &theirs);
         }
         // What is left of damaged statements would make tables that never were.
-        let plan = plan(&self.schema)?;
+        let plan = plan(&self.schema, encoding)?;
         self.schema.retain(|row| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some());
         self.plan = plan;
         Ok(())
@@ -194,8 +196,9 @@ fn near(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count() <= 2
 }
 
-fn plan(schema: &[Schema]) -> Result<Plan> {
-    Plan::of(schema).map_err(|e| Error::Refused(format!("cannot make an empty database in memory: {e}")))
+fn plan(schema: &[Schema], encoding: Encoding) -> Result<Plan> {
+    Plan::of(schema, encoding)
+        .map_err(|e| Error::Refused(format!("cannot make an empty database in memory: {e}")))
 }
 
 /// How well a known version fits: by the tables whose statements were found, and by the pages of rows.
