@@ -59,9 +59,9 @@ fn mend_what_is_damaged(schema: &mut Vec<Schema>, encoding: Encoding) -> Result<
     // What makes nothing as it is, is mended all the same.
     let mut rest: Vec<&mut Schema> = schema.iter_mut().filter(|row| !is_made(&before, row)).collect();
     let mut again: Vec<Schema> = rest.iter().map(|row| (**row).clone()).collect();
-    let (mended, _) = mend(&mut again, &|_| false);
+    let (mended, guessed) = mend(&mut again, &|_| false);
     rest.iter_mut().zip(again).for_each(|(row, now)| **row = now);
-    Ok((mended, false))
+    Ok((mended, !guessed.is_empty()))
 }
 
 impl Catalog {
@@ -155,15 +155,13 @@ impl Catalog {
         let fields =
             |l: Option<&Layout>| l.map(|l| l.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>());
         let (own, known) = (fields(self.plan.table(&row.name)), fields(theirs.table(&row.name)));
-        // A statement of another name that makes a table of the same width from a damaged page is this one.
-        let width = known.as_ref().map(Vec::len);
+        // What makes a table of its own name is what somebody has called so, however damaged its page is.
         let like = |s: &Schema| {
-            let table = self.plan.table(&s.name);
             s.doubtful
                 && s.kind == row.kind
                 && theirs.table(&s.name).is_none()
-                && (table.is_none() && near(&s.name, &row.name)
-                    || table.is_some_and(|t| Some(t.fields.len()) == width))
+                && self.plan.table(&s.name).is_none()
+                && near(&s.name, &row.name)
         };
         let there = self.schema.iter().position(same);
         let at = there.or_else(|| self.schema.iter().position(like).filter(|_| row.kind == "table"));
@@ -171,7 +169,10 @@ impl Catalog {
             None => self.schema.push(row),
             Some(at) => {
                 let found = &mut self.schema[at];
-                let broken = own.is_none() && row.kind == "table" || found.doubtful && own != known;
+                // A letter that is another gives no table all the columns of the known one, and more.
+                let has_more = |(own, known): (&Vec<String>, &Vec<String>)| own.starts_with(known);
+                let is_other = own != known && !own.as_ref().zip(known.as_ref()).is_some_and(has_more);
+                let broken = own.is_none() && row.kind == "table" || found.doubtful && is_other;
                 if broken || there.is_none() {
                     *found = Schema { root: found.root, ..row };
                 }
@@ -191,9 +192,10 @@ fn has_own_indices(schema: &[Schema], plan: &Plan) -> bool {
     })
 }
 
-/// Whether two names differ in few letters.
+/// Whether two names differ in few letters, and most are the same.
 fn near(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count() <= 2
+    let others = a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count();
+    a.len() == b.len() && others <= 2 && others * 2 < a.len()
 }
 
 fn plan(schema: &[Schema], encoding: Encoding) -> Result<Plan> {
