@@ -179,7 +179,8 @@ impl<'a> Salvage<'a> {
     ) -> Result<Option<Salvage<'a>>> {
         let geometry = geometry.clone();
         let notes = geometry.notes.clone();
-        let pager = Pager::new(content, geometry.page_size);
+        let mut pager = Pager::new(content, geometry.page_size);
+        pager.mend_first(geometry.usable)?;
         let reader = Reader { pager, geometry, walked: Default::default() };
         let mut survey = Survey::new(reader, strangers.clone())?;
         let mut catalog = Catalog::read(&mut survey, is_distrusted)?;
