@@ -33,6 +33,21 @@ impl Kind {
         }
     }
 
+    /// The first byte of such a page.
+    pub fn byte(self) -> u8 {
+        match self {
+            Kind::IndexInterior => 2,
+            Kind::TableInterior => 5,
+            Kind::IndexLeaf => 10,
+            Kind::TableLeaf => 13,
+        }
+    }
+
+    /// Whether it is a page of an index, or of a table WITHOUT ROWID.
+    pub fn is_of_index(self) -> bool {
+        matches!(self, Kind::IndexLeaf | Kind::IndexInterior)
+    }
+
     /// Whether its cells name children.
     pub fn is_interior(self) -> bool {
         matches!(self, Kind::TableInterior | Kind::IndexInterior)

@@ -31,6 +31,15 @@ impl Encoding {
         char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect::<String>().into_bytes()
     }
 
+    /// What SQLite calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::Utf8 => "UTF-8",
+            Encoding::Utf16Le => "UTF-16le",
+            Encoding::Utf16Be => "UTF-16be",
+        }
+    }
+
     /// Whether these bytes can be text in it.
     pub fn can_be(self, text: &[u8]) -> bool {
         self == Encoding::Utf8 || text.len().is_multiple_of(2)
@@ -224,6 +233,15 @@ impl Part {
             Part::Text(v) => Value::Text(v),
             Part::Blob(v) => Value::Blob(v),
             Part::Cut { .. } => Value::Null,
+        }
+    }
+
+    /// How many bytes it takes, at most.
+    pub fn size(&self) -> usize {
+        match self {
+            Part::Null | Part::Cut { .. } => 0,
+            Part::Integer(_) | Part::Real(_) => 8,
+            Part::Text(bytes) | Part::Blob(bytes) => bytes.len(),
         }
     }
 

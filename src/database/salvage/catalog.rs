@@ -39,18 +39,18 @@ pub struct Catalog {
 
 /// Mends the statements of the application that were changed; but not by a guess if something else could not be made then
 /// that could be made before. Says what was mended, and whether any of it is a guess.
-fn mend_what_is_damaged(schema: &mut Vec<Schema>) -> Result<(Vec<Mended>, bool)> {
+fn mend_what_is_damaged(schema: &mut Vec<Schema>, encoding: Encoding) -> Result<(Vec<Mended>, bool)> {
     let is_made = |plan: &Plan, row: &Schema| {
         let of =
             |layouts: &[Layout]| layouts.iter().any(|layout| layout.name.eq_ignore_ascii_case(&row.name));
         of(&plan.tables) || of(&plan.indices)
     };
-    let (before, found) = (plan(schema)?, schema.clone());
+    let (before, found) = (plan(schema, encoding)?, schema.clone());
     let (mended, guessed) = mend(schema, &|row| is_made(&before, row));
     if guessed.is_empty() {
         return Ok((mended, false));
     }
-    let after = plan(schema)?;
+    let after = plan(schema, encoding)?;
     let is_lost = |(was, is): (&Schema, &Schema)| was == is && is_made(&before, was) && !is_made(&after, is);
     if !found.iter().zip(schema.iter()).any(is_lost) {
         return Ok((mended, true));
@@ -59,15 +59,16 @@ fn mend_what_is_damaged(schema: &mut Vec<Schema>) -> Result<(Vec<Mended>, bool)>
     // What makes nothing as it is, is mended all the same.
     let mut rest: Vec<&mut Schema> = schema.iter_mut().filter(|row| !is_made(&before, row)).collect();
     let mut again: Vec<Schema> = rest.iter().map(|row| (**row).clone()).collect();
-    let (mended, _) = mend(&mut again, &|_| false);
+    let (mended, guessed) = mend(&mut again, &|_| false);
     rest.iter_mut().zip(again).for_each(|(row, now)| **row = now);
-    Ok((mended, false))
+    Ok((mended, !guessed.is_empty()))
 }
 
 impl Catalog {
     /// Reads the schema, and completes it, also where it seems whole and `is_distrusted`.
     pub fn read(survey: &mut Survey<'_>, is_distrusted: bool) -> Result<Catalog> {
         let layout = Layout::of_schema();
+        let encoding = survey.reader.geometry.encoding;
         let pages = survey.walk(&layout)?;
         let mut schema = Vec::new();
         let (mut told, mut text) = (0, 0);
@@ -79,12 +80,12 @@ impl Catalog {
         if !is_whole {
             search(survey, &layout, &mut schema, &mut text)?;
         }
-        let (mended, is_guessed) = mend_what_is_damaged(&mut schema)?;
+        let (mended, is_guessed) = mend_what_is_damaged(&mut schema, encoding)?;
         let mut seen = HashSet::new();
         schema.retain(|row| seen.insert((row.kind.clone(), row.name.to_ascii_lowercase())));
         let is_whole = is_whole && schema.len() <= MOST;
         schema.truncate(MOST);
-        let plan = plan(&schema)?;
+        let plan = plan(&schema, encoding)?;
         // A statement that SQLite does not take, or that makes something of another name, was changed.
         let made = |row: &Schema| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some();
         let is_virtual = |row: &Schema| row.root == 0;
@@ -113,7 +114,7 @@ impl Catalog {
         let mut best: Option<(u64, Known)> = None;
         let mut least: HashMap<String, usize> = HashMap::new();
         for known in versions {
-            let theirs = plan(&known.schema)?;
+            let theirs = plan(&known.schema, survey.reader.geometry.encoding)?;
             for table in &theirs.tables {
                 let few = least.entry(table.name.clone()).or_insert(usize::MAX);
                 *few = table.fields.len().min(*few);
@@ -124,7 +125,7 @@ impl Catalog {
             }
         }
         if let Some((_, known)) = best {
-            self.complete_from(known)?;
+            self.complete_from(known, survey)?;
         }
         for table in &mut self.plan.tables {
             let few = least.get(&table.name.to_ascii_lowercase());
@@ -134,14 +135,15 @@ impl Catalog {
     }
 
     /// Adds the tables and indices that are missing of a known version.
-    fn complete_from(&mut self, known: Known) -> Result<()> {
+    fn complete_from(&mut self, known: Known, survey: &Survey<'_>) -> Result<()> {
         self.completed_from = Some(known.user_version);
-        let theirs = plan(&known.schema)?;
+        let encoding = survey.reader.geometry.encoding;
+        let theirs = plan(&known.schema, encoding)?;
         for row in known.schema {
             self.take(row, &theirs);
         }
         // What is left of damaged statements would make tables that never were.
-        let plan = plan(&self.schema)?;
+        let plan = plan(&self.schema, encoding)?;
         self.schema.retain(|row| row.kind != "table" || row.is_internal() || plan.table(&row.name).is_some());
         self.plan = plan;
         Ok(())
@@ -153,15 +155,13 @@ impl Catalog {
         let fields =
             |l: Option<&Layout>| l.map(|l| l.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>());
         let (own, known) = (fields(self.plan.table(&row.name)), fields(theirs.table(&row.name)));
-        // A statement of another name that makes a table of the same width from a damaged page is this one.
-        let width = known.as_ref().map(Vec::len);
+        // What makes a table of its own name is what somebody has called so, however damaged its page is.
         let like = |s: &Schema| {
-            let table = self.plan.table(&s.name);
             s.doubtful
                 && s.kind == row.kind
                 && theirs.table(&s.name).is_none()
-                && (table.is_none() && near(&s.name, &row.name)
-                    || table.is_some_and(|t| Some(t.fields.len()) == width))
+                && self.plan.table(&s.name).is_none()
+                && near(&s.name, &row.name)
         };
         let there = self.schema.iter().position(same);
         let at = there.or_else(|| self.schema.iter().position(like).filter(|_| row.kind == "table"));
@@ -169,7 +169,10 @@ impl Catalog {
             None => self.schema.push(row),
             Some(at) => {
                 let found = &mut self.schema[at];
-                let broken = own.is_none() && row.kind == "table" || found.doubtful && own != known;
+                // A letter that is another gives no table all the columns of the known one, and more.
+                let has_more = |(own, known): (&Vec<String>, &Vec<String>)| own.starts_with(known);
+                let is_other = own != known && !own.as_ref().zip(known.as_ref()).is_some_and(has_more);
+                let broken = own.is_none() && row.kind == "table" || found.doubtful && is_other;
                 if broken || there.is_none() {
                     *found = Schema { root: found.root, ..row };
                 }
@@ -189,13 +192,15 @@ fn has_own_indices(schema: &[Schema], plan: &Plan) -> bool {
     })
 }
 
-/// Whether two names differ in few letters.
+/// Whether two names differ in few letters, and most are the same.
 fn near(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count() <= 2
+    let others = a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count();
+    a.len() == b.len() && others <= 2 && others * 2 < a.len()
 }
 
-fn plan(schema: &[Schema]) -> Result<Plan> {
-    Plan::of(schema).map_err(|e| Error::Refused(format!("cannot make an empty database in memory: {e}")))
+fn plan(schema: &[Schema], encoding: Encoding) -> Result<Plan> {
+    Plan::of(schema, encoding)
+        .map_err(|e| Error::Refused(format!("cannot make an empty database in memory: {e}")))
 }
 
 /// How well a known version fits: by the tables whose statements were found, and by the pages of rows.

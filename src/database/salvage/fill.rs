@@ -4,7 +4,6 @@
 //! or takes too long, has no row at all.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -14,7 +13,7 @@ use super::disk;
 use super::layout::{Identity, Layout};
 use super::rebuild::failed;
 use super::record::{Encoding, Key, Part, Sorted};
-use super::report::{Certainty, TableReport, words};
+use super::report::{Certainty, TableReport, grouped, words};
 use super::rows::{Row, Taken};
 use super::{Pages, Salvage};
 use crate::database::layout::quoted;
@@ -51,27 +50,29 @@ struct Filler<'a> {
     path: &'a Path,
     layout: &'a Layout,
     encoding: Encoding,
-    statements: HashMap<usize, Statement<'a>>,
+    statement: Option<Statement<'a>>,
     inserted: u64,
     duplicates: u64,
     refused: u64,
     refusal: Option<String>,
     /// Rows with values of which their columns make others.
     converted: u64,
+    /// Rows that got NULL for defaults.
+    without_defaults: u64,
     /// How many pages the result has, and how many it may have.
     size: Statement<'a>,
-    most_pages: u64,
+    room: &'a mut Room,
     /// Why nothing more is put into it, and nothing of it is kept.
     overrun: Option<&'static str>,
 }
 
 impl<'a> Filler<'a> {
-    /// Begins with a table of the result, which may have so many pages in all.
+    /// Begins with a table of the result.
     fn begin(
         (db, path): (&'a Connection, &'a Path),
         layout: &'a Layout,
         encoding: Encoding,
-        most_pages: u64,
+        room: &'a mut Room,
     ) -> Begun<'a> {
         let size = db.prepare("PRAGMA page_count")?;
         db.execute_batch("BEGIN")?;
@@ -80,24 +81,30 @@ impl<'a> Filler<'a> {
             path,
             layout,
             encoding,
-            statements: HashMap::new(),
+            statement: None,
             inserted: 0,
             duplicates: 0,
             refused: 0,
             refusal: None,
             converted: 0,
+            without_defaults: 0,
             size,
-            most_pages,
+            room,
             overrun: None,
         })
     }
 
     /// Keeps the rows, or none of them; gives what there is to say.
     fn end(&mut self) -> rusqlite::Result<Vec<String>> {
-        self.statements.clear();
+        self.statement = None;
         let (mut notes, name) = (Vec::new(), &self.layout.name);
         let why = self.refusal.take();
         notes.extend(why.map(|why| format!("{name}: the schema refuses some rows: {why}")));
+        if self.without_defaults > 0 {
+            let what =
+                "are older than a column, and have NULL for its default: all of them would be too much";
+            notes.push(format!("{name}: {} rows {what}", grouped(self.without_defaults)));
+        }
         if let Some(why) = self.overrun {
             notes.push(format!("{name}: no row is kept: {why}"));
             self.refused += std::mem::take(&mut self.inserted);
@@ -109,25 +116,31 @@ impl<'a> Filler<'a> {
         Ok(notes)
     }
 
-    /// The statement for a record of so many values.
-    fn statement(&self, values: usize) -> rusqlite::Result<Statement<'a>> {
+    /// The statement for a record. A table may say itself what becomes of a row that another is in the way of: here it is
+    /// left out, and counted, whatever it says.
+    fn statement(&self) -> rusqlite::Result<Statement<'a>> {
         let layout = self.layout;
         let mut names: Vec<String> = Vec::new();
         if let Identity::Number(name) = layout.identity {
             names.push(name.to_string());
         }
-        names.extend(layout.fields.iter().take(values).filter(|f| !f.generated).map(|f| quoted(&f.name)));
-        let mut places = vec!["?"; names.len()];
-        // SQLite reads NULL where a record is short, unless the default is a constant.
-        let odd = layout.fields.iter().skip(values).filter(|f| f.has_odd_default);
-        names.extend(odd.map(|f| quoted(&f.name)));
-        places.resize(names.len(), "NULL");
-        let places = places.join(", ");
+        names.extend(layout.fields.iter().filter(|f| !f.generated).map(|f| quoted(&f.name)));
+        let places = vec!["?"; names.len()].join(", ");
         self.db.prepare(&format!(
-            "INSERT INTO main.{} ({}) VALUES ({places})",
+            "INSERT OR ABORT INTO main.{} ({}) VALUES ({places})",
             quoted(&layout.name),
             names.join(", ")
         ))
+    }
+
+    /// Whether there is room for the defaults of the columns that a record of so many values is older than.
+    fn has_room_for_defaults(&mut self, values: usize) -> bool {
+        let defaults = self.layout.fields.iter().skip(values).filter_map(|field| field.default.as_deref());
+        let len: u64 = defaults.map(|part| part.size() as u64).sum();
+        // A row that is longer than a part of a page has pages of its own; of the others a page has some, and may be half empty.
+        let page = self.room.page_size;
+        let is_long = len > page / if self.layout.has_rowid() { 2 } else { 8 };
+        self.room.take(if is_long { len + 2 * page } else { 2 * len })
     }
 
     /// Whether the result is as large as it may be.
@@ -135,7 +148,7 @@ impl<'a> Filler<'a> {
         let layout = self.layout;
         let is_made_up = row.values.len() < layout.fields.len() || layout.fields.iter().any(|f| f.generated);
         (is_made_up || self.inserted.is_multiple_of(ROWS))
-            && self.size.query_row([], |r| r.get(0)).is_ok_and(|pages: i64| pages as u64 > self.most_pages)
+            && self.size.query_row([], |r| r.get(0)).is_ok_and(|pages: i64| pages as u64 > self.room.pages())
     }
 
     fn insert(&mut self, row: &Row<'_>) -> Result<()> {
@@ -145,22 +158,29 @@ impl<'a> Filler<'a> {
             return Ok(());
         }
         let layout = self.layout;
-        let statement = match self.statements.remove(&row.values.len()) {
+        let statement = match self.statement.take() {
             Some(statement) => Ok(statement),
-            None => self.statement(row.values.len()),
+            None => self.statement(),
         };
+        let is_older = row.values.len() < layout.fields.len();
+        let has_defaults = is_older && self.has_room_for_defaults(row.values.len());
+        self.without_defaults += u64::from(is_older && !has_defaults);
         let number = row.key.first().map_or(Value::Null, |part| part.value());
         let mut values = Vec::with_capacity(row.values.len() + 1);
         if matches!(layout.identity, Identity::Number(_)) {
             values.push(Bound(number, self.encoding));
         }
-        for (i, value) in row.values.iter().enumerate().filter(|(i, _)| !layout.fields[*i].generated) {
-            let alias = layout.identity == Identity::Alias(i);
-            values.push(Bound(if alias { number } else { *value }, self.encoding));
+        for (i, field) in layout.fields.iter().enumerate().filter(|(_, field)| !field.generated) {
+            let default = field.default.as_deref().filter(|_| has_defaults);
+            values.push(match row.values.get(i) {
+                _ if layout.identity == Identity::Alias(i) => Bound(number, self.encoding),
+                Some(value) => Bound(*value, self.encoding),
+                None => Bound(default.map_or(Value::Null, Part::value), Encoding::Utf8),
+            });
         }
         let done = statement.and_then(|mut statement| {
             let done = statement.execute(params_from_iter(values));
-            self.statements.insert(row.values.len(), statement);
+            self.statement = Some(statement);
             done
         });
         match done {
@@ -233,22 +253,51 @@ impl<'a> Ranges<'a> {
     }
 }
 
-/// Fills one table of the result, which may have so many pages in all.
+/// What the result may take.
+#[derive(Debug)]
+pub struct Room {
+    /// How large its pages are.
+    pub page_size: u64,
+    /// How many pages it may have in all, but for defaults.
+    pub most_pages: u64,
+    /// How many bytes of defaults may still go into it, and how many did.
+    pub for_defaults: u64,
+    /// Bytes of defaults that are in it.
+    pub defaults: u64,
+}
+
+impl Room {
+    /// How many pages there may be by now.
+    pub fn pages(&self) -> u64 {
+        self.most_pages + self.defaults.div_ceil(self.page_size)
+    }
+
+    /// Takes so many bytes for defaults, if they are left.
+    fn take(&mut self, bytes: u64) -> bool {
+        let left = self.for_defaults.checked_sub(bytes);
+        self.defaults += left.map_or(0, |_| bytes);
+        self.for_defaults = left.unwrap_or(self.for_defaults);
+        left.is_some()
+    }
+}
+
+/// Fills one table of the result.
 pub fn fill(
     salvage: &mut Salvage<'_>,
     db: &Connection,
     at: usize,
-    most_pages: u64,
+    room: &mut Room,
     path: &Path,
 ) -> Result<TableReport> {
     let fail = failed("write the recovered database", path);
     let layout = salvage.catalog.plan.tables[at].clone();
     let pages = salvage.tables[at].clone();
     let encoding = salvage.survey.reader.geometry.encoding;
-    let mut filler = Filler::begin((db, path), &layout, encoding, most_pages).map_err(&fail)?;
+    let mut filler = Filler::begin((db, path), &layout, encoding, room).map_err(&fail)?;
     let taken = salvage.survey.rows(&pages.reached, &layout, &mut |row| filler.insert(row))?;
     let reached = filler.inserted;
     let (more, deleted) = fill_found(salvage, at, &pages, &mut filler)?;
+    salvage.lacks_defaults |= filler.without_defaults > 0;
     salvage.notes.extend(filler.end().map_err(&fail)?);
     let found_by_shape = filler.inserted.saturating_sub(reached);
     let cut_off = taken.cut_off_count + more.cut_off_count;

@@ -190,3 +190,20 @@ fn every_page_of_a_sound_database_is_full() {
         assert!(report.is_lossless(), "{case}: {report:?}");
     }
 }
+
+/// What the first byte says of the first page, or how many cells it says it has, cannot be: all of them stand in it.
+#[test]
+fn the_first_page_is_the_schema_whatever_its_head_says() {
+    for size in [512, 4096] {
+        let more: String = (0..20).map(|n| format!("create table t{n}(a, b, c);")).collect();
+        let (bytes, _) = file(size, &more, "note");
+        assert_eq!(bytes[100], if size == 512 { 5 } else { 13 });
+        for (at, bit) in (0..8).map(|bit| (100, 1 << bit)).chain([(103, 4), (103, 128)]) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= bit;
+            let (report, c, _) = recovered(bytes);
+            assert_eq!((rows(&c, "note"), rows(&c, "kv")), (900, 900), "{size} {at} {bit}: {report:?}");
+            assert!(report.is_lossless(), "{size} {at} {bit}: {report:?}");
+        }
+    }
+}

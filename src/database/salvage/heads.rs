@@ -13,7 +13,8 @@ pub fn project(before: &str, more: &str) -> Vec<u8> {
     made(&with_project(before, more), "trace").0
 }
 
-fn with_project(before: &str, more: &str) -> String {
+/// The statements that make it.
+pub fn with_project(before: &str, more: &str) -> String {
     let known = known::all().into_iter().find(|known| known.user_version == 7).unwrap();
     let tables: String = known.schema.into_iter().filter_map(|row| row.sql).map(|sql| sql + ";").collect();
     let rows = format!(

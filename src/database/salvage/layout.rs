@@ -1,5 +1,7 @@
 //! How the tables of a schema write their rows: which values a record has, in which order, and what each may be.
 
+use std::sync::Arc;
+
 use super::record::{Encoding, Key, Part, Sort, Sorted, Types};
 use crate::database::layout::quoted;
 use crate::tree::Cell as Value;
@@ -97,10 +99,8 @@ pub struct Field {
     pub affinity: Affinity,
     /// Whether it always has a value.
     pub not_null: bool,
-    /// Whether a record that has no such value means a constant.
-    pub has_default: bool,
-    /// Whether there is something else to be put there: SQLite takes NULL for it.
-    pub has_odd_default: bool,
+    /// What a record means that has no such value, in UTF-8; where there is nothing, it means NULL.
+    pub default: Option<Arc<Part>>,
     /// Whether it alone is the key of a table that numbers its rows as well. SQLite takes NULL for it; hardly anybody does.
     pub is_key: bool,
     /// Computed from others: stored, and never inserted.
@@ -207,7 +207,7 @@ impl Layout {
                 }
                 Some(serial) => field.fit(*serial, encoding),
                 // Added later: the record knows nothing of it.
-                None if field.not_null && !field.has_default || self.index.is_some() => Fit::No,
+                None if field.not_null && field.default.is_none() || self.index.is_some() => Fit::No,
                 None => Fit::Exact,
             });
         }
@@ -329,8 +329,7 @@ impl Field {
             name: name.to_string(),
             affinity,
             not_null: false,
-            has_default: false,
-            has_odd_default: false,
+            default: None,
             is_key: false,
             generated: false,
         }

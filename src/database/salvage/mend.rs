@@ -9,7 +9,8 @@
 //!
 //! A statement that SQLite takes as it is may be meant so: a column may have been renamed, and a later version may say it
 //! otherwise. Such a one is mended only if a single letter of it is another, and then it is a guess: no result is complete
-//! by it.
+//! by it. One that SQLite does not take has a letter that nobody has meant; what else is another in it may be meant. So it
+//! is a guess where more letters are, and none is made that would give it more columns or fewer.
 //!
 //! Limit. Statements that somebody else wrote are nowhere else to be had.
 
@@ -50,10 +51,11 @@ pub fn mend(schema: &mut [Schema], is_made: &dyn Fn(&Schema) -> bool) -> (Vec<Me
             continue;
         }
         let this: Mended = (row.kind.clone(), row.name.clone(), *version);
-        if letters > 0 && is_made(found) {
-            if letters > 1 {
-                continue;
-            }
+        let (is_made, has_more) = (letters > 0 && is_made(found), letters > 1);
+        if has_more && (is_made || parts(sql) != parts(row.sql.as_deref().unwrap_or_default())) {
+            continue;
+        }
+        if is_made || has_more {
             guessed.push(this.clone());
         }
         mended.push(this);
@@ -88,6 +90,20 @@ fn letters(sql: &str) -> Vec<u8> {
     let bytes =
         sql.bytes().enumerate().filter(|(at, byte)| !byte.is_ascii_whitespace() && !is_quote(*at, *byte));
     bytes.map(|(_, byte)| byte.to_ascii_lowercase()).collect()
+}
+
+/// How many columns a statement has, and what else stands between commas like them.
+fn parts(sql: &str) -> usize {
+    let (mut depth, mut commas) = (0, 0);
+    for byte in sql.bytes() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            b',' if depth == 1 => commas += 1,
+            _ => {}
+        }
+    }
+    commas
 }
 
 /// In how many letters two texts differ, if those are [`MOST`] at most. No more is computed: a stranger's file may have
@@ -200,10 +216,13 @@ mod tests {
                 "{to}"
             );
             assert_eq!(schema[0] == changed, !is_mended);
-            // Where it makes nothing, it is not as anybody has meant it.
+            // Where it makes nothing, it is not as anybody has meant it; of more letters than one, some may be.
             let (mended, guessed) = mend(&mut [changed], &|_| false);
-            assert_eq!((mended.len(), guessed.len()), (1, 0), "{to}");
+            assert_eq!((mended.len(), guessed.len()), (1, usize::from(!is_mended)), "{to}");
         }
+        let more = row.sql.clone().unwrap().replace("deleted_by TEXT", "deleted_by TEX$, z");
+        assert_ne!(Some(&more), row.sql.as_ref());
+        assert_eq!(mend(&mut [Schema { sql: Some(more), ..row.clone() }], &|_| false), Default::default());
     }
 
     #[test]

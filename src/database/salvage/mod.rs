@@ -12,6 +12,7 @@
 //!   layout    how tables write rows      plan     which layouts a schema makes
 //!   known     the schemas that were ever written          mend     what of them was changed in few letters
 //!   catalog   the schema of the file     survey   what each page is, and whose
+//!   defaults  what rows mean that are older than a column
 //!   rows      the rows of some pages     fill     those of a table into the new database
 //!   rebuild   the new database           shape    how many leaves a tree has lost
 //!   losses    what an index knows to be missing         doubts    and what it has otherwise
@@ -41,6 +42,7 @@ mod candidate;
 mod catalog;
 mod choice;
 mod clock;
+mod defaults;
 mod disk;
 mod doubts;
 mod embedded;
@@ -125,6 +127,8 @@ pub struct Salvage<'a> {
     /// The pages of each table that SQLite keeps for itself.
     internal: Vec<Pages>,
     version: Version,
+    /// Whether rows have NULL in the result where they mean a default.
+    lacks_defaults: bool,
     /// Rows that no table has, where one may be lost with its name.
     nameless: Nameless,
     /// Whether those go into a table of their own, and into which they went.
@@ -181,7 +185,8 @@ impl<'a> Salvage<'a> {
     ) -> Result<Option<Salvage<'a>>> {
         let geometry = geometry.clone();
         let notes = geometry.notes.clone();
-        let pager = Pager::new(content, geometry.page_size);
+        let mut pager = Pager::new(content, geometry.page_size);
+        pager.mend_first(geometry.usable)?;
         let reader = Reader { pager, geometry, walked: Default::default() };
         let mut survey = Survey::new(reader, strangers.clone())?;
         let mut catalog = Catalog::read(&mut survey, is_distrusted)?;
@@ -224,6 +229,7 @@ impl<'a> Salvage<'a> {
             not_made: Vec::new(),
             internal,
             version,
+            lacks_defaults: false,
             nameless: Nameless::default(),
             sets_apart: false,
             set_apart: None,
@@ -390,6 +396,10 @@ impl<'a> Salvage<'a> {
             let what = "was changed in a few letters, and is taken from version";
             self.notes.push(format!("the statement of the {kind} {name} {what} {version}"));
         }
+        for table in &self.catalog.plan.unread {
+            let what = "what rows mean that are older than a column could not be read: they have NULL there";
+            self.notes.push(format!("{table}: {what}"));
+        }
         if self.may_have_deleted_rows() {
             let what = "the list of free pages is damaged: rows found by shape may include deleted ones";
             self.notes.push(what.to_string());
@@ -415,6 +425,8 @@ mod full;
 mod heads;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod meant;
 #[cfg(test)]
 mod odd;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Pages of a damaged file, by number.
 //!
-//! Invariant: a page that the file has is read as it is; what lies behind the end of the file, and what the disk
+//! Invariant: a page that the file has is read as it is, but for the head of the first, where that cannot be; what lies behind the end of the file, and what the disk
 //! refuses to give, is zeros, and told apart. Nothing is ever written, locked or asked of SQLite.
 //!
 //! Limit: sixteen stretches of 256 KiB are kept, however large the file is.
@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 
+use super::page::{Head, Kind};
 use crate::error::{Error, Result};
 use crate::tree::Content;
 
@@ -44,13 +45,47 @@ pub struct Pager<'a> {
     pub page_size: usize,
     kept: RefCell<Vec<(u64, Rc<[u8]>)>>,
     unreadable: RefCell<BTreeSet<u64>>,
+    /// The first page, where its head was mended.
+    first: Option<Rc<[u8]>>,
 }
+
+/// Where the head of the first page begins, and the count of cells in it.
+const FIRST: usize = 100;
+const COUNT: Range<usize> = FIRST + 3..FIRST + 5;
 
 impl<'a> Pager<'a> {
     /// A file as pages of `page_size`, a power of two from 512 to 65536.
     pub fn new(content: &'a Content, page_size: usize) -> Pager<'a> {
         debug_assert!(page_size.is_power_of_two() && (512..=65536).contains(&page_size));
-        Pager { content, page_size, kept: RefCell::default(), unreadable: RefCell::default() }
+        Pager { content, page_size, kept: RefCell::default(), unreadable: RefCell::default(), first: None }
+    }
+
+    /// The first page has the schema, and is one of two kinds. Where it is told to be another, or to have more cells than it
+    /// has room for, it is the one whose cells fill it exactly: no page is of both.
+    pub fn mend_first(&mut self, usable: usize) -> Result<()> {
+        let page = self.page(1)?;
+        let fills = |page: &[u8]| {
+            Head::read(page, FIRST, usable).and_then(|head| Some(head.cells_that_fill(page, usable)?.len()))
+        };
+        let is_told = Head::read(&page, FIRST, usable).is_some_and(|head| !head.kind.is_of_index());
+        if !self.missing(1).is_empty() || is_told && fills(&page).is_some() {
+            return Ok(());
+        }
+        for kind in [Kind::TableLeaf, Kind::TableInterior] {
+            let mut mended = page.to_vec();
+            // Without a count there is room for them, and their number is how many fill it.
+            mended[FIRST] = kind.byte();
+            mended[COUNT].fill(0);
+            if let Some(cells) = fills(&mended).filter(|cells| *cells > 0)
+                && (page[FIRST] != kind.byte() || !is_told)
+                && let Ok(count) = u16::try_from(cells)
+            {
+                mended[COUNT].copy_from_slice(&count.to_be_bytes());
+                self.first = Some(mended.into());
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// How many pages there are, the last of which may be cut off.
@@ -91,6 +126,9 @@ impl<'a> Pager<'a> {
     /// The page, the first of which is 1; zeros where there is none.
     pub fn page(&self, number: u32) -> Result<Page> {
         debug_assert!(number > 0);
+        if let (1, Some(first)) = (number, &self.first) {
+            return Ok(Page { stretch: Rc::clone(first), at: 0, len: self.page_size });
+        }
         let offset = (u64::from(number) - 1) * self.page_size as u64;
         let stretch = self.stretch(offset / STRETCH)?;
         Ok(Page { stretch, at: (offset % STRETCH) as usize, len: self.page_size })

@@ -13,9 +13,10 @@ use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::clock::Clock;
-use super::harmless::{HARMLESS, MOST_SQL, harden, is_constant};
+use super::defaults;
+use super::harmless::{HARMLESS, MOST_SQL, harden};
 use super::layout::{Affinity, Field, Identity, Index, Layout, Schema, StandIn};
-use super::record::{Collation, Sort};
+use super::record::{Collation, Encoding, Sort};
 use crate::database::check::{has_computed_columns, is_known_order};
 use crate::database::file::{refuse_function, take_any_order};
 use crate::database::layout::quoted;
@@ -40,12 +41,15 @@ pub struct Plan {
     pub indices: Vec<Layout>,
     /// The tables that SQLite keeps for itself: no rows of the project, but pages of the file.
     pub internal: Vec<Layout>,
+    /// The tables of which it is not known what rows mean that are older than a column.
+    pub unread: Vec<String>,
 }
 
 impl Plan {
-    /// Asks SQLite how this schema writes its rows.
-    pub fn of(schema: &[Schema]) -> rusqlite::Result<Plan> {
+    /// Asks SQLite how this schema writes its rows, in a database that writes text so: a default may be bytes of it.
+    pub fn of(schema: &[Schema], encoding: Encoding) -> rusqlite::Result<Plan> {
         let mut db = Connection::open_in_memory()?;
+        db.pragma_update(None, "encoding", encoding.name())?;
         harden(&db, MOST_SQL)?;
         take_any_order(&db)?;
         Clock::new(TO_PLAN).watch(&mut db)?;
@@ -78,6 +82,7 @@ impl Plan {
                 plan.indices.push(layout);
             }
         }
+        plan.unread = defaults::read(&db, &mut plan.tables)?;
         Ok(plan)
     }
 
@@ -185,25 +190,20 @@ fn table(db: &Connection, row: &Schema) -> rusqlite::Result<Option<Layout>> {
         .ok();
     let Some(without) = without else { return Ok(None) };
     let mut columns: Vec<(Field, bool, i64)> = Vec::new();
-    let sql = format!(
-        "SELECT name, type, \"notnull\", dflt_value, hidden, pk FROM pragma_table_xinfo({})",
-        quoted(name)
-    );
+    let sql = format!("SELECT name, type, \"notnull\", hidden, pk FROM pragma_table_xinfo({})", quoted(name));
     let mut query = db.prepare(&sql)?;
     let mut rows = query.query([])?;
     while let Some(r) = rows.next()? {
-        let hidden: i64 = r.get(4)?;
-        let is_constant = r.get::<_, Option<String>>(3)?.map(|default| is_constant(&default));
+        let hidden: i64 = r.get(3)?;
         let field = Field {
             name: r.get(0)?,
             affinity: Affinity::of(&r.get::<_, String>(1)?),
             not_null: r.get(2)?,
-            has_default: is_constant == Some(true),
-            has_odd_default: is_constant == Some(false) && hidden == 0,
+            default: None,
             is_key: false,
             generated: hidden == 3,
         };
-        columns.push((field, hidden == 2, r.get(5)?));
+        columns.push((field, hidden == 2, r.get(4)?));
     }
     let key = db.query_row("SELECT name FROM pragma_index_list(?1) WHERE origin = 'pk'", [name], |r| {
         r.get::<_, String>(0)

@@ -14,12 +14,11 @@ use rusqlite::Connection;
 use super::Salvage;
 use super::clock::Clock;
 use super::disk;
-use super::fill::fill;
+use super::fill::{Room, fill};
 use super::harmless;
 use super::layout::Schema;
 use super::nameless;
 use super::plan::create;
-use super::record::Encoding;
 use super::report::{TableReport, words};
 use super::survey::Use;
 use super::version;
@@ -39,6 +38,11 @@ const A_SECOND: u64 = 128 << 10;
 /// of a table may be empty, and there are indices.
 const TIMES: u64 = 4;
 const ANY_SIZE: u64 = 4 << 20;
+
+/// The same for what its rows have in no file: the defaults of columns that they are older than. A claim of many rows and
+/// a long default is a small file.
+const TIMES_OF_DEFAULTS: u64 = 16;
+const ANY_DEFAULTS: u64 = 256 << 20;
 
 /// What SQLite keeps the numbers of AUTOINCREMENT in.
 const SEQUENCES: &str = "sqlite_sequence";
@@ -74,11 +78,12 @@ pub fn rebuild(
     let refused = create(&mut db, &plain, &["table"]).map_err(&fail)?.refused;
     let mut reports = Vec::new();
     let mut time = bounds.time * 2;
+    let mut room = bounds.room();
     for at in 0..salvage.catalog.plan.tables.len() {
         // No table takes all of the time that the others need.
         let since = Instant::now();
         clock.renew(time / 2);
-        reports.push(fill(salvage, &db, at, bounds.pages, path)?);
+        reports.push(fill(salvage, &db, at, &mut room, path)?);
         time = time.saturating_sub(since.elapsed());
     }
     clock.renew(bounds.time);
@@ -101,7 +106,7 @@ pub fn rebuild(
     }
     if salvage.sets_apart {
         clock.renew(bounds.time);
-        salvage.set_apart = nameless::keep(salvage, &db, bounds.pages, path)?;
+        salvage.set_apart = nameless::keep(salvage, &db, room.pages(), path)?;
     }
     clock.renew(bounds.time * 2);
     check(&db, salvage, &reports, path)?;
@@ -127,8 +132,11 @@ fn stand_ins(salvage: &mut Salvage<'_>) -> Vec<Schema> {
 struct Bounds {
     /// The longest value, or row.
     longest: i32,
-    /// Pages that all tables may have, with what comes with them.
+    /// How large a page is, and how many all tables may have, with what comes with them.
+    page_size: u64,
     pages: u64,
+    /// Bytes that defaults may take besides.
+    defaults: u64,
     /// How long a stage may take.
     time: Duration,
 }
@@ -144,20 +152,23 @@ impl Bounds {
         Bounds {
             // Two bytes of UTF-16 are three of UTF-8.
             longest: i32::try_from(size + size / 2).unwrap_or(i32::MAX),
+            page_size,
             pages: pages as u64 * TIMES + ANY_SIZE / page_size,
+            defaults: size * TIMES_OF_DEFAULTS + ANY_DEFAULTS,
             time: PATIENCE + Duration::from_secs(size / A_SECOND),
         }
+    }
+
+    /// What the tables may take.
+    fn room(&self) -> Room {
+        Room { page_size: self.page_size, most_pages: self.pages, for_defaults: self.defaults, defaults: 0 }
     }
 }
 
 fn prepare(db: &Connection, salvage: &Salvage<'_>, bounds: &Bounds) -> rusqlite::Result<()> {
     harmless::harden(db, bounds.longest)?;
     let geometry = &salvage.survey.reader.geometry;
-    let encoding = match geometry.encoding {
-        Encoding::Utf8 => "UTF-8",
-        Encoding::Utf16Le => "UTF-16le",
-        Encoding::Utf16Be => "UTF-16be",
-    };
+    let encoding = geometry.encoding.name();
     let head = salvage.survey.reader.pager.page(1).ok();
     let is_incremental = head.is_some_and(|head| head.get(INCREMENTAL).is_some_and(|word| word != [0; 4]));
     let vacuum = match geometry.auto_vacuum {
@@ -166,7 +177,8 @@ fn prepare(db: &Connection, salvage: &Salvage<'_>, bounds: &Bounds) -> rusqlite:
         false => "",
     };
     // As many pages again for the indices, and one row beyond that is not taken back.
-    let most = 2 * bounds.pages + 2 * bounds.longest as u64 / geometry.page_size as u64;
+    let pages = bounds.pages + bounds.defaults / bounds.page_size;
+    let most = 2 * pages + 2 * bounds.longest as u64 / geometry.page_size as u64;
     // A journal in memory: what is too much is taken back. It comes before the first statement that writes, since a file
     // without a name can have no other.
     db.execute_batch(&format!(

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use super::Salvage;
 use super::known;
 use super::plan::Plan;
+use super::record::Encoding;
 
 /// The tables that every version has.
 const CORE: [&str; 4] = ["dataset", "trace", "event", ASSETS];
@@ -92,7 +93,7 @@ fn has_recipes(plan: &Plan) -> bool {
 /// tables which are not there, and the newest. Not every project has a table of assets.
 fn of_columns(plan: &Plan) -> Option<i32> {
     let versions = known::all().into_iter().filter_map(|known| {
-        let theirs = Plan::of(&known.schema).ok()?;
+        let theirs = Plan::of(&known.schema, Encoding::Utf8).ok()?;
         let mut columns = 0;
         for name in CORE {
             let Some(own) = plan.table(name) else {
@@ -150,7 +151,10 @@ mod tests {
     #[test]
     fn every_known_version_is_told_by_its_columns() {
         for known in known::all() {
-            assert_eq!(of_columns(&Plan::of(&known.schema).unwrap()), Some(known.user_version));
+            assert_eq!(
+                of_columns(&Plan::of(&known.schema, Encoding::Utf8).unwrap()),
+                Some(known.user_version)
+            );
         }
         assert_eq!(of_columns(&Plan::default()), None);
     }
@@ -161,7 +165,7 @@ mod tests {
             let is_of_assets = |table: &str| matches!(table, "asset" | "blob_chunk" | "ref");
             let schema: Vec<Schema> =
                 known.schema.into_iter().filter(|row| !is_of_assets(&row.table)).collect();
-            let told = of_columns(&Plan::of(&schema).unwrap());
+            let told = of_columns(&Plan::of(&schema, Encoding::Utf8).unwrap());
             // The third one that has no frames is the first one, without assets.
             let is_first = known.user_version == 3
                 && !schema.iter().any(|row| row.sql.iter().any(|sql| sql.contains("frame_number")));

@@ -12,6 +12,8 @@ impl Salvage<'_> {
         // Of a schema that is not whole, a table may be gone with all its rows.
         let is_whole = self.catalog.is_whole
             && !self.catalog.is_guessed
+            && !self.lacks_defaults
+            && self.catalog.plan.unread.is_empty()
             && !self.may_have_deleted_rows()
             && !self.may_lack_pages();
         Ok(is_whole && !self.has_unclaimed()? && self.bears_out_what_was_mended()?)
