@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{output, project};
+use super::output;
 use crate::database::salvage::{self, Candidate, Choice, Recovery, Role};
 use crate::error::{Error, Result};
 
@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return find_autosaves(top, args.json);
     }
     let Some(path) = &args.project else { return Ok(Exit::Usage) };
-    let Sources { kind: format, candidates, whole, missing } = sources::look(path)?;
+    let Sources { kind: format, candidates, flaw, missing } = sources::look(path)?;
     if args.in_place && format != "bundle" {
         return Err(Error::Usage(format!("--in-place is for bundles; {} is none", path.display())));
     }
@@ -63,10 +63,10 @@ pub fn run(args: Args) -> Result<Exit> {
     let mut recovery = Recovery::look(path, candidates, !args.list)?;
     recovery.missing = missing;
     let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
-    if let (false, Choice::Sound, Some(at)) = (whole, &recovery.choice, current)
+    if let (Some(flaw), Choice::Sound, Some(at)) = (flaw, &recovery.choice, current)
         && recovery.all[at].has_work()
     {
-        recovery.choice = Choice::Take(at, "sound, in a file that is cut off");
+        recovery.choice = Choice::Take(at, flaw);
     }
     if args.list {
         return words::list(path, format, &recovery, args.json);
