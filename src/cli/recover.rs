@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return find_autosaves(top, args.json);
     }
     let Some(path) = &args.project else { return Ok(Exit::Usage) };
-    let Sources { kind: format, candidates, whole, missing } = sources::look(path)?;
+    let Sources { kind: format, candidates, flaw, missing } = sources::look(path)?;
     if args.in_place && format != "bundle" {
         return Err(Error::Usage(format!("--in-place is for bundles; {} is none", path.display())));
     }
@@ -72,10 +72,10 @@ pub fn run(args: Args) -> Result<Exit> {
     recovery.missing = missing;
     recovery.closed = if format == "bundle" { closed(path) } else { Vec::new() };
     let current = recovery.all.iter().position(|judged| judged.role == Role::Current);
-    if let (false, Choice::Sound, Some(at)) = (whole, &recovery.choice, current)
+    if let (Some(flaw), Choice::Sound, Some(at)) = (flaw, &recovery.choice, current)
         && recovery.all[at].has_work()
     {
-        recovery.choice = Choice::Take(at, "sound, in a file that is cut off");
+        recovery.choice = Choice::Take(at, flaw);
     }
     if let (true, Choice::Sound, Some(at)) = (args.in_place, &recovery.choice, current)
         && recovery.has_no_head()

@@ -287,11 +287,12 @@ fn open_zip(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Contain
 
 /// Opens a project, whatever it is; its content decides, never its suffix.
 pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Container>> {
-    let pin = options.pin;
+    let (pin, unchecked) = (options.pin, options.unchecked);
     let project = open_any(source, options)?;
     // What was written a moment ago may be half of a copy that is still being written over an older state. Not before
-    // here: what was looked at so far decides what is shown, and is looked at again before any of it is.
-    if project.source().stamp().is_young() {
+    // here: what was looked at so far decides what is shown, and is looked at again before any of it is. Whoever salvages
+    // wants the bytes as they are, and what they are does not depend on how old the file is.
+    if !unchecked && project.source().stamp().is_young() {
         project.distrust();
     }
     match pin {

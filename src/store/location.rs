@@ -46,6 +46,20 @@ fn open_folder(path: &Path) -> nix::Result<OwnedFd> {
     nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// Links that are followed, one behind the other: as many as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+/// Where a link at the end of a path leads; the path itself where it is none. What it leads to may be gone.
+pub fn led_to(path: &Path) -> PathBuf {
+    // Without a slash at its end, which would lead through the link.
+    let mut at: PathBuf = path.components().collect();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = std::fs::read_link(&at) else { break };
+        at = at.parent().map(|folder| folder.join(&target)).unwrap_or(target);
+    }
+    at
+}
+
 /// What SQLite keeps beside a database, and what its state depends on.
 const LOGS: [&str; 2] = ["-wal", "-journal"];
 /// What belongs to a session that is at work in a folder: it changes under any reader, and is no state of the project.

@@ -19,7 +19,7 @@ mod target;
 
 pub use cache_folder::CacheFolder;
 pub use folder::{Folder, Item, ItemKind, look_for_users};
-pub use location::{Location, SESSION};
+pub use location::{Location, SESSION, led_to};
 pub use private::mode_of_copy;
 pub use publish::{Draft, drafted_by, replace};
 pub use record_file::RecordFile;

@@ -3,11 +3,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::led_to;
+
 /// The permissions of a copy of `file`, which lies in the project `project` or beside it: those of the file, writable for
-/// its owner, and none that a folder on the way withholds. Of what lies in a ZIP file, that file's count.
+/// its owner, and none that a folder on the way withholds. Where `project` is a link, the file is in what that leads to.
+/// Of what lies in a ZIP file, that file's count.
 pub fn mode_of_copy(project: &Path, file: &Path) -> u32 {
     let mode = |path: &Path| Some(std::fs::metadata(path).ok()?.permissions().mode());
-    let inside = file.ancestors().skip(1).take_while(|path| path.starts_with(project));
+    let project = led_to(project);
+    let inside = file.ancestors().skip(1).take_while(|path| path.starts_with(&project));
     let (mut allowed, mut found) = (0o666, false);
     for path in std::iter::once(file).chain(inside) {
         let Some(mode) = mode(path) else { continue };
@@ -35,6 +39,8 @@ mod tests {
         let file = project.join("snapshots/000001.sqlite");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, b"x").unwrap();
+        let link = top.path().join("link");
+        std::os::unix::fs::symlink(&project, &link).unwrap();
         let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         for (folder, stored, copied) in [
             (0o755, 0o644, 0o644),
@@ -46,6 +52,7 @@ mod tests {
             set(&project, folder);
             set(&file, stored);
             assert_eq!(mode_of_copy(&project, &file), copied, "{folder:o} {stored:o}");
+            assert_eq!(mode_of_copy(&link, &file), copied, "{folder:o} {stored:o}");
         }
         let zip = top.path().join("box.vaso");
         fs::write(&zip, b"PK").unwrap();

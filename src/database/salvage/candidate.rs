@@ -179,7 +179,8 @@ impl Holds {
 }
 
 impl Judged {
-    /// Looks at a candidate. It fails where there is no room to salvage it in.
+    /// Looks at a candidate. It fails where there is no room to salvage it in, and where its file is changed meanwhile:
+    /// that is no damage, and what was read of two states is neither.
     pub fn of(candidate: Candidate, workshop: &Workshop) -> Result<Judged> {
         let Candidate { role, path, snapshot, time, content, log_damage, foreign, doubt } = candidate;
         let mut judged = Judged {
@@ -205,8 +206,11 @@ impl Judged {
         match content {
             Ok(content) => {
                 judged.content = Some(content.clone());
-                judged.look(&content, doubt)?;
+                let looked = judged.look(&content, doubt);
+                judged.is_unchanged()?;
+                looked?;
             }
+            Err(changed @ Error::SourceChanged(_)) => return Err(changed),
             Err(e) => judged.damage = Some(e.to_string()),
         }
         Ok(judged)
@@ -236,6 +240,15 @@ impl Judged {
         self.salvage = self.salvage.take().map(|report| self.doubted(report));
         self.damage = Some(damage.join("; ").replace(SALVAGE_HELPS, ""));
         Ok(())
+    }
+
+    /// Fails if its file is not what it was when it was opened.
+    pub fn is_unchanged(&self) -> Result<()> {
+        match self.content.as_ref().map(Content::check) {
+            Some(changed @ Err(Error::SourceChanged(_))) => changed,
+            // What else there is to say of it is said by whoever reads it.
+            _ => Ok(()),
+        }
     }
 
     /// What salvage reports, with what it does not know.
@@ -324,12 +337,15 @@ impl Judged {
         let Some(content) = &self.content else {
             return Err(Error::Refused(self.damage.clone().unwrap_or_default()));
         };
-        let report = match self.sound {
-            true => copy(content, path).map(|()| None)?,
-            false => Some(super::recover(content, path)?.ok_or_else(|| {
-                Error::Refused(format!("{}: nothing can be had of it", self.path.display()))
-            })?),
+        let made = match self.sound {
+            true => copy(content, path).map(|()| None),
+            false => super::recover(content, path).and_then(|report| match report {
+                Some(report) => Ok(Some(report)),
+                None => Err(Error::Refused(format!("{}: nothing can be had of it", self.path.display()))),
+            }),
         };
+        self.is_unchanged()?;
+        let report = made?;
         // Nobody is told of a success that was not looked at.
         self.open(content_of(path)?)?.quick_check()?;
         Ok(report.map(|report| self.doubted(report)))

@@ -110,6 +110,11 @@ const ROUNDS: usize = 3;
 /// So many free pages for each that has bytes have to be zeros for it to be known that they were made so.
 const MOST_ZEROS: usize = 8;
 
+/// Whether pages are to be found where those of a database would be, whatever the file begins with.
+pub fn seems_a_database(content: &Content) -> Result<bool> {
+    Ok(Geometry::tell(content)?.is_some())
+}
+
 /// A damaged file that was looked through.
 #[derive(Debug)]
 pub struct Salvage<'a> {

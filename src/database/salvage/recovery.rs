@@ -4,6 +4,7 @@
 //! place, which is replaced in one step. A result is published when it is complete and was checked, or not at all.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -25,6 +26,8 @@ use crate::store::{Draft, Location, mode_of_copy, path_text};
 #[derive(Debug)]
 pub struct Recovery {
     project: PathBuf,
+    /// Which file that was at first, if there was one.
+    file: Option<(u64, u64)>,
     /// All of them, ranked and numbered.
     pub all: Vec<Judged>,
     /// What is to be done unasked.
@@ -106,6 +109,7 @@ impl Recovery {
             Some(_) => Some(folder_of(project)?),
             None => None,
         };
+        let file = file_at(project);
         let workshop = Workshop::of(folder.as_deref());
         let judged = candidates.into_iter().map(|candidate| Judged::of(candidate, &workshop));
         let mut all = judged.collect::<Result<Vec<Judged>>>()?;
@@ -126,17 +130,29 @@ impl Recovery {
             too_new = database.is_too_new();
         }
         let locks = Location::find(project).and_then(|place| signs::locks(&place)).unwrap_or_default();
-        let in_use = locks.iter().find(|lock| lock.live).map(signs::Lock::who);
-        Ok(Recovery {
+        let recovery = Recovery {
             project: project.to_path_buf(),
+            file,
             all,
             choice,
             missing: None,
             assets,
             too_new,
             closed: Vec::new(),
-            in_use,
-        })
+            in_use: locks.iter().find(|lock| lock.live).map(signs::Lock::who),
+        };
+        recovery.is_unchanged()?;
+        Ok(recovery)
+    }
+
+    /// Fails if anything is not what it was when it was looked at, or if another file has taken the project's place: what
+    /// was found then is not told of what is there now. A project that is gone meanwhile is only worth more.
+    fn is_unchanged(&self) -> Result<()> {
+        self.all.iter().try_for_each(Judged::is_unchanged)?;
+        match file_at(&self.project) {
+            now if now.is_some() && now != self.file => Err(Error::SourceChanged(self.project.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// The place of the candidate with this number.
@@ -265,6 +281,7 @@ impl Recovery {
         };
         let draft = Draft::begin(folder).map_err(|e| disk::error(folder, e))?;
         let report = taken.write(draft.path())?;
+        self.is_unchanged()?;
         let mode = mode_of_copy(&self.project, &taken.path);
         let path = draft.publish((1..10_000).map(name), mode).map_err(|e| disk::error(folder, e))?;
         Ok((path, report))
@@ -275,6 +292,11 @@ impl Recovery {
 fn lies_in_its_log(judged: &Judged) -> bool {
     let is_own = judged.role == Role::Current && judged.snapshot.is_none() && judged.has_work();
     is_own && judged.path.metadata().is_ok_and(|m| m.is_file() && m.len() == 0)
+}
+
+/// Which file lies at a path, by its device and number.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// The folder that a project lies in, and what is made of it.
@@ -373,5 +395,95 @@ impl Role {
             Role::Snapshot => "snapshot_fallback",
             Role::Backup => "backup_restore",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::super::hostile::{TRACE, made};
+    use super::*;
+    use crate::tree::{Coded, Content};
+
+    /// A file that another program changes at one of its reads.
+    #[derive(Debug)]
+    struct Changing {
+        bytes: Vec<u8>,
+        reads: AtomicU64,
+        last: u64,
+    }
+
+    impl Coded for Changing {
+        fn size(&self) -> u64 {
+            self.bytes.len() as u64
+        }
+
+        fn check(&self) -> Result<()> {
+            match self.reads.load(Ordering::Relaxed) > self.last {
+                true => Err(Error::SourceChanged("x.vaso".into())),
+                false => Ok(()),
+            }
+        }
+
+        fn is_ready(&self, _: u64, _: usize) -> bool {
+            true
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.check()?;
+            buf.copy_from_slice(&self.bytes[offset as usize..][..buf.len()]);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_changed_meanwhile_is_no_damage() {
+        let (mut bytes, root) = made(TRACE, "trace");
+        bytes[(root - 1) * 4096..root * 4096].fill(0);
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("x.vaso");
+        std::fs::write(&project, &bytes).unwrap();
+        let look = |last| {
+            let content = Arc::new(Changing { bytes: bytes.clone(), reads: AtomicU64::new(0), last });
+            let candidate = Candidate {
+                role: Role::Current,
+                path: project.clone(),
+                snapshot: None,
+                time: None,
+                content: Ok(Content::Coded(content.clone())),
+                log_damage: None,
+                foreign: false,
+                doubt: None,
+            };
+            let looked = Recovery::look(&project, vec![candidate], None);
+            (looked, content.reads.load(Ordering::Relaxed))
+        };
+        let (found, reads) = look(u64::MAX);
+        let rows = found.unwrap().all[0].holds.as_ref().unwrap().trace_rows;
+        assert!(rows > 1000 && reads > 10, "{rows} rows, {reads} reads");
+        for last in 0..reads * 3 / 4 {
+            let found = look(last).0;
+            assert!(matches!(found, Err(Error::SourceChanged(_))), "read {last} of {reads}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn another_file_in_the_place_of_the_project_is_not_what_was_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("x.vaso");
+        std::fs::write(&project, made(TRACE, "trace").0).unwrap();
+        let all = super::super::beside(&project);
+        let recovery = Recovery::look(&project, all, Some(To::Beside)).unwrap();
+        // It is still open: that its name is gone takes nothing away.
+        let aside = folder.path().join("aside");
+        std::fs::rename(&project, &aside).unwrap();
+        assert!(recovery.take(0, "asked for", To::Beside).is_ok());
+        std::fs::copy(&aside, &project).unwrap();
+        let changed = recovery.take(0, "asked for", To::Beside);
+        assert!(matches!(changed, Err(Error::SourceChanged(_))), "{changed:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "x, aside and one result");
     }
 }

@@ -2,11 +2,49 @@
 
 use super::document::Document;
 use super::{Package, kind, method};
+use crate::finding::{Finding, Severity};
 use crate::format::{Dataset, Description};
 use crate::tree::{Kind, NodeId, Tree};
 
 /// Largest `dataset.json` that is read for its name.
 const MAX_DOCUMENT: u64 = 1 << 20;
+
+impl Package {
+    /// Notes a version that this program does not know.
+    pub(super) fn note_version(&self) {
+        let Some(version) = self.version().filter(|_| self.kind == kind::Kind::Package) else { return };
+        if version.split('.').next() != Some("1") {
+            self.findings.add(Finding::new(
+                Severity::Warning,
+                "newer-version",
+                "manifest.json",
+                format!("the package declares version {version}; this program knows version 1"),
+                "it is shown as it is stored, read-only; use a newer version of this program to change it",
+            ));
+        }
+    }
+
+    /// Notes that there are no events, which some programs want.
+    pub(super) fn note_events(&self) {
+        if self.kind == kind::Kind::Package && self.tree.find(b"events/events.jsonl").is_none() {
+            // The design does not ask for the file; the application, which writes the schema's name, does.
+            let named = self.manifest.as_ref().is_some_and(|m| m.schema.get().is_some());
+            self.findings.add(Finding::new(
+                if named { Severity::Warning } else { Severity::Notice },
+                "events-missing",
+                "events/events.jsonl",
+                "the package has no events file; some programs refuse to open it",
+                "add an empty events/events.jsonl",
+            ));
+        }
+    }
+
+    /// The version of the format that it declares.
+    fn version(&self) -> Option<&str> {
+        let manifest = self.manifest.as_ref()?;
+        manifest.format_version.get().or_else(|| manifest.version.get())
+    }
+}
 
 /// Reads the small documents; whatever cannot be read is left out, and is a finding already.
 pub fn describe(package: &Package) -> Description {

@@ -13,6 +13,7 @@ use super::method;
 use super::record::{
     CENTRAL, Central, END, END_LEN, END64_LEN, End, LOCAL_LEN, LOCATOR64_LEN, Local, Parsed,
 };
+use super::salvage::Window;
 use crate::error::Result;
 use crate::store::Source;
 
@@ -75,6 +76,35 @@ pub fn find_ends(source: &Source) -> Result<Ends> {
     reaching.sort_by_key(|(directory, _)| directory.count == 0);
     let (directories, trailing) = reaching.into_iter().chain(others).take(MOST_ENDS).unzip();
     Ok(Ends { directories, trailing })
+}
+
+/// The end record and directory of a package behind whose end more stands than [`find_ends`] looks through, for whoever
+/// salvages it. Its offsets count from the front of the file, as those of a package within an entry do not; and no entry
+/// begins behind it, for then more was written, and what was the end is none.
+pub fn find_buried(source: &Source) -> Result<Ends> {
+    let size = source.size();
+    let mut end = size;
+    while end > 0 {
+        let start = end.saturating_sub(PIECE as u64);
+        let window = source.read_range(start..size.min(end + END_LEN as u64))?;
+        let last = window.len().min((end - start) as usize);
+        for at in (0..last).rev() {
+            let Some(record) = window.get(at..).filter(|rest| rest.starts_with(&END)).and_then(End::parse)
+            else {
+                continue;
+            };
+            let position = start + at as u64;
+            let behind = position + (END_LEN + record.comment_len) as u64;
+            let fits = fit(source, position, record)?.filter(|found| found.shift == 0 && found.count > 0);
+            let Some(directory) = fits.filter(|_| behind <= size) else { continue };
+            return Ok(match Window::new(source).next_header(behind)? {
+                Some(_) => Ends::default(),
+                None => Ends { directories: vec![directory], trailing: vec![size - behind] },
+            });
+        }
+        end = start;
+    }
+    Ok(Ends::default())
 }
 
 /// Whether the package whose end record is at `position` is an entry: whether the file begins with entries one behind the

@@ -5,7 +5,7 @@
 //!   load       makes entries and a tree of it                      salvage                when it is lost
 //!   kind       which kind of project it is                         links                  which links are safe
 //!   verify     checks every byte                                   describe, sample       tell what is in it
-//!   trust      what is checked before it is given out
+//!   trust      what is checked before it is given out              guess     where a header is damaged
 //! ```
 //!
 //! The central directory is the truth; a local header is read when its entry is opened, for the place of the
@@ -17,6 +17,7 @@ mod directory;
 mod document;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod guess;
 mod kind;
 mod links;
 mod load;
@@ -36,6 +37,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use self::document::Document;
+use self::guess::Guesses;
 use self::load::{Entry, Loaded, Loader, Refusal};
 use self::record::{LOCAL_LEN, Local};
 use self::trust::Trust;
@@ -79,6 +81,8 @@ pub struct Package {
     small: Cache<u32, Arc<[u8]>>,
     decoding: Mutex<Arc<Decoding>>,
     trust: Trust,
+    /// Where entries lie whose headers do not say it.
+    guesses: Guesses,
     /// What its views refer to.
     itself: Weak<Package>,
     /// The views, once somebody has looked.
@@ -100,7 +104,10 @@ pub fn open(source: Arc<Source>, options: OpenOptions) -> Result<Arc<dyn Contain
 impl Package {
     /// Reads any ZIP file, whatever project it is.
     fn read(source: Arc<Source>, options: OpenOptions) -> Result<Package> {
-        let ends = directory::find_ends(&source)?;
+        let mut ends = directory::find_ends(&source)?;
+        if ends.directories.is_empty() && options.unchecked {
+            ends = directory::find_buried(&source)?;
+        }
         for (i, directory) in ends.directories.iter().enumerate() {
             let findings = options.findings.clone().unwrap_or_default();
             let Some(loaded) = Loader::from_directory(&source, &findings, *directory, options.raw)? else {
@@ -173,6 +180,7 @@ impl Package {
             decoding: Mutex::new(Decoding::new(findings.clone(), options.cache.clone())),
             findings,
             trust: Trust::new(options.check),
+            guesses: Guesses::default(),
             options,
             small: Cache::new(SMALL_CACHE),
             itself: Weak::new(),
@@ -278,38 +286,6 @@ impl Package {
         Ok(())
     }
 
-    fn note_version(&self) {
-        let Some(version) = self.version().filter(|_| self.kind == kind::Kind::Package) else { return };
-        if version.split('.').next() != Some("1") {
-            self.findings.add(Finding::new(
-                Severity::Warning,
-                "newer-version",
-                "manifest.json",
-                format!("the package declares version {version}; this program knows version 1"),
-                "it is shown as it is stored, read-only; use a newer version of this program to change it",
-            ));
-        }
-    }
-
-    fn note_events(&self) {
-        if self.kind == kind::Kind::Package && self.tree.find(b"events/events.jsonl").is_none() {
-            // The design does not ask for the file; the application, which writes the schema's name, does.
-            let named = self.manifest.as_ref().is_some_and(|m| m.schema.get().is_some());
-            self.findings.add(Finding::new(
-                if named { Severity::Warning } else { Severity::Notice },
-                "events-missing",
-                "events/events.jsonl",
-                "the package has no events file; some programs refuse to open it",
-                "add an empty events/events.jsonl",
-            ));
-        }
-    }
-
-    fn version(&self) -> Option<&str> {
-        let manifest = self.manifest.as_ref()?;
-        manifest.format_version.get().or_else(|| manifest.version.get())
-    }
-
     fn entry(&self, id: NodeId) -> Result<(u32, &Entry)> {
         match self.tree.node(id).entry() {
             Some(number) => Ok((number, &self.entries[number as usize])),
@@ -333,7 +309,10 @@ impl Package {
         };
         // The refusal rules out that this passes the limit.
         self.source.read_at(entry.header, head)?;
-        self.locate_by(id, head)
+        match self.locate_by(id, head) {
+            Err(damaged @ Error::Damaged { .. }) if self.options.unchecked => self.guess(id, damaged),
+            other => other,
+        }
     }
 
     fn refuse(&self, id: NodeId, entry: &Entry) -> Result<()> {

@@ -24,6 +24,8 @@ use crate::tree::Content;
 
 /// Bytes looked at in one piece.
 const PIECE: u64 = 1 << 20;
+/// So many bytes of an entry may be gone for what follows it to be looked for where it is now.
+const SLIP: u64 = 1 << 12;
 /// What may follow an entry.
 const RECORDS: [[u8; 4]; 3] = [LOCAL, CENTRAL, DESCRIPTOR];
 /// The longest name that is worth a look.
@@ -55,15 +57,20 @@ impl Effort {
 }
 
 /// The file, seen through a piece that moves forwards.
-struct Window<'a> {
+pub struct Window<'a> {
     source: &'a Source,
     start: u64,
     piece: Vec<u8>,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// At its beginning.
+    pub fn new(source: &'a Source) -> Window<'a> {
+        Window { source, start: 0, piece: Vec::new() }
+    }
+
     /// The bytes from `at` on, at least `len` of them where the file has them.
-    fn at(&mut self, at: u64, len: u64) -> Result<&[u8]> {
+    pub fn at(&mut self, at: u64, len: u64) -> Result<&[u8]> {
         let size = self.source.size();
         let end = at.saturating_add(len).min(size);
         let held = self.start..self.start + self.piece.len() as u64;
@@ -76,7 +83,7 @@ impl Window<'_> {
     }
 
     /// The place of the next local header at or after `at`.
-    fn next_header(&mut self, mut at: u64) -> Result<Option<u64>> {
+    pub fn next_header(&mut self, mut at: u64) -> Result<Option<u64>> {
         let size = self.source.size();
         while at + LOCAL_LEN as u64 <= size {
             let piece = self.at(at, LOCAL_LEN as u64)?;
@@ -149,7 +156,7 @@ fn is_database(name: &[u8]) -> bool {
 
 /// What to do about a file of which no project can be shown, if a part of a project's database is in it.
 pub fn part_of_database(source: &Arc<Source>) -> Option<&'static str> {
-    let torn = places(source).unwrap_or_default();
+    let torn = places(source, false).unwrap_or_default();
     let remedy = "but a part of a project's database is there, and `vaso recover` saves what is left of it";
     (!torn.is_empty()).then_some(remedy)
 }
@@ -166,12 +173,13 @@ pub struct Part {
 }
 
 /// What is there of databases whose entries are cut off, or whose checksums are wrong, and of a shared project, which
-/// nothing else shows where the directory is lost. At most one for each name, the last. What is packed is decoded up to
-/// the damage, into files that no folder has.
-pub fn parts(source: &Arc<Source>) -> Result<Vec<Part>> {
+/// nothing else shows where the directory is lost; and, if `whole_too`, of those that are whole, where the directory may
+/// not have them. At most one for each name, the last. What is packed is decoded up to the damage, into files that no
+/// folder has.
+pub fn parts(source: &Arc<Source>, whole_too: bool) -> Result<Vec<Part>> {
     let mut effort = Effort::for_size(source.size());
     let mut parts = Vec::new();
-    for (name, (method, packed, size, is_whole)) in places(source)? {
+    for (name, (method, packed, size, is_whole)) in places(source, whole_too)? {
         let content = match method {
             Method::Stored => Content::Range(source.clone(), packed),
             method => front(source, method, packed, size, &mut effort)?,
@@ -186,14 +194,14 @@ pub fn parts(source: &Arc<Source>) -> Result<Vec<Part>> {
 /// How an entry is packed, where, the size that it had, as far as that is known, and whether it is whole.
 type Place = (Method, Range<u64>, Option<u64>, bool);
 
-/// The places of databases that are to be had in no other way.
-fn places(source: &Arc<Source>) -> Result<BTreeMap<Vec<u8>, Place>> {
+/// The places of databases that are to be had in no other way; and, if `whole_too`, of all others.
+fn places(source: &Arc<Source>, whole_too: bool) -> Result<BTreeMap<Vec<u8>, Place>> {
     let end = source.size();
     let mut torn: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
     search(source, |header, local, entry| {
         let start = local.data(header);
         let method = method::supported(local.method)
-            .filter(|_| entry.is_none() || local.name == SHARED)
+            .filter(|_| entry.is_none() || whole_too || local.name == SHARED)
             .filter(|_| is_database(local.name) && !local.flags.encrypted());
         // A packed stream ends by itself; stored bytes do not.
         let (packed, size) = match (local.knows_sizes(), method) {
@@ -238,7 +246,7 @@ fn search(
     mut each: impl FnMut(u64, &Local<'_>, Option<&Whole>) -> Result<bool>,
 ) -> Result<Option<u64>> {
     let mut effort = Effort::for_size(source.size());
-    let mut window = Window { source, start: 0, piece: Vec::new() };
+    let mut window = Window::new(source);
     let mut at = 0;
     while let Some(header) = window.next_header(at)? {
         effort.spend(Effort::PER_HEADER);
@@ -331,14 +339,30 @@ fn look(
     }
     let Some(end) = known_end else { return Ok((None, 0)) };
     let agreed = method == Some(Method::Stored) && local.packed == local.size;
-    if agreed || end == file_end {
-        return Ok((None, end.min(file_end)));
+    if end >= file_end {
+        return Ok((None, if agreed || end == file_end { file_end } else { 0 }));
     }
-    let is_record = || -> Result<bool> {
-        let next = source.read_range(end..file_end.min(end + 4))?;
-        Ok(RECORDS.iter().any(|record| next == *record))
-    };
-    Ok((None, if end < file_end && is_record()? { end } else { 0 }))
+    Ok((
+        None,
+        match source.read_range(end..file_end.min(end + 4))? {
+            next if is_record(&next) => end,
+            _ if agreed => before(source, start, end)?,
+            _ => 0,
+        },
+    ))
+}
+
+fn is_record(bytes: &[u8]) -> bool {
+    RECORDS.iter().any(|record| bytes == record)
+}
+
+/// Where stored bytes end that are damaged, and behind which no record stands where one should: where some of them are
+/// gone, the next one begins shortly before.
+fn before(source: &Source, start: u64, end: u64) -> Result<u64> {
+    let from = start.max(end.saturating_sub(SLIP));
+    let bytes = source.read_range(from..source.size().min(end + 3))?;
+    let next = bytes.windows(4).position(is_record);
+    Ok(next.map_or(end, |at| from + at as u64))
 }
 
 /// What is found where a stream should be.
