@@ -84,7 +84,7 @@ fn a_bundle_that_the_application_does_not_open_is_told_and_gets_a_head() {
             false => fs::remove_file(&head).unwrap(),
             true => fs::write(&head, "{\"current\": \"0000").unwrap(),
         }
-        let told = scene.json(1, &[BUNDLE]);
+        let told = scene.json(0, &[BUNDLE]);
         assert_eq!((&told["sound"], &told["recovered"]), (&true.into(), &false.into()));
         assert_eq!(told["closed"][0]["path"], "HEAD.json");
         let said = String::from_utf8(scene.recover(&[BUNDLE]).stdout).unwrap();

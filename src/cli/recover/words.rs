@@ -226,11 +226,7 @@ pub fn sound(path: &Path, recovery: &Recovery, as_json: bool) -> Result<Exit> {
     let open = recovery.undecided();
     let (logs, is_half) = recovery.main().map(logs).unwrap_or_default();
     let files = assets(&recovery.assets);
-    let is_done = open.is_empty()
-        && recovery.missing.is_none()
-        && !is_half
-        && files.is_empty()
-        && !recovery.has_no_head();
+    let is_done = open.is_empty() && recovery.missing.is_none() && !is_half && files.is_empty();
     let ended = if is_done { Exit::Done } else { Exit::Findings };
     // What a damaged log held may belong to the project, and so does what is missing: then nobody calls that sound.
     let has_log = open.iter().any(|judged| judged.log_damage.is_some());
