@@ -116,6 +116,42 @@ fn r1_a_look_never_writes() {
     }
 }
 
+#[test]
+fn r1_to_list_what_could_be_recovered_leaves_no_access_time() {
+    for who in everybody() {
+        let (home, elsewhere) = (common::data("salvage.tar.xz"), folder());
+        let mut paths: Vec<PathBuf> = common::succeed(Command::new("find").arg(home.path()))
+            .lines()
+            .map(PathBuf::from)
+            .filter(|path| path != home.path())
+            .collect();
+        paths.sort();
+        if who == As::User {
+            // Only the owner may ask for none.
+            common::succeed(Command::new("chown").args(["-R", "65534:65534"]).arg(home.path()));
+        }
+        common::succeed(Command::new("touch").args(["-a", "-d", "2001-01-01"]).args(&paths));
+        let times = || -> Vec<String> {
+            let meta = |path: &PathBuf| (path.clone(), fs::symlink_metadata(path).unwrap());
+            let all = paths.iter().map(meta);
+            all.map(|(path, m)| format!("{path:?} {} {} {}", m.atime(), m.mtime_nsec(), m.ctime_nsec()))
+                .collect()
+        };
+        let before = times();
+        let moved = || -> Vec<String> { times().into_iter().filter(|now| !before.contains(now)).collect() };
+        let none: [String; 0] = [];
+        for (i, name) in ["orphan_staging.vasopack", "flipped_trace_leaf.vaso"].into_iter().enumerate() {
+            let project = home.path().join("salvage").join(name);
+            assert!(project.exists(), "{name}");
+            run(vaso(who).args(["recover", "--list"]).arg(&project));
+            assert_eq!(moved(), none, "{who:?} {name}");
+            let output = elsewhere.path().join(format!("{i}.db"));
+            run(vaso(who).arg("recover").arg(&project).arg("--output").arg(&output));
+            assert_eq!(moved(), none, "{who:?} {name}");
+        }
+    }
+}
+
 /// Path, `stat` without the device, and checksum of everything in a mount.
 fn picture(who: As, mount: &Mount, backwards: bool) -> Vec<String> {
     let mut reader = Reader::new(who);

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::{Mount, Pack, Reader, eventually, everybody, folder};
@@ -105,4 +106,43 @@ fn r5_what_is_open_stays_and_r6_what_refuses_now_gives_neither_bytes_nor_emptine
             assert!(mount.is_alive());
         }
     }
+}
+
+/// Saves as the application does: a new file, which takes the name.
+fn save(path: &Path, text: &str) -> u64 {
+    let next = path.with_extension("tmp");
+    fs::write(&next, text).unwrap();
+    fs::rename(&next, path).unwrap();
+    fs::metadata(path).unwrap().ino()
+}
+
+#[test]
+fn r5_a_file_of_a_bundle_that_was_replaced_is_not_called_rewritten_for_its_number() {
+    let data = common::data("bundles.tar.xz");
+    let bundle = data.path().join("bundle/stale_lock.vasopack");
+    let head = bundle.join("HEAD.json");
+    let text = fs::read_to_string(&head).unwrap();
+    let mount = Mount::new(common::As::Me, &bundle, &["--no-cache"]);
+    let told = || fs::read_to_string(mount.path(".vaso/findings.jsonl")).unwrap();
+    let shown = |text: &str| {
+        // Whoever reads it keeps it open, and its number with it.
+        let shown =
+            || fs::metadata(mount.path("HEAD.json")).is_ok_and(|meta| meta.len() == text.len() as u64);
+        eventually("the new file is shown", shown);
+    };
+    let mut is_reused = false;
+    for round in 1..=6 {
+        let before = fs::metadata(&head).unwrap().ino();
+        // The number of the first is free again for the second.
+        save(&head, &format!("{text}{}", " ".repeat(100 + round)));
+        let new = format!("{text}{}", " ".repeat(round));
+        is_reused |= save(&head, &new) == before;
+        shown(&new);
+        assert!(!told().contains("rewritten-in-place"), "{}", told());
+    }
+    assert!(is_reused, "this needs a file system that gives the number of a removed file to the next one");
+    // A rewrite is told.
+    fs::write(&head, &text).unwrap();
+    shown(&text);
+    assert!(told().contains("rewritten-in-place"), "{}", told());
 }

@@ -14,7 +14,7 @@ use super::options::MountOptions;
 use super::unmount;
 
 /// The type of file system that the kernel's table shows.
-pub const TYPE: &str = "fuse.vaso";
+pub const TYPE: &str = crate::store::MOUNT_TYPE;
 
 /// Mounts, and shakes hands with the kernel.
 pub fn mount(

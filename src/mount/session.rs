@@ -20,7 +20,7 @@ use super::table::{self, Mount};
 use super::{kernel, readahead, unmount};
 use crate::error::{Error, Result};
 use crate::format::{self, OpenOptions};
-use crate::store::{CacheFolder, Location, Source};
+use crate::store::{CacheFolder, Location, Source, Stamp};
 use crate::volume::{self, Invalidation, Volume};
 
 /// How often the source is looked at.
@@ -73,6 +73,7 @@ pub fn run(mounting: &Mounting, ready: impl FnOnce(&Volume) -> Result<()> + Send
     // The source is opened before the mount covers anything.
     let source = Source::open_settled(Arc::new(Location::find(source)?))?;
     let point = prepare(dir)?;
+    refuse_inside(&source, &point)?;
     let volume_options = volume_options(options);
     let project = format::open(source.clone(), volume_options.open.clone())?;
     let volume = Arc::new(Volume::new(project, volume_options));
@@ -207,6 +208,21 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
         Err(e) => {
             Err(Error::Refused(format!("cannot mount at {}: {e}; create the directory", point.display())))
         }
+    }
+}
+
+/// A project is not shown inside itself: it would hold what it shows, and so on.
+fn refuse_inside(source: &Source, point: &Path) -> Result<()> {
+    let is_source = |folder: &Path| {
+        std::fs::metadata(folder).is_ok_and(|meta| Stamp::of(&meta).file == source.stamp().file)
+    };
+    match point.ancestors().skip(1).any(is_source) {
+        true => Err(Error::Refused(format!(
+            "cannot mount at {}: it lies in the project {}; name a directory outside of it, or the project itself",
+            point.display(),
+            source.path().display()
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -63,7 +63,9 @@ pub fn unmount(dir: &Path, lazy: bool) -> Result<Unmounted> {
     };
     match end(&point, WHEN_IDLE) {
         Ok(()) => {}
-        Err(Errno::EBUSY) => return Err(Error::Busy(busy(&point))),
+        Err(Errno::EBUSY) => {
+            return Err(Error::Busy(busy(&point, daemon.as_ref().map(|daemon| daemon.pid))));
+        }
         Err(e) => return Err(not_ended(&point, e)),
     }
     match daemon {
@@ -167,13 +169,15 @@ impl Daemon {
     }
 }
 
-/// Who holds a mount, for people. We are gone in a moment, and whoever started us inside stays.
-fn busy(point: &Path) -> String {
+/// Who holds a mount, for people. We are gone in a moment, and whoever started us inside stays. The process that serves
+/// it has the source open, which may lie below it by its path, and not in it.
+fn busy(point: &Path, daemon: Option<u32>) -> String {
     let own = std::process::id();
     let mut holders = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|n| n.parse::<u32>().ok()).filter(|pid| *pid != own);
+        let pid = name.to_str().and_then(|n| n.parse::<u32>().ok());
+        let pid = pid.filter(|pid| *pid != own && Some(*pid) != daemon);
         let Some(pid) = pid else { continue };
         if let Some(how) = holds(pid, point) {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

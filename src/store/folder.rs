@@ -1,20 +1,22 @@
 //! A folder that is held open: what lies in it, and what tells its states apart.
 //!
 //! Everything is found from the descriptor and without following links, so that neither a mount over the folder
-//! nor a link that appears in it leads anywhere else.
+//! nor a link that appears in it leads anywhere else. What a mount of ours covers in it is told, and not looked at.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::sys::stat::SFlag;
 
-use super::{Location, Stamp};
+use super::{Location, Stamp, reach};
 use crate::error::{Error, Result};
 
 /// More entries than this are not looked at: no project has them.
@@ -31,6 +33,8 @@ pub enum ItemKind {
     Link,
     /// A pipe, a socket or a device.
     Special,
+    /// What a mount of ours covers. Nothing else is known of it.
+    Covered,
 }
 
 /// An entry of a folder.
@@ -44,6 +48,8 @@ pub struct Item {
     pub stamp: Stamp,
     /// Permission bits.
     pub mode: u16,
+    /// When it was made, where the file system keeps that: what tells it from a file that had its number before.
+    pub born: Option<SystemTime>,
 }
 
 /// An open folder.
@@ -56,8 +62,19 @@ pub struct Folder {
 impl Folder {
     /// Opens `name` in the folder behind a descriptor; `path` is for people.
     pub fn open_at(above: impl AsFd, name: &OsStr, path: PathBuf) -> Result<Folder> {
-        let fd = open_quietly(above.as_fd(), name).map_err(|e| Error::io("open the folder", &path, e))?;
-        Ok(Folder { fd, path })
+        match open_quietly(above.as_fd(), name) {
+            Ok(fd) => Ok(Folder { fd, path }),
+            Err(reach::COVERED) => Err(Error::Refused(format!(
+                "{}: a project is mounted there, and is not looked into",
+                path.display()
+            ))),
+            Err(e) => Err(Error::io("open the folder", path, e)),
+        }
+    }
+
+    /// The folder behind a descriptor.
+    pub(super) fn of(fd: OwnedFd, path: PathBuf) -> Folder {
+        Folder { fd, path }
     }
 
     /// The path it was opened at, for people.
@@ -92,35 +109,65 @@ impl Folder {
     /// All entries in the order of their names.
     pub fn list(&self) -> Result<Vec<Item>> {
         let failed = |e: Errno| Error::io("list the folder", &self.path, e);
-        let again = open_quietly(self.fd.as_fd(), OsStr::new("."));
-        let mut dir = Dir::from_fd(again.map_err(failed)?).map_err(failed)?;
         let mut items = Vec::new();
-        for entry in dir.iter() {
+        for entry in self.read()?.iter() {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
+            if is_itself_or_above(name) {
                 continue;
             }
             if items.len() == MOST {
                 return Err(Error::not_a_project(&self.path, format!("it holds more than {MOST} entries")));
             }
-            let stat = match fstatat(self.fd.as_fd(), entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
+            match self.look(name) {
+                Ok(item) => items.push(item),
                 // It went away in between.
-                Err(Errno::ENOENT) => continue,
-                Err(e) => return Err(failed(e)),
-            };
-            let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-                SFlag::S_IFREG => ItemKind::File,
-                SFlag::S_IFDIR => ItemKind::Folder,
-                SFlag::S_IFLNK => ItemKind::Link,
-                _ => ItemKind::Special,
-            };
-            let mode = (stat.st_mode & 0o777) as u16;
-            items.push(Item { name: name.to_vec(), kind, stamp: Stamp::from(&stat), mode });
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("list the folder", &self.path, e)),
+            }
         }
         items.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(items)
+    }
+
+    /// The names of its files, in their order: of the first `most` entries, and without those that cannot be looked at.
+    pub fn files(&self, most: usize) -> Result<Vec<Vec<u8>>> {
+        let mut dir = self.read()?;
+        let entries = dir.iter().map_while(std::result::Result::ok);
+        let names = entries.map(|entry| entry.file_name().to_bytes().to_vec());
+        let is_file = |name: &Vec<u8>| self.look(name).is_ok_and(|item| item.kind == ItemKind::File);
+        let mut names: Vec<Vec<u8>> =
+            names.filter(|name| !is_itself_or_above(name)).take(most).filter(is_file).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The folder opened once more, to be listed from its beginning.
+    fn read(&self) -> Result<Dir> {
+        let again = open_quietly(self.fd.as_fd(), OsStr::new("."));
+        again.and_then(Dir::from_fd).map_err(|e| Error::io("list the folder", &self.path, e))
+    }
+
+    /// What an entry is.
+    fn look(&self, name: &[u8]) -> std::io::Result<Item> {
+        let entry = match reach::open(self.fd.as_fd(), OsStr::from_bytes(name), OFlag::O_PATH) {
+            Ok(entry) => File::from(entry),
+            Err(reach::COVERED) => {
+                let (kind, stamp) = (ItemKind::Covered, Stamp::UNKNOWN);
+                return Ok(Item { name: name.to_vec(), kind, stamp, mode: 0, born: None });
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let meta = entry.metadata()?;
+        let stamp = Stamp::of(&meta);
+        let kind = match SFlag::from_bits_truncate(stamp.inode.1 & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFREG => ItemKind::File,
+            SFlag::S_IFDIR => ItemKind::Folder,
+            SFlag::S_IFLNK => ItemKind::Link,
+            _ => ItemKind::Special,
+        };
+        let mode = (stamp.inode.1 & 0o777) as u16;
+        Ok(Item { name: name.to_vec(), kind, stamp, mode, born: meta.created().ok() })
     }
 
     /// The target of a link.
@@ -141,13 +188,13 @@ impl Folder {
     }
 }
 
+fn is_itself_or_above(name: &[u8]) -> bool {
+    matches!(name, b"." | b"..")
+}
+
 /// Opens a folder. Listing moves the access time, except for the owner, who may ask that it does not.
 fn open_quietly(above: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    match openat(above, name, flags | OFlag::O_NOATIME, Mode::empty()) {
-        Err(Errno::EPERM) => openat(above, name, flags, Mode::empty()),
-        other => other,
-    }
+    reach::open_quietly(|more| reach::open(above, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | more))
 }
 
 /// Who has a file open.

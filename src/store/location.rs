@@ -1,19 +1,21 @@
 //! Where a source lies: a directory that is held open, and a name in it.
 //!
-//! A mount may cover the very folder that its source lies in. What is opened through the directory descriptor
-//! taken before the mount still reaches the real file, and never ourselves.
+//! A mount may cover the very folder that its source lies in, or that it is. What is opened through the descriptors
+//! taken before the mount still reaches the real files, and never ourselves. A folder is found by its name as long as
+//! that leads to one, so that another in its place is noticed, and by its own descriptor while a mount of ours covers it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::folder::{Folder, Item, ItemKind};
-use super::{Stamp, State};
+use super::{Stamp, State, reach};
 use crate::error::{Error, Result};
 
 /// A file's place, independent of what is mounted over it later.
@@ -23,6 +25,8 @@ pub struct Location {
     name: OsString,
     path: PathBuf,
     link: Option<Link>,
+    /// What was found, if it is a folder.
+    itself: Option<OwnedFd>,
 }
 
 /// The link by which a place was found.
@@ -60,6 +64,9 @@ pub fn led_to(path: &Path) -> PathBuf {
     at
 }
 
+/// A folder, and no link to one.
+const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
 /// What SQLite keeps beside a database, and what its state depends on.
 const LOGS: [&str; 2] = ["-wal", "-journal"];
 /// What belongs to a session that is at work in a folder: it changes under any reader, and is no state of the project.
@@ -70,7 +77,7 @@ const INNER: &[u8] = b"snapshots";
 impl Location {
     /// The place of a name in an open folder; `path` is for people.
     pub fn at(folder: OwnedFd, name: OsString, path: PathBuf) -> Location {
-        Location { folder, name, path, link: None }
+        Location { folder, name, path, link: None, itself: None }
     }
 
     /// Finds `path`, which may be relative, or a symbolic link.
@@ -80,7 +87,9 @@ impl Location {
             return Err(Error::not_a_project(path, "this is the root of the file system, not a project"));
         };
         let folder = open_folder(parent).map_err(|e| Error::io("open the folder", parent, e))?;
-        Ok(Location { folder, name: name.to_os_string(), path: full.clone(), link: Link::at(path) })
+        let itself = openat(folder.as_fd(), name, FOLDER | OFlag::O_PATH, Mode::empty());
+        let (name, link) = (name.to_os_string(), Link::at(path));
+        Ok(Location { folder, name, path: full.clone(), link, itself: itself.ok() })
     }
 
     /// Whether the link by which it was found leads to another place by now.
@@ -89,11 +98,15 @@ impl Location {
             let is_other = match nix::fcntl::readlinkat(link.folder.as_fd(), link.name.as_os_str()) {
                 Ok(target) => target != link.target,
                 // A file in its place.
-                Err(e) => e == nix::errno::Errno::EINVAL,
+                Err(e) => e == Errno::EINVAL,
             };
             // The same place may be said in another way.
-            let follow = nix::fcntl::AtFlags::empty();
-            let there = || nix::sys::stat::fstatat(link.folder.as_fd(), link.name.as_os_str(), follow).ok();
+            let there = || {
+                let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+                let there = openat(link.folder.as_fd(), link.name.as_os_str(), flags, Mode::empty()).ok()?;
+                // What a mount of ours shows is not where this place is.
+                if reach::is_ours(&there) { None } else { nix::sys::stat::fstat(&there).ok() }
+            };
             let here = || self.stamp().ok().flatten().map(|stamp| stamp.file);
             is_other && there().map(|stat| Stamp::from(&stat).file) != here()
         })
@@ -109,28 +122,31 @@ impl Location {
         &self.path
     }
 
+    /// What is there now, not as what a mount of ours shows there.
+    fn reach(&self, flags: OFlag) -> nix::Result<OwnedFd> {
+        match (reach::open(self.folder.as_fd(), &self.name, flags), &self.itself) {
+            (Err(reach::COVERED), Some(itself)) => openat(itself.as_fd(), ".", FOLDER | flags, Mode::empty()),
+            // Somebody has made a folder in place of a file, and mounted there.
+            (Err(reach::COVERED), None) => Err(Errno::ENOENT),
+            (other, _) => other,
+        }
+    }
+
     /// Opens what is there now, for reading, without leaving an access time where that is allowed.
     pub fn open(&self) -> Result<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let open = |flags| openat(self.folder.as_fd(), self.name.as_os_str(), flags, Mode::empty());
-        // O_NOATIME is for the owner of the file; anybody else gets EPERM and reads as everybody does.
-        let fd = match open(flags | OFlag::O_NOATIME) {
-            Err(nix::errno::Errno::EPERM) => open(flags),
-            other => other,
-        };
+        let fd = reach::open_quietly(|more| self.reach(OFlag::O_RDONLY | OFlag::O_NONBLOCK | more));
         fd.map(File::from).map_err(|e| Error::io("open", &self.path, e))
     }
 
     /// The stamp of what is there now; `None` when nothing is.
     pub fn stamp(&self) -> Result<Option<Stamp>> {
         // O_PATH opens nothing, so neither a lock nor a device is disturbed, and `std` does the stat.
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        match openat(self.folder.as_fd(), self.name.as_os_str(), flags, Mode::empty()) {
+        match self.reach(OFlag::O_PATH) {
             Ok(fd) => {
                 let meta = File::from(fd).metadata().map_err(|e| Error::io("look at", &self.path, e))?;
                 Ok(Some(Stamp::of(&meta)))
             }
-            Err(nix::errno::Errno::ENOENT) => Ok(None),
+            Err(Errno::ENOENT) => Ok(None),
             Err(e) => Err(Error::io("look at", &self.path, e)),
         }
     }
@@ -160,7 +176,9 @@ impl Location {
 
     /// The folder that lies here.
     pub fn folder(&self) -> Result<Folder> {
-        Folder::open_at(&self.folder, &self.name, self.path.clone())
+        let fd = reach::open_quietly(|more| self.reach(FOLDER | more));
+        fd.map(|fd| Folder::of(fd, self.path.clone()))
+            .map_err(|e| Error::io("open the folder", &self.path, e))
     }
 
     /// The folder that it lies in.
@@ -187,7 +205,7 @@ impl Location {
         };
         let folder = self.folder.try_clone().map_err(|e| Error::io("open the folder of", &self.path, e))?;
         let path = PathBuf::from(with(self.path.as_os_str()));
-        Ok(Location { folder, name: with(&self.name), path, link: None })
+        Ok(Location { folder, name: with(&self.name), path, link: None, itself: None })
     }
 }
 

@@ -29,6 +29,10 @@ impl Stamp {
     /// The coarsest that a file system keeps times, FAT, and what the kernel's clock may be late.
     const COARSE: Duration = Duration::from_millis(2010);
 
+    /// That of what was not looked at.
+    pub(super) const UNKNOWN: Stamp =
+        Stamp { file: (0, 0), size: 0, mtime: (0, 0), ctime: (0, 0), inode: (0, 0, 0, 0) };
+
     /// The stamp in a `stat`.
     pub fn of(meta: &Metadata) -> Stamp {
         Stamp {

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,6 +14,7 @@ use super::candidate::{Candidate, Role, content_of};
 use crate::database::{LogDamage, with_logs, with_wal};
 use crate::error::{Error, Result};
 use crate::signs::{Head, Named, head, names};
+use crate::store::Location;
 use crate::tree::Content;
 
 /// How many files of one folder are looked at.
@@ -59,13 +61,11 @@ fn candidate(role: Role, path: PathBuf) -> Candidate {
     Candidate { role, snapshot: None, time, content, log_damage, foreign: false, doubt: None, path }
 }
 
-/// The files in a folder, in the order of their names.
+/// The files in a folder, in the order of their names. To look for them leaves it its access time.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut all: Vec<PathBuf> =
-        entries.flatten().take(MOST).map(|e| e.path()).filter(|p| is_file(p)).collect();
-    all.sort();
-    all
+    let listed = Location::find(folder).and_then(|place| place.folder()?.files(MOST));
+    let names = listed.unwrap_or_default();
+    names.into_iter().map(|name| folder.join(OsString::from_vec(name))).collect()
 }
 
 fn text(path: &Path) -> String {

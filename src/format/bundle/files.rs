@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
@@ -19,8 +20,8 @@ const MOST: usize = 200_000;
 /// Where the bytes of a file are.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    /// In a folder, in this state.
-    Listed(Stamp),
+    /// In a folder, in this state, and made at this time as far as that is known.
+    Listed(Stamp, Option<SystemTime>),
     /// In a ZIP file.
     Packed(NodeId),
     /// Open, the one of this number.
@@ -48,7 +49,12 @@ pub struct File {
 impl File {
     /// The state in which it was found, where it lies in a folder.
     pub fn stamp(&self) -> Option<Stamp> {
-        if let Place::Listed(stamp) = self.place { Some(stamp) } else { None }
+        if let Place::Listed(stamp, _) = self.place { Some(stamp) } else { None }
+    }
+
+    /// When it was made, where it lies in a folder of a file system that keeps this.
+    pub fn born(&self) -> Option<SystemTime> {
+        if let Place::Listed(_, born) = self.place { born } else { None }
     }
 
     /// What tells its content from any other as far as the project itself says: the same in every copy of it.
@@ -109,6 +115,13 @@ impl Files {
                     shown,
                     "a pipe, socket or device; it is not shown",
                     "remove it: it is no part of a project",
+                )),
+                ItemKind::Covered => findings.add(Finding::new(
+                    Severity::Warning,
+                    "mounted-inside",
+                    shown,
+                    "a project is mounted there; neither that nor what it covers is shown",
+                    "unmount it, and mount it outside of this project",
                 )),
                 ItemKind::Folder => {
                     let (seconds, nanos) = item.stamp.mtime;
@@ -224,7 +237,7 @@ impl Files {
         }
         match (&self.origin, file.place) {
             (Origin::Package(package), Place::Packed(node)) => package.open(node),
-            (Origin::Folder(top), Place::Listed(stamp)) => {
+            (Origin::Folder(top), Place::Listed(stamp, _)) => {
                 let (above, name) = split(&file.path);
                 let inner;
                 let folder = if above.is_empty() {
@@ -274,7 +287,7 @@ impl Files {
                 let stamps: Vec<Stamp> = sources.iter().map(|source| source.stamp()).collect();
                 digest.update(format!("{stamps:?}").as_bytes())
             }
-            (_, Place::Listed(stamp)) => digest.update(format!("{stamp:?}").as_bytes()),
+            (_, Place::Listed(stamp, _)) => digest.update(format!("{stamp:?}").as_bytes()),
             (Origin::Package(package), _) => {
                 digest.update(format!("{:?} {}", package.source().stamp(), file.identity).as_bytes())
             }
@@ -293,7 +306,7 @@ fn listed(path: Vec<u8>, item: &Item) -> File {
         time: Time { seconds, nanos: nanos as u32 },
         mode: item.mode & 0o555,
         identity: 0,
-        place: Place::Listed(item.stamp),
+        place: Place::Listed(item.stamp, item.born),
     }
 }
 

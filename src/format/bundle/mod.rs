@@ -33,6 +33,7 @@ mod versions;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use self::choose::{Candidates, Snapshot};
 use self::files::{File, Files};
@@ -471,14 +472,15 @@ impl Container for Bundle {
     fn rewritten_since(&self, older: &dyn Container) -> Vec<String> {
         let older = older.as_any().downcast_ref::<Bundle>().filter(|_| self.source.is_folder());
         let Some(older) = older else { return Vec::new() };
-        let stamps = |bundle: &'_ Bundle| -> HashMap<Vec<u8>, Stamp> {
-            let of = |file: &File| file.stamp().map(|stamp| (file.path.clone(), stamp));
+        let stamps = |bundle: &'_ Bundle| -> HashMap<Vec<u8>, (Stamp, Option<SystemTime>)> {
+            let of = |file: &File| file.stamp().map(|stamp| (file.path.clone(), (stamp, file.born())));
             bundle.stock.files.list.iter().filter_map(of).collect()
         };
         let before = stamps(older);
-        let is_rewritten = |(path, now): &(Vec<u8>, Stamp)| {
-            let was = before.get(path).filter(|was| was.file == now.file);
-            was.is_some_and(|was| was.may_have_new_bytes(now, false))
+        // The number of a file that is gone goes to the next that is made.
+        let is_rewritten = |(path, (now, born)): &(Vec<u8>, (Stamp, Option<SystemTime>))| {
+            let was = before.get(path).filter(|(was, was_born)| was.file == now.file && was_born == born);
+            was.is_some_and(|(was, _)| was.may_have_new_bytes(now, false))
         };
         let mut paths: Vec<Vec<u8>> =
             stamps(self).into_iter().filter(is_rewritten).map(|(path, _)| path).collect();
