@@ -251,7 +251,7 @@ fn told_of(database: &Arc<Database>, name: &SampleName, id: i64) -> Result<Sampl
 /// Samples by the names that last, and after them what belongs to datasets that do not exist.
 pub(super) fn all_of(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
     let mut all = named(database)?;
-    for id in database.orphans()?.into_keys() {
+    for id in database.orphans()?.keys().copied() {
         let (experiment, name) = ("(no dataset)".to_string(), format!("dataset {id}"));
         all.insert(SampleName { experiment, name, twin: 1 }, Sample { id, ..Sample::default() });
     }

@@ -131,7 +131,7 @@ impl Database {
     /// Traces are read by their datasets, which is several times as fast.
     fn sum_of_traces(self: &Arc<Self>, columns: &[String], names: &Names) -> Result<Sum> {
         let mut sum = Sum::default();
-        let orphans = self.orphans()?.into_keys().map(|id| (id, format!("dataset {id}")));
+        let orphans = self.orphans()?.keys().map(|id| (*id, format!("dataset {id}")));
         for (id, name) in names.datasets.clone().into_iter().chain(orphans) {
             let Some(trace) = self.trace_as_stored(id)? else { continue };
             if trace.rows()? > 0 {
