@@ -222,3 +222,33 @@ fn what_lies_beside_a_package_as_its_references_say_is_among_its_assets() {
         metadata["assets"].as_array().unwrap().iter().map(|one| one["file"].as_str()).collect();
     assert_eq!(files, [Some("assets/raw 1.tif"), Some("assets/second"), Some("assets/raw3.tif"), None]);
 }
+
+#[test]
+fn events_of_no_dataset_are_shown_apart_and_every_key_of_an_event_is() {
+    let folder = common::folder();
+    let path = folder.path().join("P.vaso");
+    let events = [
+        r#"{"id": "e1", "dataset_id": "d1", "t": 1, "label": "a", "extra": {"a": 1}}"#,
+        r#"{"id": "e2", "dataset_id": "nope", "t": 1, "label": "orphan"}"#,
+    ];
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    for (name, text) in [
+        ("manifest.json", common::MANIFEST),
+        ("datasets/d/dataset.json", r#"{"id": "d1", "name": "vessel"}"#),
+        ("events/events.jsonl", &events.join("\n")),
+    ] {
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap();
+    let container = container(&path);
+    let files = views(&container);
+    let text = |path: &str| String::from_utf8(files[path].clone()).unwrap();
+    let expected = "id,t_seconds,label,lane,style,extra\ne1,1,a,,,\"{\"\"a\"\": 1}\"\n";
+    assert_eq!(text("vessel/events.csv"), expected);
+    assert_eq!(text("orphans/events.csv"), "dataset_id,id,t_seconds,label,lane,style\nnope,e2,1,orphan,,\n");
+    container.verify(&mut |_, _| ()).unwrap();
+    let found = container.findings().list();
+    let told: Vec<_> = found.iter().filter(|f| f.code == "events-without-dataset").collect();
+    assert!(told.len() == 1 && told[0].message.starts_with("1 of its events"), "{found:?}");
+}

@@ -27,6 +27,11 @@ pub fn suffix(info: &AssetInfo) -> &'static str {
     }
 }
 
+/// What is told of an asset beside its bytes.
+pub fn attributes(info: &AssetInfo) -> Vec<(&'static str, String)> {
+    info.sha256.iter().map(|digest| ("user.vaso.sha256", digest.clone())).collect()
+}
+
 /// The bytes of an asset.
 pub fn open(database: &Arc<Database>, files: &Files, id: i64, path: &str) -> Result<Content> {
     let missing = || Error::damaged("asset-missing", path, "the database has no bytes of it");

@@ -4,15 +4,18 @@
 //!   {"id": "ev-1", "dataset_id": "0000...", "t": 7.9, "label": "Set 40 mmHg", "lane": null, "style": {}}
 //! ```
 //!
-//! Other keys are not shown; the stored file has them. A line that is no event is passed over, with a finding: a save
-//! that was interrupted leaves the last one torn. Lines of more than [`MAX_LINE`] bytes are passed over as well.
+//! Any other key that an event of them has is a column behind these, called as it is. A line that is no event is passed
+//! over, with a finding: a save that was interrupted leaves the last one torn. Lines of more than [`MAX_LINE`] bytes are
+//! passed over as well.
+//!
+//! Limit: of other keys [`MAX_OTHERS`] are shown, those that come first; that there are more is told.
 
 use super::frame::{cell, unquoted};
 use crate::database::json;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Findings, Severity};
-use crate::tree::{Cell, Cells, Column, Content, Place, Table};
-use std::collections::HashMap;
+use crate::tree::{Cell, Cells, Column, Content, Place, Table, free_twin};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Bytes that are read at once.
@@ -28,26 +31,120 @@ const KEYS: [(&str, &str, Cells); 5] = [
     ("style", "style", Cells::Text),
 ];
 
-/// The events of a dataset.
+/// Other keys that are shown at most.
+const MAX_OTHERS: usize = 200;
+/// The key that says whose an event is.
+const OWNER: &str = "dataset_id";
+
+/// Whose events are meant.
+#[derive(Debug)]
+pub enum Whose {
+    /// Those of one dataset.
+    Dataset(String),
+    /// Those of none of these datasets, each with what it names as its own.
+    Others(HashSet<String>),
+}
+
+/// Some of the events.
 #[derive(Debug)]
 pub struct Lines {
     content: Content,
     /// What findings call the file.
     path: String,
-    dataset: String,
+    whose: Whose,
+    /// The keys of the columns.
+    keys: Vec<String>,
     columns: Vec<Column>,
     findings: Arc<Findings>,
+    /// How many there were when the keys were looked for.
+    count: u64,
 }
 
 impl Lines {
-    /// Those of `dataset` in `content`.
-    pub fn new(content: Content, path: &str, dataset: &str, findings: Arc<Findings>) -> Lines {
-        let column = |(_, name, cells): (&str, &str, Cells)| Column { name: name.to_string(), cells };
-        let columns = KEYS.map(column).to_vec();
-        Lines { content, path: path.to_string(), dataset: dataset.to_string(), columns, findings }
+    /// Those in `content`, which is read once to find all their keys.
+    pub fn new(content: Content, path: &str, whose: Whose, findings: Arc<Findings>) -> Result<Lines> {
+        let mut lines = Lines {
+            content,
+            path: path.to_string(),
+            whose,
+            keys: Vec::new(),
+            columns: Vec::new(),
+            findings,
+            count: 0,
+        };
+        let owner = [(OWNER, OWNER, Cells::Text)];
+        let is_named = matches!(lines.whose, Whose::Others(_));
+        let owner = owner.iter().filter(|_| is_named);
+        for (key, name, cells) in owner.chain(&KEYS) {
+            lines.keys.push(key.to_string());
+            lines.columns.push(Column { name: name.to_string(), cells: *cells });
+        }
+        let (others, has_more) = lines.survey()?;
+        let mut taken: HashSet<Vec<u8>> = lines.columns.iter().map(|c| c.name.clone().into_bytes()).collect();
+        for key in others {
+            let name = if key.is_empty() { "unnamed" } else { &key };
+            let name = free_twin(name, |name| taken.contains(name));
+            taken.insert(name.clone().into_bytes());
+            lines.columns.push(Column { name, cells: Cells::Text });
+            lines.keys.push(key);
+        }
+        if has_more {
+            let what = format!(
+                "events have more than {MAX_OTHERS} keys of their own; the views have the first ones"
+            );
+            let remedy = "read events/events.jsonl itself for the others";
+            lines.findings.add(Finding::new(
+                Severity::Warning,
+                "columns-not-shown",
+                &lines.path,
+                what,
+                remedy,
+            ));
+        }
+        Ok(lines)
     }
 
-    /// Whether it is one of the dataset's; calls `each` with it. What is no event is told.
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The keys of events that are none of the usual ones, those that come first in front, and whether there are more;
+    /// and counts the events.
+    fn survey(&mut self) -> Result<(Vec<String>, bool)> {
+        let (mut others, mut known, mut has_more, mut count) = (Vec::new(), HashSet::new(), false, 0);
+        let is_usual = |key: &str| key == OWNER || KEYS.iter().any(|(usual, ..)| *usual == key);
+        each_line(&self.content, 0, &mut |line, _| {
+            let Some(entries) = entries(line).filter(|entries| self.is_ours(entries)) else {
+                return Ok(true);
+            };
+            count += 1;
+            let mut new: Vec<&String> =
+                entries.keys().filter(|key| !is_usual(key) && !known.contains(*key)).collect();
+            new.sort();
+            for key in new {
+                if others.len() == MAX_OTHERS {
+                    has_more = true;
+                    break;
+                }
+                known.insert(key.clone());
+                others.push(key.clone());
+            }
+            Ok(true)
+        })?;
+        self.count = count;
+        Ok((others, has_more))
+    }
+
+    fn is_ours(&self, entries: &HashMap<String, &str>) -> bool {
+        let said = entries.get(OWNER).and_then(|id| json::said(id));
+        match &self.whose {
+            Whose::Dataset(id) => said.as_ref() == Some(id),
+            Whose::Others(ids) => said.is_none_or(|said| !ids.contains(&said)),
+        }
+    }
+
+    /// Whether it is one of those that are meant; calls `each` with it. What is no event is told.
     fn event(&self, line: &[u8], each: &mut dyn FnMut(&[Cell<'_>]) -> Result<()>) -> Result<bool> {
         if line.trim_ascii().is_empty() {
             return Ok(false);
@@ -61,17 +158,13 @@ impl Lines {
             }
             return Ok(false);
         };
-        let is_ours =
-            entries.get("dataset_id").and_then(|id| json::said(id)).as_deref() == Some(&self.dataset);
-        if !is_ours {
+        if !self.is_ours(&entries) {
             return Ok(false);
         }
-        let items = KEYS.map(|(key, ..)| entries.get(key).copied().unwrap_or("null"));
-        let said = items.map(unquoted);
-        let mut cells = [Cell::Null; KEYS.len()];
-        for (i, item) in items.iter().enumerate() {
-            cells[i] = cell(item, &said[i]);
-        }
+        let items: Vec<&str> =
+            self.keys.iter().map(|key| entries.get(key).copied().unwrap_or("null")).collect();
+        let said: Vec<Option<String>> = items.iter().map(|item| unquoted(item)).collect();
+        let cells: Vec<Cell<'_>> = items.iter().zip(&said).map(|(item, said)| cell(item, said)).collect();
         each(&cells).map(|()| true)
     }
 }
@@ -113,30 +206,40 @@ impl Table for Lines {
         let not_ours = |_| Error::Refused("a place is none of this table".into());
         let start =
             if from.0.is_empty() { 0 } else { u64::from_le_bytes(from.0[..].try_into().map_err(not_ours)?) };
-        // `line` begins at `start`; of a long one only the front is kept.
-        let (mut start, mut at, mut left) = (start, start, most);
-        let (mut line, mut buf) = (Vec::new(), vec![0; STEP]);
-        loop {
-            let n = self.content.read_at(at, &mut buf)?;
-            let mut rest = &buf[..n];
-            while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-                keep(&mut line, &rest[..end]);
-                at += end as u64 + 1;
-                rest = &rest[end + 1..];
-                left -= u64::from(self.event(&line, each)?);
-                line.clear();
-                start = at;
-                if left == 0 {
-                    return Ok(Some(Place(start.to_le_bytes().to_vec())));
-                }
+        let (mut left, mut next) = (most, None);
+        each_line(&self.content, start, &mut |line, behind| {
+            left -= u64::from(self.event(line, each)?);
+            next = behind.filter(|_| left == 0);
+            Ok(left > 0)
+        })?;
+        Ok(next.map(|start| Place(start.to_le_bytes().to_vec())))
+    }
+}
+
+/// Takes a line, and where the next one begins; says whether it wants more.
+type Take<'t> = &'t mut dyn FnMut(&[u8], Option<u64>) -> Result<bool>;
+
+/// Calls `each` with every line from `start` on, and with where the next one begins, until it has enough. Of a long line
+/// only the front is kept.
+fn each_line(content: &Content, start: u64, each: Take<'_>) -> Result<()> {
+    let (mut at, mut line, mut buf) = (start, Vec::new(), vec![0; STEP]);
+    loop {
+        let n = content.read_at(at, &mut buf)?;
+        let mut rest = &buf[..n];
+        while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            keep(&mut line, &rest[..end]);
+            at += end as u64 + 1;
+            rest = &rest[end + 1..];
+            if !each(&line, Some(at))? {
+                return Ok(());
             }
-            keep(&mut line, rest);
-            at += rest.len() as u64;
-            if n == 0 {
-                self.event(&line, each)?;
-                debug_assert!(start <= at);
-                return Ok(None);
-            }
+            line.clear();
+        }
+        keep(&mut line, rest);
+        at += rest.len() as u64;
+        if n == 0 {
+            each(&line, None)?;
+            return Ok(());
         }
     }
 }
@@ -162,12 +265,27 @@ mod tests {
             &long,
             r#"{"id": "e3", "dataset_id": "a", "t": 8, "label": "\u00b5"}"#,
             "torn {",
-            r#"{"id": "e4", "dataset_id": "a"}"#,
+            r#"{"id": "e4", "dataset_id": "a", "z": true, "extra": {"a": 1}, "t_seconds": "x"}"#,
+            r#"{"id": "e5", "dataset_id": "nope", "t": 1, "label": "orphan", "of": "c"}"#,
+            r#"{"id": "e6", "dataset_id": 5}"#,
         ];
         let findings = Arc::new(Findings::default());
         let content = Content::Bytes(text.join("\n").into_bytes().into());
-        let lines = Lines::new(content, "events/events.jsonl", "a", findings.clone());
-        assert_eq!(lines.rows().unwrap(), 3);
+        let of_a = "id,t_seconds,label,lane,style,extra,t_seconds~2,z\n\
+            e1,7.9,\"KCl, 60\",,\"{\"\"c\"\": 1}\",,,\ne3,8,µ,,,,,\ne4,,,,,\"{\"\"a\"\": 1}\",x,True\n";
+        let of_none = "dataset_id,id,t_seconds,label,lane,style,of\nnope,e5,1,orphan,,,c\n5,e6,,,,,\n";
+        let ids = ["a", "b"].map(String::from).into();
+        for (whose, rows, expected) in
+            [(Whose::Dataset("a".into()), 3, of_a), (Whose::Others(ids), 2, of_none)]
+        {
+            let lines = Lines::new(content.clone(), "events/events.jsonl", whose, findings.clone()).unwrap();
+            assert_eq!((lines.rows().unwrap(), lines.count()), (rows, rows));
+            in_steps(&lines, expected);
+        }
+        assert_eq!(findings.list().iter().map(|f| f.code).collect::<Vec<_>>(), ["event-torn"]);
+    }
+
+    fn in_steps(lines: &Lines, expected: &str) {
         for most in [1, 2, 100] {
             let form = Csv::new(lines.columns());
             let mut out = form.head(0);
@@ -179,10 +297,7 @@ mod tests {
                 };
                 from = lines.read(&place, most, each).unwrap();
             }
-            let expected =
-                "id,t_seconds,label,lane,style\ne1,7.9,\"KCl, 60\",,\"{\"\"c\"\": 1}\"\ne3,8,µ,,\ne4,,,,\n";
             assert_eq!(String::from_utf8(out).unwrap(), expected, "in steps of {most}");
         }
-        assert_eq!(findings.list().iter().map(|f| f.code).collect::<Vec<_>>(), ["event-torn"]);
     }
 }

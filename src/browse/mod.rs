@@ -32,6 +32,8 @@ mod marks;
 mod metadata;
 mod names;
 mod npy;
+#[cfg(test)]
+mod odd_tests;
 mod package;
 #[cfg(feature = "parquet")]
 mod parquet;

@@ -6,6 +6,7 @@
 //!   <dataset>/events.csv       the dataset's own out of events/events.jsonl
 //!   <dataset>/metadata.json    the dataset's documents, word for word
 //!   <dataset>/assets/<name>    files that refs.json names: embedded ones, and those that lie beside the package
+//!   orphans/events.csv         events of datasets that the package has not
 //!   project.json               the manifest and the project's document
 //!   CACHEDIR.TAG
 //! ```
@@ -18,15 +19,16 @@
 //! were; one from beside the package bears none that is newer than all of the project.
 //!
 //! The package is asked for its tree and its files like by anybody else, and is not kept alive. To open the views one
-//! document of each dataset is read, and of a dataset whatever it has when somebody looks into its folder.
+//! document of each dataset and the events are read, and of a dataset whatever it has when somebody looks into its folder.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use super::beside::{self, Found, Wanted};
 use super::document::Document;
 use super::files::{As, Files};
-use super::lines::Lines;
+use super::lines::{Lines, Whose};
 use super::names::Names;
 use super::references::{self, Reference, Target};
 use super::rendered::Shared;
@@ -35,7 +37,7 @@ use super::units::Units;
 use super::{NEWER, TAG, TAG_NAME};
 use crate::database::json;
 use crate::error::{Error, Result};
-use crate::finding::{Finding, Findings};
+use crate::finding::{Finding, Findings, Severity};
 use crate::store::{CacheFolder, Folder as Around, Location};
 use crate::tree::{Branch, Cache, Content, Kind, Leaf, NodeId, Table, Time, Tree};
 
@@ -122,24 +124,61 @@ pub fn package_view(
     let super::What { identity, time, newest, root } = what;
     let (stored, files) = (Stored(package), Arc::new(Files::new(Shared::new(identity, cache, findings))));
     let mut shelf = Shelf::new(files.clone(), "browse".into(), time, root);
-    let mut names = Names::with(&[TAG_NAME, "project.json"]);
-    let mut datasets = Vec::new();
+    let mut names = Names::with(&[TAG_NAME, "project.json", "orphans"]);
+    let (mut datasets, mut ids) = (Vec::new(), HashSet::new());
     for folder in folders(stored.get()?.tree()) {
         let path = format!("datasets/{folder}/dataset.json");
         let about = shelf.part(&path, stored.document(&path))?.flatten();
         let name = about.as_deref().and_then(|about| text(about, "name")).filter(|name| !name.is_empty());
         let name = names.give(&name.unwrap_or_else(|| folder.clone()));
         shelf.door(&name, datasets.len() as u32)?;
+        ids.insert(about.as_deref().and_then(|about| text(about, "id")).unwrap_or_else(|| folder.clone()));
         datasets.push(folder);
     }
     let project = of_project(&shelf, &stored)?;
     shelf.made_of(stored.state(&["manifest.json", "project/project.json"])?);
     shelf.file("project.json", project.len() as u64, What::Bytes(project.into()))?;
+    add_orphans(&mut shelf, &stored, &files, &ids)?;
     let newest = newest.max(time);
     let tagged = Time { seconds: newest.seconds.saturating_add(NEWER), ..newest };
     shelf.file_of_time(TAG_NAME, TAG.len() as u64, tagged, What::Bytes(TAG.into()))?;
     let (shelved, opened, around) = (shelf.finish(), Cache::new(KEPT), location.above().ok());
-    Ok(Arc::new(View { stored, files, datasets, shelved, opened, around, newest }))
+    Ok(Arc::new(View { stored, files, datasets, ids, shelved, opened, around, newest }))
+}
+
+/// Adds the events of datasets that are not there. Of events that cannot be read each dataset tells why.
+fn add_orphans(shelf: &mut Shelf<What>, stored: &Stored, files: &Files, ids: &HashSet<String>) -> Result<()> {
+    let Some((_, size)) = stored.file(EVENTS)?.filter(|(_, size)| *size > 0) else { return Ok(()) };
+    if size > MAX_SEARCHED {
+        let what = "it was not looked whether there are events of datasets that the package has not";
+        let remedy = "no reason to act; the file is larger than is searched";
+        files.findings().add(Finding::new(Severity::Notice, "events-not-searched", EVENTS, what, remedy));
+        return Ok(());
+    }
+    let count = match orphans(stored, files, ids) {
+        Ok(lines) => lines.count(),
+        Err(changed @ Error::SourceChanged(_)) => return Err(changed),
+        Err(_) => 0,
+    };
+    if count == 0 {
+        return Ok(());
+    }
+    let own = shelf.origin();
+    shelf.made_of(stored.state(&[EVENTS, "datasets"])?);
+    shelf.file("orphans/events.csv", Leaf::LATE, What::Events)?;
+    shelf.made_of(own);
+    let what = format!(
+        "{count} of its events name no dataset of the package; they are in orphans/events.csv of the views"
+    );
+    let remedy = "give them the id of their dataset, or remove them";
+    files.findings().add(Finding::new(Severity::Warning, "events-without-dataset", EVENTS, what, remedy));
+    Ok(())
+}
+
+fn orphans(stored: &Stored, files: &Files, ids: &HashSet<String>) -> Result<Lines> {
+    let (node, _) = stored.file(EVENTS)?.ok_or_else(|| Error::NotFound(EVENTS.into()))?;
+    let whose = Whose::Others(ids.clone());
+    Lines::new(stored.open(node)?, EVENTS, whose, files.shared_findings())
 }
 
 /// The folders of datasets, in the order of their names.
@@ -173,6 +212,8 @@ struct View {
     files: Arc<Files>,
     /// The names of the datasets' folders.
     datasets: Vec<String>,
+    /// What events call the datasets.
+    ids: HashSet<String>,
     shelved: Shelved<What>,
     opened: Cache<u32, Arc<dyn Branch>>,
     /// The folder in which the package lies, if it can be opened.
@@ -261,12 +302,15 @@ impl Folder {
     fn events(&self) -> Result<Arc<dyn Table>> {
         let (node, _) = self.stored.file(EVENTS)?.ok_or_else(|| Error::NotFound(EVENTS.into()))?;
         let findings = self.files.shared_findings();
-        Ok(Arc::new(Lines::new(self.stored.open(node)?, EVENTS, &self.id, findings)))
+        let whose = Whose::Dataset(self.id.clone());
+        Ok(Arc::new(Lines::new(self.stored.open(node)?, EVENTS, whose, findings)?))
     }
 }
 
 /// All events of a package.
 const EVENTS: &str = "events/events.jsonl";
+/// The size up to which they are searched for those of no dataset when the views are opened.
+const MAX_SEARCHED: u64 = 64 << 20;
 
 #[cfg(feature = "parquet")]
 fn channels(content: Content, path: &str, findings: &Findings) -> Result<Arc<dyn Table>> {
@@ -404,10 +448,25 @@ impl Branch for View {
     }
 
     fn open(&self, node: NodeId) -> Result<Content> {
+        let path = self.shelved.path(node);
         match self.shelved.what(node)? {
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
-            _ => Err(Error::NotFound(self.shelved.path(node))),
+            What::Events => {
+                let table = || -> Result<Arc<dyn Table>> {
+                    Ok(Arc::new(orphans(&self.stored, &self.files, &self.ids)?))
+                };
+                Ok(Content::Coded(self.files.open(&path, As::Csv, table)?))
+            }
+            _ => Err(Error::NotFound(path)),
         }
+    }
+
+    fn size_in_part(&self, node: NodeId) -> u64 {
+        self.files.size_in_part(&self.shelved.path(node))
+    }
+
+    fn known_size(&self, node: NodeId) -> Option<u64> {
+        self.files.known_size(&self.shelved.path(node))
     }
 
     fn behind(&self, node: NodeId) -> Option<Result<Arc<dyn Branch>>> {

@@ -4,6 +4,8 @@
 //!   <experiment>/<sample>/     what sample.rs makes of it, when somebody looks
 //!   attachments/               files of the project as a whole
 //!   orphans/dataset-<id>/      rows whose dataset does not exist
+//!   orphans/no-dataset/        rows of traces and events that name no dataset that there could be
+//!   orphans/assets/            embedded files that nothing refers to
 //!   project.json               the table `meta`
 //!   experiments.json           experiments and samples, in the project's order, with the names they have here
 //!   CACHEDIR.TAG
@@ -13,8 +15,8 @@
 //! bears the time of the state that is shown, which its caller knows, but for the tag, which is two seconds newer than
 //! all else in the project.
 //!
-//! To open it the rows of `dataset` and `meta` are read, and the numbers of datasets that rows belong to; nothing
-//! else.
+//! To open it the rows of `dataset`, `meta`, `asset` and `ref` are read, and the numbers of datasets that rows belong
+//! to; where any belong to none, they are counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,19 +24,19 @@ use std::sync::Arc;
 use super::asset;
 use super::beside::Found;
 use super::external::Around;
-use super::files::Files;
+use super::files::{As, Files};
 use super::metadata::{self, Experiment};
 use super::names::Names;
 use super::rendered::Shared;
-use super::sample::{Folder, Spot, add_assets, named};
+use super::sample::{Folder, Named, Spot, add_assets, named, with_names};
 use super::shelf::{Shelf, Shelved};
 use super::{NEWER, TAG, TAG_NAME};
 use crate::database::json::{self, Entry};
-use crate::database::{Database, Sample};
+use crate::database::{AssetInfo, Database, Reference, Sample};
 use crate::error::Result;
 use crate::finding::{Finding, Findings, Severity};
 use crate::store::CacheFolder;
-use crate::tree::{Branch, Cache, Content, NodeId, Time, Tree};
+use crate::tree::{Branch, Cache, Content, Leaf, NodeId, Table, Time, Tree};
 
 /// Where views stand, as findings and errors name it.
 const TOP: &str = "browse";
@@ -60,8 +62,9 @@ struct View {
 #[derive(Debug)]
 enum What {
     Bytes(Arc<[u8]>),
-    Asset(i64),
-    Beside(Arc<Found>),
+    Asset(AssetInfo),
+    Beside(Arc<Found>, AssetInfo),
+    Rows(Arc<dyn Table>),
 }
 
 /// The views of `database`, which are a function of it, of `what`, and of what lies around it.
@@ -93,15 +96,54 @@ pub fn database_view(
     let (size, what) = document(metadata::of_project(database.user_version(), &meta));
     shelf.file("project.json", size, what)?;
     add_attachments(&mut shelf, &database, &files, &of_project)?;
-    for (id, _) in shelf.part("orphans", database.orphans())?.unwrap_or_default() {
+    for id in shelf.part("orphans", database.orphans())?.into_iter().flat_map(|orphans| orphans.keys()) {
         let name = format!("dataset-{id}");
         shelf.door(&format!("orphans/{name}"), samples.len() as u32)?;
-        samples.push(Sample { id, name, ..Sample::default() });
+        samples.push(Sample { id: *id, name, ..Sample::default() });
     }
+    add_strays(&mut shelf, &database, files.findings())?;
+    add_unreferenced(&mut shelf, &database, &files)?;
     let tagged = Time { seconds: newest.max(time).seconds.saturating_add(NEWER), ..newest.max(time) };
     shelf.file_of_time(TAG_NAME, TAG.len() as u64, tagged, What::Bytes(TAG.into()))?;
     let (shelved, folders) = (shelf.finish(), Cache::new(KEPT));
     Ok(Arc::new(View { database, files, time, samples, shelved, folders }))
+}
+
+/// The rows that belong to no dataset that there could be. Of those in other tables no view has any.
+fn add_strays(shelf: &mut Shelf<What>, database: &Arc<Database>, findings: &Findings) -> Result<()> {
+    let Some(strays) = shelf.part("orphans/no-dataset", database.strays())?.filter(|s| !s.is_empty()) else {
+        return Ok(());
+    };
+    for (table, name) in [("trace", "trace.csv"), ("event", "events.csv")] {
+        let path = format!("orphans/no-dataset/{name}");
+        if let Some(rows) = shelf.part(&path, database.stray_rows(table))?.flatten() {
+            shelf.file(&path, Leaf::LATE, What::Rows(rows))?;
+        }
+    }
+    let counts: Vec<String> = strays.iter().map(|(table, rows)| format!("{rows} of {table}")).collect();
+    let what = format!(
+        "rows that name no dataset by a whole number are in no sample: {}; those of traces and events are in \
+         orphans/no-dataset",
+        counts.join(", ")
+    );
+    let remedy = "open current.sqlite with SQLite to see all of them, and to give them their dataset_id";
+    findings.add(Finding::new(Severity::Warning, "rows-without-dataset", TOP, what, remedy));
+    Ok(())
+}
+
+/// The embedded files that nothing refers to.
+fn add_unreferenced(shelf: &mut Shelf<What>, database: &Arc<Database>, files: &Files) -> Result<()> {
+    let assets = shelf.part("orphans/assets", database.unreferenced_assets())?.unwrap_or_default();
+    let reference = |info: &AssetInfo| {
+        let role = if info.kind.is_empty() { format!("asset-{}", info.id) } else { info.kind.clone() };
+        Reference { asset: info.id, role, note: None }
+    };
+    let references = assets.iter().map(reference).collect();
+    let (sample, at) = (Sample::default(), format!("{TOP}/orphans/assets"));
+    let assets =
+        with_names(database, files, (&sample, references), ("orphans/assets", &at), &mut Names::default());
+    let assets = shelf.part("orphans/assets", assets)?.unwrap_or_default();
+    add_files(shelf, &assets)
 }
 
 /// Tells of the columns that no view has.
@@ -169,12 +211,17 @@ fn add_attachments(
     for sample in of_project {
         let assets = named(database, files, sample, ("attachments", &at), &mut names);
         let assets = shelf.part("attachments", assets)?.unwrap_or_default();
-        add_assets(shelf, &assets, |info, found| match found {
-            Some(found) => What::Beside(found),
-            None => What::Asset(info.id),
-        })?;
+        add_files(shelf, &assets)?;
     }
     Ok(())
+}
+
+fn add_files(shelf: &mut Shelf<What>, assets: &[Named]) -> Result<()> {
+    let what = |info, found| match found {
+        Some(found) => What::Beside(found, info),
+        None => What::Asset(info),
+    };
+    add_assets(shelf, assets, what).map(drop)
 }
 
 impl Branch for View {
@@ -183,10 +230,27 @@ impl Branch for View {
     }
 
     fn open(&self, node: NodeId) -> Result<Content> {
+        let path = self.shelved.path(node);
         match self.shelved.what(node)? {
             What::Bytes(bytes) => Ok(Content::Bytes(bytes.clone())),
-            What::Asset(id) => asset::open(&self.database, &self.files, *id, &self.shelved.path(node)),
-            What::Beside(found) => found.open(),
+            What::Asset(info) => asset::open(&self.database, &self.files, info.id, &path),
+            What::Beside(found, _) => found.open(),
+            What::Rows(table) => Ok(Content::Coded(self.files.open(&path, As::Csv, || Ok(table.clone()))?)),
+        }
+    }
+
+    fn size_in_part(&self, node: NodeId) -> u64 {
+        self.files.size_in_part(&self.shelved.path(node))
+    }
+
+    fn known_size(&self, node: NodeId) -> Option<u64> {
+        self.files.known_size(&self.shelved.path(node))
+    }
+
+    fn attributes(&self, node: NodeId) -> Vec<(&'static str, String)> {
+        match self.shelved.what(node) {
+            Ok(What::Asset(info) | What::Beside(_, info)) => asset::attributes(info),
+            _ => Vec::new(),
         }
     }
 

@@ -76,7 +76,11 @@ fn make(folder: &Path) -> Option<Content> {
 const TIME: Time = Time { seconds: 1_700_000_000, nanos: 5 };
 const NEWEST: Time = Time { seconds: 1_800_000_000, nanos: 0 };
 
-fn view(content: &Content, root: u64, cache: Option<Arc<CacheFolder>>) -> (Arc<dyn Branch>, Arc<Findings>) {
+pub(super) fn view(
+    content: &Content,
+    root: u64,
+    cache: Option<Arc<CacheFolder>>,
+) -> (Arc<dyn Branch>, Arc<Findings>) {
     let findings = Arc::new(Findings::default());
     let database = Database::open(content.clone(), "p.sqlite").unwrap();
     let what = What {
@@ -89,9 +93,9 @@ fn view(content: &Content, root: u64, cache: Option<Arc<CacheFolder>>) -> (Arc<d
 }
 
 /// All that is in a view: path, number, time, and the bytes or why there are none.
-type Listing = BTreeMap<String, (u64, Time, Option<Result<Vec<u8>, String>>)>;
+pub(super) type Listing = BTreeMap<String, (u64, Time, Option<Result<Vec<u8>, String>>)>;
 
-fn list(top: Spot) -> Listing {
+pub(super) fn list(top: Spot) -> Listing {
     let (mut all, mut pending) = (Listing::new(), vec![top]);
     while let Some(spot) = pending.pop() {
         let path = String::from_utf8(spot.path()).unwrap();

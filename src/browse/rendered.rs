@@ -39,7 +39,7 @@ const FIRST_ROWS: u64 = 1024;
 /// The most bytes that the texts of one row have together.
 const MAX_ROW: usize = 32 << 20;
 /// Stands in every key: what rendered otherwise has another.
-const VERSION: &[u8] = b"vaso views 4";
+const VERSION: &[u8] = b"vaso views 5";
 
 /// What tells the content of a view from any other.
 #[derive(Debug, Clone, Copy)]

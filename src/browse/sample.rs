@@ -166,11 +166,22 @@ pub fn named(
     database: &Arc<Database>,
     files: &Files,
     sample: &Sample,
+    place: (&str, &str),
+    names: &mut Names,
+) -> Result<Vec<Named>> {
+    with_names(database, files, (sample, database.references(sample.id)?), place, names)
+}
+
+/// The same of assets that are referred to as `references` say.
+pub fn with_names(
+    database: &Arc<Database>,
+    files: &Files,
+    (sample, references): (&Sample, Vec<Reference>),
     (folder, at): (&str, &str),
     names: &mut Names,
 ) -> Result<Vec<Named>> {
     let mut all = Vec::new();
-    for reference in database.references(sample.id)? {
+    for reference in references {
         let Some(asset) = database.asset(reference.asset)? else { continue };
         let name = asset_name(sample, &reference, &asset.info);
         let is_embedded = asset.stored.is_some();
@@ -271,10 +282,7 @@ impl Branch for Folder {
 
     fn attributes(&self, node: NodeId) -> Vec<(&'static str, String)> {
         match self.shelved.what(node) {
-            Ok(What::Asset(info) | What::Beside(_, info)) => {
-                let digest = info.sha256.iter();
-                digest.map(|digest| ("user.vaso.sha256", digest.clone())).collect()
-            }
+            Ok(What::Asset(info) | What::Beside(_, info)) => asset::attributes(info),
             _ => Vec::new(),
         }
     }

@@ -10,6 +10,8 @@ use crate::error::Result;
 
 /// Keys of `meta` that programs change without anybody's doing.
 pub(super) const NO_WORK: [&str; 2] = ["modified_utc", "app_version"];
+/// The table in which the bytes of embedded files are.
+const PIECES: &str = "blob_chunk";
 /// Samples that are told by name.
 const TOLD: usize = 12;
 
@@ -123,8 +125,13 @@ impl Beyond {
         if !self.meta.is_empty() {
             words.push(format!("of the project, other {}", self.meta.join(", ")));
         }
-        if !self.tables.is_empty() {
-            words.push(format!("other rows of {}", self.tables.join(", ")));
+        let (pieces, rows): (Vec<&str>, Vec<&str>) =
+            self.tables.iter().map(String::as_str).partition(|table| *table == PIECES);
+        if !pieces.is_empty() {
+            words.push("other bytes of embedded files".into());
+        }
+        if !rows.is_empty() {
+            words.push(format!("other rows of {}", rows.join(", ")));
         }
         words.join("; ")
     }
@@ -209,5 +216,44 @@ mod tests {
         assert!(Beyond::of(&apart, Some(&saved)).unwrap().is_empty());
         let all = Beyond::of(&saved, None).unwrap();
         assert_eq!(counts(&all.added), [("b".into(), 1, 1), ("a".into(), 2, 1)]);
+    }
+
+    #[test]
+    fn work_that_is_in_no_sample_is_work() {
+        let base = format!(
+            "{SAVED} insert into asset(id, kind, sha256) values(1, 'k', 'bb');
+            insert into ref values(1, 1, 'attachment:0', null);
+            insert into blob_chunk values(1, 0, x'00'), (1, 1, x'01');"
+        );
+        let saved = project(&base);
+        assert!(Beyond::of(&project(&base), Some(&saved)).unwrap().is_empty());
+        let sample = "insert into dataset values(9, 'new', null);";
+        for (sql, words) in [
+            (
+                "insert into asset(id, sha256) values(2, 'aa'); insert into blob_chunk values(2, 0, x'00')",
+                "other bytes of embedded files; other rows of asset",
+            ),
+            ("insert into trace(dataset_id, t_seconds) values('foo', 1)", "other rows of trace"),
+            ("insert into event(dataset_id, t_seconds) values('foo', 1)", "other rows of event"),
+            ("insert into result(dataset_id, kind) values('foo', 'k')", "other rows of result"),
+            ("update blob_chunk set data = x'ff' where seq = 1", "other bytes of embedded files"),
+            ("delete from blob_chunk where seq = 1", "other bytes of embedded files"),
+            ("delete from blob_chunk", "other bytes of embedded files"),
+            ("update asset set mime = 'image/tiff'", "other rows of asset"),
+        ] {
+            let staged = project(&format!("{base}{sql};"));
+            assert_eq!(Beyond::of(&staged, Some(&saved)).unwrap().words(), words, "{sql}");
+            assert!(!Beyond::of(&saved, Some(&staged)).unwrap().is_empty(), "{sql}");
+            // Beside a new sample as well, but for what an asset is said to be.
+            let staged = project(&format!("{base}{sql}; {sample}"));
+            let told = Beyond::of(&staged, Some(&saved)).unwrap();
+            assert!(sql.contains("mime") || !told.tables.is_empty(), "{sql}");
+        }
+        // A new sample with its file is told as a sample alone.
+        let file =
+            "insert into asset(id, sha256) values(2, 'aa'); insert into blob_chunk values(2, 0, x'00');
+            insert into ref values(2, 9, 'tiff', null);";
+        let told = Beyond::of(&project(&format!("{base}{sample}{file}")), Some(&saved)).unwrap();
+        assert!(told.tables.is_empty() && told.added.len() == 1, "{}", told.words());
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::definitions::{Definition, changed_definitions};
+use super::digest::{Pieces, lasting_name};
 use super::salvage::is_set_apart;
 use super::{Database, Sample};
 use crate::error::Result;
@@ -207,11 +208,55 @@ fn has_field(difference: &Difference, begin: &str) -> bool {
     difference.edited.iter().flat_map(|change| &change.fields).any(|field| field.starts_with(begin))
 }
 
-/// What changed of what people have entered or measured. Bytes of embedded files are taken for what their digests say.
+/// What changed of what people have entered or measured: of samples first, and of all that is in no sample. Where no
+/// sample differs, every row and every byte of an embedded file is compared, as [`compare`] does.
 pub fn compare_work(before: &Arc<Database>, after: &Arc<Database>) -> Result<Difference> {
     let mut difference = compare_samples(before, after, &all_of(before)?, &all_of(after)?)?;
-    difference.tables = changed(before, after, |table| !OF_SAMPLES.contains(&table) && !is_set_apart(table))?;
+    let Difference { added, removed, edited, .. } = &difference;
+    let no_sample_differs = added.is_empty() && removed.is_empty() && edited.is_empty();
+    let strays = [before.strays()?, after.strays()?];
+    let is_in_both = |table: &str| before.has_table(table) && after.has_table(table);
+    let is_asked = |table: &str| match table {
+        _ if is_set_apart(table) => false,
+        _ if !OF_SAMPLES.contains(&table) => true,
+        // Its keys are told one by one.
+        "meta" => false,
+        _ if !no_sample_differs || !is_in_both(table) => false,
+        // Of traces only these rows are not compared yet.
+        "trace" => strays.iter().any(|strays| strays.contains_key(table)),
+        // A layout without references says the same in other rows.
+        "asset" | "blob_chunk" => before.has_table("ref") == after.has_table("ref"),
+        _ => true,
+    };
+    difference.tables = changed(before, after, is_asked)?;
+    if !no_sample_differs {
+        for table in beside_samples(before, after)? {
+            let (before, after) =
+                (before.row_count(table)?.unwrap_or(0), after.row_count(table)?.unwrap_or(0));
+            let counts = Counts { before, after };
+            difference.tables.insert(table.to_string(), counts);
+        }
+    }
     Ok(difference)
+}
+
+/// Where samples differ, so do the tables that they are made of: those in which something else differs too.
+fn beside_samples(before: &Database, after: &Database) -> Result<Vec<&'static str>> {
+    let strays = [before.strays()?, after.strays()?];
+    let of = |table: &&&'static str| strays[0].get(**table) != strays[1].get(**table);
+    let mut tables: Vec<&'static str> = OF_SAMPLES.iter().filter(of).copied().collect();
+    let (first, second) = (before.pieces_of_all()?, after.pieces_of_all()?);
+    if first.iter().any(|(name, pieces)| second.get(name).is_some_and(|others| others != pieces)) {
+        tables.push("blob_chunk");
+    }
+    let other = |one: &Database, there: &Pieces| -> Result<bool> {
+        let unreferenced = one.unreferenced_assets()?;
+        Ok(unreferenced.iter().any(|info| !there.contains_key(&lasting_name(info))))
+    };
+    if other(before, &second)? || other(after, &first)? {
+        tables.push("asset");
+    }
+    Ok(tables)
 }
 
 /// What samples are made of, of which a difference of samples tells.
@@ -251,7 +296,7 @@ fn told_of(database: &Arc<Database>, name: &SampleName, id: i64) -> Result<Sampl
 /// Samples by the names that last, and after them what belongs to datasets that do not exist.
 pub(super) fn all_of(database: &Database) -> Result<BTreeMap<SampleName, Sample>> {
     let mut all = named(database)?;
-    for id in database.orphans()?.into_keys() {
+    for id in database.orphans()?.keys().copied() {
         let (experiment, name) = ("(no dataset)".to_string(), format!("dataset {id}"));
         all.insert(SampleName { experiment, name, twin: 1 }, Sample { id, ..Sample::default() });
     }

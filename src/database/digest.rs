@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::compare::{digest_of_rows, named, write};
 use super::layout::{self, quoted};
-use super::{Database, value};
+use super::{AssetInfo, Database, value};
 use crate::error::Result;
 use crate::tree::Cell;
 
@@ -31,6 +31,15 @@ pub(super) struct Names {
     datasets: BTreeMap<i64, String>,
     assets: BTreeMap<i64, String>,
     events: BTreeMap<i64, Vec<u8>>,
+}
+
+/// The digests of pieces by their numbers, for every embedded file.
+pub(super) type Pieces = BTreeMap<String, BTreeMap<i64, [u8; 32]>>;
+
+/// What an asset is known by from save to save.
+pub(super) fn lasting_name(info: &AssetInfo) -> String {
+    let name = info.sha256.as_ref().or(info.external.as_ref()).or(info.original_name.as_ref());
+    name.unwrap_or(&info.kind).clone()
 }
 
 /// What a number in a column stands for.
@@ -63,7 +72,11 @@ impl Database {
         }
         let names = self.lasting_names()?;
         let sum = match table {
-            "trace" if self.layout.with("trace", &["dataset_id", "t_seconds"]).is_some() => {
+            // Rows that belong to no dataset are in no trace.
+            "trace"
+                if self.layout.with("trace", &["dataset_id"]).is_some()
+                    && !self.strays()?.contains_key(table) =>
+            {
                 self.sum_of_traces(columns, names)?
             }
             _ => self.sum_of_rows(table, columns, names)?,
@@ -82,12 +95,26 @@ impl Database {
             names.datasets.insert(sample.id, format!("{name:?}"));
         }
         for info in self.assets()? {
-            let name = info.sha256.or(info.external).or(info.original_name).unwrap_or(info.kind);
-            names.assets.insert(info.id, name);
+            names.assets.insert(info.id, lasting_name(&info));
         }
         names.events = self.names_of_events(&names)?;
         // Another thread may have been faster, with the same.
         Ok(self.names.get_or_init(|| names))
+    }
+
+    /// The pieces of every embedded file, each by its number with its digest, by what the file is known by.
+    pub(super) fn pieces_of_all(&self) -> Result<Pieces> {
+        let assets = self.assets()?;
+        let names: BTreeMap<i64, String> = assets.iter().map(|info| (info.id, lasting_name(info))).collect();
+        let mut pieces: Pieces = names.values().map(|name| (name.clone(), BTreeMap::new())).collect();
+        self.stored_pieces(&mut |piece| {
+            let of = names.get(&piece.asset).and_then(|name| pieces.get_mut(name));
+            if let (Some(of), Some(seq)) = (of, piece.seq) {
+                of.insert(seq, *blake3::hash(piece.bytes.unwrap_or_default()).as_bytes());
+            }
+            Ok(())
+        })?;
+        Ok(pieces)
     }
 
     /// What events are known by, where anything refers to them. Of those that are the same in all of it each has its own.
@@ -131,7 +158,7 @@ impl Database {
     /// Traces are read by their datasets, which is several times as fast.
     fn sum_of_traces(self: &Arc<Self>, columns: &[String], names: &Names) -> Result<Sum> {
         let mut sum = Sum::default();
-        let orphans = self.orphans()?.into_keys().map(|id| (id, format!("dataset {id}")));
+        let orphans = self.orphans()?.keys().map(|id| (*id, format!("dataset {id}")));
         for (id, name) in names.datasets.clone().into_iter().chain(orphans) {
             let Some(trace) = self.trace_as_stored(id)? else { continue };
             if trace.rows()? > 0 {

@@ -105,6 +105,7 @@ pub struct Database {
     outcomes: part::ByDataset<Outcome>,
     references: part::ByDataset<Reference>,
     counts: OnceLock<BTreeMap<String, u64>>,
+    ownerless: OnceLock<count::Ownerless>,
     names: OnceLock<digest::Names>,
     sums: Mutex<BTreeMap<(String, Vec<String>), digest::Sum>>,
 }
@@ -153,6 +154,7 @@ impl Database {
             outcomes: Default::default(),
             references: Default::default(),
             counts: OnceLock::new(),
+            ownerless: OnceLock::new(),
             names: OnceLock::new(),
             sums: Mutex::default(),
         }))
@@ -257,4 +259,4 @@ impl Database {
 #[cfg(test)]
 mod recovery_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

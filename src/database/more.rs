@@ -6,7 +6,7 @@
 //! Memory: a few bytes for each row of one sample, or of one table, of the other. Of more rows than `MOST` it is only
 //! known whether they differ.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,6 +15,7 @@ use super::beyond::NO_WORK;
 use super::compare::{
     OF_SAMPLES, all_of, all_rows, columns_of, digest_of_rows, fields, of_both, parts, places, rows, write_row,
 };
+use super::digest::lasting_name;
 use super::salvage::is_set_apart;
 use super::{Database, Sample};
 use crate::error::Result;
@@ -41,7 +42,24 @@ pub fn has_more(damaged: &Arc<Database>, other: &Arc<Database>) -> Result<bool> 
             return Ok(true);
         }
     }
-    Ok(false)
+    has_more_beside(damaged, other)
+}
+
+/// The same of what is in no sample: rows without a dataset, and embedded files that nothing refers to or that have more
+/// pieces. Other bytes of a piece that both have are damage, and are not taken for work.
+fn has_more_beside(damaged: &Arc<Database>, other: &Arc<Database>) -> Result<bool> {
+    let strays = other.strays()?;
+    if damaged.strays()?.iter().any(|(table, rows)| rows > strays.get(table).unwrap_or(&0)) {
+        return Ok(true);
+    }
+    let known = other.pieces_of_all()?;
+    if damaged.unreferenced_assets()?.iter().any(|info| !known.contains_key(&lasting_name(info))) {
+        return Ok(true);
+    }
+    let has_more = |(name, pieces): (&String, &BTreeMap<i64, _>)| {
+        known.get(name).is_some_and(|others| pieces.keys().any(|seq| !others.contains_key(seq)))
+    };
+    Ok(damaged.pieces_of_all()?.iter().any(has_more))
 }
 
 fn sample_has_more(
@@ -161,6 +179,8 @@ mod tests {
         insert into dataset values(1, 'a', '{"experiment": "WT", "note": "x"}'), (2, 'b', null);
         insert into trace values(1, 0, 0, 1.5, 37), (1, 1, 1000000, 2.5, 37), (2, 0, 0, 3.5, 37);
         insert into event(dataset_id, t_seconds, label) values (1, 1, 'x'), (1, 1, 'x'), (2, 1, 'y');
+        insert into asset(id, sha256) values(1, 'bb'); insert into ref values(1, 1, 'tiff', null);
+        insert into blob_chunk values(1, 0, x'00'), (1, 1, x'01');
         create table of_others(a, b); insert into of_others values(1, 'one'), (2, 'two'), (2, 'two');"#;
 
     #[test]
@@ -189,6 +209,11 @@ mod tests {
             ("delete from of_others; insert into of_others values(3, null)", true),
             ("create table mine(a); insert into mine values(null)", true),
             ("insert into dataset values(3, 'a', '{\"experiment\": \"WT\"}'); delete from trace", true),
+            // What is in no sample.
+            ("insert into trace(dataset_id, t_seconds) values('foo', 1)", true),
+            ("insert into asset(id, sha256, original_name) values(2, 'aa', 'new.tif')", true),
+            ("insert into blob_chunk values(1, 2, x'02')", true),
+            ("update blob_chunk set data = x'ff'; delete from blob_chunk where seq = 1", false),
             // What a recovery has set apart is nobody's work.
             ("create table lost_and_found(id); insert into lost_and_found values(1)", false),
         ] {

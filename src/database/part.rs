@@ -1,5 +1,6 @@
 //! What belongs to a dataset beside its rows: results, a thumbnail, references to assets.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use super::layout::quoted;
 use super::rows::plan;
-use super::{Database, value};
+use super::{AssetInfo, Database, value};
 use crate::error::Result;
 
 /// A result of an analysis, without what it found, which may be long.
@@ -22,7 +23,7 @@ pub struct Outcome {
     pub version: Option<String>,
     /// When it was made.
     pub created_utc: Option<String>,
-    /// Bytes of what it found.
+    /// Bytes of what it found, as they are read out: text in UTF-8, however the file encodes it.
     pub payload_bytes: u64,
 }
 
@@ -83,6 +84,21 @@ fn reference(row: &Row<'_>) -> rusqlite::Result<Option<(Reference, usize)>> {
     Ok(Some((Reference { asset, role, note }, bytes)))
 }
 
+/// Whether what is found of a result is read out as other bytes than are stored: a number becomes text, and so does text
+/// in UTF-16, of which `octet_length` tells how long it is there. To know how long it becomes it has to be read; in a
+/// database in UTF-8, where every `a` is one byte, no text is.
+const RECODED: &str = "typeof(payload_json) IN ('integer', 'real') \
+    OR typeof(payload_json) = 'text' AND octet_length('a') > 1 AND octet_length(payload_json) <= 48 << 20";
+
+/// The bytes of a cell, text or not.
+fn read_out(cell: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
+    match cell {
+        ValueRef::Null => None,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(Cow::Borrowed(bytes)),
+        number => Some(Cow::Owned(value::text(number).into_bytes())),
+    }
+}
+
 impl Database {
     /// The results of a dataset, in the order of their numbers.
     pub fn results(&self, dataset: i64) -> Result<Vec<Outcome>> {
@@ -90,18 +106,20 @@ impl Database {
             return Ok(Vec::new());
         };
         let columns = format!(
-            "dataset_id, id, kind, {}, {}, octet_length(payload_json)",
+            "dataset_id, id, kind, {}, {}, octet_length(payload_json), CASE WHEN {RECODED} THEN payload_json END",
             shape.or_null("version"),
             shape.or_null("created_utc")
         );
         let row = |row: &Row<'_>| -> rusqlite::Result<Option<(Outcome, usize)>> {
             let Some(id) = value::some_integer(row.get_ref(1)?) else { return Ok(None) };
+            let stored = value::some_integer(row.get_ref(5)?).unwrap_or(0).max(0) as u64;
+            let recoded = read_out(row.get_ref(6)?).map(|bytes| bytes.len() as u64);
             let result = Outcome {
                 id,
                 kind: value::text(row.get_ref(2)?),
                 version: value::some_text(row.get_ref(3)?),
                 created_utc: value::some_text(row.get_ref(4)?),
-                payload_bytes: value::some_integer(row.get_ref(5)?).unwrap_or(0).max(0) as u64,
+                payload_bytes: recoded.unwrap_or(stored),
             };
             let bytes = result.kind.len() + result.version.as_ref().map_or(0, String::len);
             Ok(Some((result, bytes)))
@@ -163,6 +181,22 @@ impl Database {
             Ok(0)
         })?;
         Ok(counts)
+    }
+
+    /// The assets that no dataset refers to, nor one that is not there.
+    pub fn unreferenced_assets(&self) -> Result<Vec<AssetInfo>> {
+        let mut assets = self.assets()?;
+        let (Some((columns, table, _)), false) = (self.of_references(), assets.is_empty()) else {
+            return Ok(assets);
+        };
+        let mut used = BTreeSet::new();
+        self.each_of(&format!("SELECT {columns} FROM {}", quoted(table)), None, |row| {
+            let is_owned = value::some_integer(row.get_ref(0)?).is_some();
+            used.extend(value::some_integer(row.get_ref(1)?).filter(|_| is_owned));
+            Ok(0)
+        })?;
+        assets.retain(|info| !used.contains(&info.id));
+        Ok(assets)
     }
 
     /// References to assets that are not there, each with its dataset.
@@ -249,13 +283,9 @@ impl Database {
     /// The bytes of one cell, text or not.
     fn bytes(&self, sql: &str, id: i64) -> Result<Option<Vec<u8>>> {
         self.with(|link| {
-            let found = link.connection.query_row(sql, [id], |row| {
-                Ok(match row.get_ref(0)? {
-                    ValueRef::Null => None,
-                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
-                    number => Some(value::text(number).into_bytes()),
-                })
-            });
+            let found = link
+                .connection
+                .query_row(sql, [id], |row| Ok(read_out(row.get_ref(0)?).map(Cow::into_owned)));
             Ok(found.optional()?.flatten())
         })
     }

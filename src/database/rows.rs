@@ -16,10 +16,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql};
 
 use super::columns::{self, EVENT, TRACE};
+use super::count::IS_STRAY;
 use super::layout::{Shape, quoted};
 use super::{Database, SALVAGE_HELPS, Step, value};
 use crate::error::{Error, Result};
-use crate::tree::{Cell, Column, Place, Table};
+use crate::tree::{Cell, Cells, Column, Place, Table};
 
 mod direct;
 mod key;
@@ -69,10 +70,32 @@ impl Database {
         Ok(rows.map(shared))
     }
 
+    /// The rows of a table of traces or events that belong to no dataset that there could be, in the order of
+    /// storage, each with what it names as its dataset; `None` if there are none.
+    pub fn stray_rows(self: &Arc<Self>, table: &str) -> Result<Option<Arc<dyn Table>>> {
+        let all: [(_, &[_]); 2] = [("trace", &TRACE), ("event", &EVENT)];
+        let known = all.into_iter().find(|(name, _)| *name == table);
+        let Some((table, known)) =
+            known.filter(|(table, _)| self.strays().is_ok_and(|s| s.contains_key(table)))
+        else {
+            return Ok(None);
+        };
+        let Some(shape) = self.layout.table(table) else { return Ok(None) };
+        let (mut stored, mut shown) = columns::shown(shape, known, &[]);
+        let mut condition = "1";
+        if shape.has(OWNER) {
+            condition = IS_STRAY;
+            stored.insert(0, OWNER.into());
+            shown.insert(0, Column { name: OWNER.into(), cells: Cells::Text });
+        }
+        let of = (0, format!("{condition} AND ?1 = 0"));
+        Ok(Some(shared(Rows::new(self.clone(), table, of, &stored, shown, &storage(shape)))))
+    }
+
     /// The columns of traces and of events that no view has, by table.
     pub fn hidden_columns(&self) -> Vec<(&'static str, Vec<String>)> {
         let of = |table, known: &[_]| {
-            let shape = self.layout.with(table, &["dataset_id", "t_seconds"]);
+            let shape = self.layout.table(table);
             (table, shape.map(|shape| columns::hidden(shape, known)).unwrap_or_default())
         };
         let all = [of("trace", &TRACE), of("event", &EVENT)];
@@ -87,30 +110,29 @@ impl Database {
     fn rows_of(
         self: &Arc<Self>,
         table: &'static str,
-        known: &[(&'static str, &'static str, crate::tree::Cells)],
+        known: &[(&'static str, &'static str, Cells)],
         dataset: i64,
         filter: &'static str,
         without: &[&str],
         called: Called,
     ) -> Result<Option<Rows>> {
-        let Some(shape) = self.layout.with(table, &["dataset_id", "t_seconds"]) else { return Ok(None) };
+        let Some(shape) = self.layout.with(table, &[OWNER]) else { return Ok(None) };
         let (stored, shown) = match called {
             Called::ForPeople => columns::shown(shape, known, without),
             Called::AsStored => columns::as_stored(shape, known, without),
         };
         let keys = self.order(table, shape, filter)?;
-        Ok(Some(Rows::new(self.clone(), table, dataset, filter, &stored, shown, &keys)))
+        let of = (dataset, format!("dataset_id = ?1{filter}"));
+        Ok(Some(Rows::new(self.clone(), table, of, &stored, shown, &keys)))
     }
 
     /// The columns that the rows of a table are put in order by.
     fn order(&self, table: &str, shape: &Shape, filter: &str) -> Result<Vec<String>> {
-        let storage: Vec<String> = match shape.rowid {
-            Some(rowid) => vec![rowid.into()],
-            None => shape.key.clone(),
-        };
+        let storage = storage(shape);
+        let Some(time) = TIMES.into_iter().find(|time| shape.has(time)) else { return Ok(storage) };
         let is_other =
-            |column: &&String| !matches!(column.to_ascii_lowercase().as_str(), "dataset_id" | "t_seconds");
-        let mut time = vec!["t_seconds".to_string()];
+            |column: &&String| ![OWNER, time].iter().any(|known| known.eq_ignore_ascii_case(column));
+        let mut time = vec![time.to_string()];
         time.extend(storage.iter().filter(is_other).cloned());
         self.with(|link| {
             let sql = format!("SELECT * FROM {table} WHERE dataset_id = ?1{filter} ORDER BY {}", list(&time));
@@ -122,6 +144,16 @@ impl Database {
             Ok(if rows <= SORTED { time } else { storage })
         })
     }
+}
+
+/// The column that says to which dataset a row belongs.
+const OWNER: &str = "dataset_id";
+/// The columns that say when, the one that rows are put in order by first.
+const TIMES: [&str; 2] = ["t_seconds", "t_us"];
+
+/// What tells rows apart, in the order in which they are stored.
+fn storage(shape: &Shape) -> Vec<String> {
+    shape.rowid.map_or_else(|| shape.key.clone(), |rowid| vec![rowid.into()])
 }
 
 /// Under which names columns are given.
@@ -180,8 +212,7 @@ impl Rows {
     fn new(
         database: Arc<Database>,
         table: &str,
-        dataset: i64,
-        filter: &str,
+        (dataset, of): (i64, String),
         stored: &[String],
         columns: Vec<Column>,
         keys: &[String],
@@ -195,7 +226,7 @@ impl Rows {
             });
             places.push(at);
         }
-        let front = format!("SELECT {} FROM {table} WHERE dataset_id = ?1{filter}", list(&selected));
+        let front = format!("SELECT {} FROM {table} WHERE {of}", list(&selected));
         let order = format!(" ORDER BY {}", list(keys));
         let values: Vec<String> = (2..2 + keys.len()).map(|n| format!("?{n}")).collect();
         let first = quoted(&keys[0]);
@@ -207,7 +238,7 @@ impl Rows {
             database,
             dataset,
             columns,
-            count: format!("SELECT count(*) FROM {table} WHERE dataset_id = ?1{filter}"),
+            count: format!("SELECT count(*) FROM {table} WHERE {of}"),
             from_front: format!("{front}{order}"),
             from_key: format!("{front} AND ({}) > ({}){order}", list(keys), values.join(", ")),
             from_null: format!("{front} AND {after_null}{order}"),

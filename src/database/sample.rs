@@ -25,6 +25,9 @@ const LONGEST: usize = 4 << 20;
 const OWN: [&str; 8] =
     ["id", "name", "created_utc", "notes", "fps", "pixel_size_um", "t0_seconds", "extra_json"];
 
+/// Where the name stands among them.
+const NAME: usize = 1;
+
 /// One dataset.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Sample {
@@ -160,10 +163,28 @@ impl Reader<'_, '_> {
     fn get(&self, column: usize, id: i64) -> rusqlite::Result<ValueRef<'_>> {
         let value = self.row.get_ref(column)?;
         if value::size(value) <= LONGEST {
+            self.tell_replaced(column, value, id);
             return Ok(value);
         }
         self.note("cell-too-long", format!("a cell of dataset {id} is longer than 4 MiB, and is not shown"));
         Ok(ValueRef::Null)
+    }
+
+    /// Tells of text that is not shown as it is.
+    fn tell_replaced(&self, column: usize, value: ValueRef<'_>, id: i64) {
+        let is_replaced = matches!(value, ValueRef::Text(text) if str::from_utf8(text).is_err())
+            // Bytes in the place of a name are taken for one.
+            || matches!(value, ValueRef::Blob(bytes) if column == NAME && str::from_utf8(bytes).is_err());
+        if !is_replaced {
+            return;
+        }
+        let which = match OWN.get(column) {
+            Some(name) => format!("the {name} of dataset {id}"),
+            None => format!("a cell of dataset {id}"),
+        };
+        let what = format!("{which} is text that is not UTF-8; what cannot be read is shown as U+FFFD");
+        let remedy = "no reason to act if it is only looked at; the project's own bytes are unchanged";
+        self.findings.add(Finding::new(Severity::Notice, "text-not-utf8", self.name, what, remedy));
     }
 
     fn note(&self, code: &'static str, message: String) {

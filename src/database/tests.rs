@@ -11,7 +11,7 @@ use crate::finding::Findings;
 use crate::tree::{Cell, Coded, Content, Place, Table};
 
 /// The bytes of a database that `sql` makes.
-pub(super) fn made(sql: &str) -> Content {
+pub(crate) fn made(sql: &str) -> Content {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.sqlite");
     let c = Connection::open(&path).unwrap();
@@ -20,7 +20,7 @@ pub(super) fn made(sql: &str) -> Content {
     Content::Bytes(std::fs::read(path).unwrap().into())
 }
 
-pub(super) const PROJECT: &str = "
+pub(crate) const PROJECT: &str = "
     create table meta(key text primary key, value text);
     create table dataset(id integer primary key, name text, extra_json text);
     create table trace(dataset_id integer, t_seconds real, t_us integer, inner_diam real, temp real,
@@ -398,7 +398,7 @@ fn samples_say_where_they_belong() {
     assert_eq!(extra["x"], serde_json::json!([null, null, "NaN \" NaN"]));
     assert!(samples[4].extra.is_none() && samples[4].extra_text.is_some());
     let codes: Vec<_> = findings.list().iter().map(|f| f.code).collect();
-    assert_eq!(codes, ["extra-not-json"]);
+    assert_eq!(codes, ["extra-not-json", "text-not-utf8"]);
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn rows_without_a_dataset_are_found() {
          insert into result(dataset_id, kind) values(7, 'k'), (1, 'k'), ('text', 'k');
          insert into thumbnail values(9, null); insert into ref values(1, 8, 'r', null);",
     );
-    let orphans: Vec<_> = database.orphans().unwrap().into_iter().collect();
+    let orphans: Vec<_> = database.orphans().unwrap().clone().into_iter().collect();
     let expected = [
         (-3, vec!["trace"]),
         (7, vec!["trace", "result"]),
@@ -418,6 +418,7 @@ fn rows_without_a_dataset_are_found() {
         (9, vec!["thumbnail"]),
     ];
     assert_eq!(orphans, expected);
+    assert_eq!(database.strays().unwrap().clone().into_iter().collect::<Vec<_>>(), [("result", 1)]);
     assert_eq!(database.row_count_of("trace", 7).unwrap(), 2);
     assert_eq!(database.row_count("trace").unwrap(), Some(4));
     assert_eq!(database.row_count("nothing").unwrap(), None);
