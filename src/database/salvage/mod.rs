@@ -213,12 +213,13 @@ impl<'a> Salvage<'a> {
         let internal = walk(&mut survey, &plan.internal)?;
         survey.walk_free_list()?;
         let is_whole = |(l, p): (&Layout, &Pages)| p.is_whole_of(l);
-        let whole = Whole {
+        let trees = Whole {
             tables: plan.tables.iter().zip(&tables).map(is_whole).collect(),
             indices: plan.indices.iter().zip(&indices).map(is_whole).collect(),
+            names: catalog.is_whole,
+            and_all_else: catalog.knows_all() && survey.free_list_is_whole && !survey.free_list_is_denied,
         };
-        let all_are_known = catalog.knows_all() && survey.free_list_is_whole && !survey.free_list_is_denied;
-        let found = survey.assign(plan, all_are_known.then_some(&whole))?;
+        let found = survey.assign(plan, &trees)?;
         let stale = vec![0; tables.len()];
         for (at, pages) in found {
             tables[at].found = pages;

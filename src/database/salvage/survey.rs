@@ -119,13 +119,17 @@ const MOST: u32 = 1 << 30;
 /// Pages of trees are compared with others where the file has fewer.
 const MOST_KNOWN: u32 = 1 << 24;
 
-/// Which trees are whole, where the schema and the free list are: no page that nothing leads to is theirs.
+/// Which trees are whole.
 #[derive(Debug)]
 pub struct Whole {
     /// Those of the tables, in the order of the plan.
     pub tables: Vec<bool>,
     /// Those of the indices.
     pub indices: Vec<bool>,
+    /// Whether the schema is, so that no table has lost its name.
+    pub names: bool,
+    /// Whether all else is known, too: then no page that nothing leads to is that of a whole tree.
+    pub and_all_else: bool,
 }
 
 impl Whole {
@@ -231,7 +235,10 @@ impl<'a> Survey<'a> {
     }
 
     /// Assigns what no tree leads to. Gives the pages by the place of their table in the plan.
-    pub fn assign(&mut self, plan: &Plan, whole: Option<&Whole>) -> Result<BTreeMap<usize, Vec<u32>>> {
+    ///
+    /// Where the name of a table may be lost, one whose tree misses nothing gets no page: it may be the other's.
+    pub fn assign(&mut self, plan: &Plan, trees: &Whole) -> Result<BTreeMap<usize, Vec<u32>>> {
+        let whole = trees.and_all_else.then_some(trees);
         let mut found: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let mut left = Vec::new();
         for number in 1..=self.reader.pager.count() {
@@ -239,6 +246,7 @@ impl<'a> Survey<'a> {
                 continue;
             }
             match self.owner(number, plan, whole)? {
+                Owner::Table(at, _) if !trees.names && trees.has(true, at) => left.push(number),
                 Owner::Table(at, _) => {
                     self.set_use(number, Use::Found);
                     found.entry(at).or_default().push(number);
