@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
-use nix::sys::stat::SFlag;
+use nix::sys::stat::{Mode, SFlag};
 
 use super::{Location, Stamp, reach};
 use crate::error::{Error, Result};
@@ -70,6 +70,14 @@ impl Folder {
             ))),
             Err(e) => Err(Error::io("open the folder", path, e)),
         }
+    }
+
+    /// Opens the folder at a path, whatever is mounted there. It need not have a name in another: the root has none.
+    pub fn open(path: &Path) -> Result<Folder> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = reach::open_quietly(|more| nix::fcntl::open(path, flags | more, Mode::empty()));
+        fd.map(|fd| Folder { fd, path: path.to_path_buf() })
+            .map_err(|e| Error::io("open the folder", path, e))
     }
 
     /// The folder behind a descriptor.
@@ -235,4 +243,22 @@ pub fn look_for_users(name: &OsStr, file: (u64, u64)) -> Users {
         }
     }
     users
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_a_folder_as_well() {
+        for path in ["/", "."] {
+            let found = Folder::open(Path::new(path)).unwrap().files(MOST).unwrap();
+            let entries = std::fs::read_dir(path).unwrap().flatten();
+            let is_file = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+            let mut there: Vec<Vec<u8>> =
+                entries.filter(is_file).map(|entry| entry.file_name().into_encoded_bytes()).collect();
+            there.sort();
+            assert_eq!(found, there, "{path}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::candidate::{Candidate, Role, content_of};
 use crate::database::{LogDamage, with_logs, with_wal};
 use crate::error::{Error, Result};
 use crate::signs::{Head, Named, head, names};
-use crate::store::Location;
+use crate::store::Folder;
 use crate::tree::Content;
 
 /// How many files of one folder are looked at.
@@ -63,7 +63,7 @@ fn candidate(role: Role, path: PathBuf) -> Candidate {
 
 /// The files in a folder, in the order of their names. To look for them leaves it its access time.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let listed = Location::find(folder).and_then(|place| place.folder()?.files(MOST));
+    let listed = Folder::open(folder).and_then(|folder| folder.files(MOST));
     let names = listed.unwrap_or_default();
     names.into_iter().map(|name| folder.join(OsString::from_vec(name))).collect()
 }
