@@ -116,6 +116,11 @@ impl Files {
                     "a pipe, socket or device; it is not shown",
                     "remove it: it is no part of a project",
                 )),
+                // As with one that cannot be read: nothing can be said of a bundle without them.
+                ItemKind::Covered if path == b"snapshots" => {
+                    let why = "a project is mounted over the bundle's snapshots, which cannot be reached";
+                    return Err(Error::Refused(format!("{}: {why}", top.path().join("snapshots").display())));
+                }
                 ItemKind::Covered => findings.add(Finding::new(
                     Severity::Warning,
                     "mounted-inside",
