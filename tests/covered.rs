@@ -188,6 +188,51 @@ fn r5_a_bundle_that_was_replaced_is_noticed_beside_one_that_is_mounted_on_itself
 }
 
 #[test]
+fn r5_a_bundle_that_came_in_place_of_another_stays_when_it_is_mounted_on_itself() {
+    for is_removed in [false, true] {
+        let scene = Scene::new(As::Me, &["s.vasopack", "other.vasopack"]);
+        fs::create_dir(scene.path("mnt")).unwrap();
+        fs::remove_file(scene.path("other.vasopack/snapshots/000002.sqlite")).unwrap();
+        scene.mount(&["s.vasopack", "mnt"]);
+        fs::rename(scene.path("s.vasopack"), scene.path("away.vasopack")).unwrap();
+        fs::rename(scene.path("other.vasopack"), scene.path("s.vasopack")).unwrap();
+        let is_other = || scene.sh("ls mnt/snapshots") == "000001.sqlite\n";
+        eventually("the other one is shown", is_other);
+        if is_removed {
+            fs::remove_dir_all(scene.path("away.vasopack")).unwrap();
+        }
+        scene.mount(&["s.vasopack", "s.vasopack"]);
+        for _ in 0..8 {
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(is_other(), "removed: {is_removed}");
+        }
+        scene.sh("cmp mnt/current.sqlite s.vasopack/current.sqlite");
+        scene.unmount("s.vasopack");
+        scene.unmount("mnt");
+    }
+}
+
+#[test]
+fn r5_a_mount_over_the_snapshots_leaves_what_was_shown_last() {
+    let scene = Scene::new(As::Me, &["s.vasopack", "other.vasopack"]);
+    fs::create_dir(scene.path("mnt")).unwrap();
+    scene.mount(&["s.vasopack", "mnt"]);
+    let all = "ls mnt mnt/snapshots mnt/browse && sha256sum mnt/current.sqlite";
+    let before = scene.sh(all);
+    scene.mount(&["other.vasopack", "s.vasopack/snapshots"]);
+    eventually("it is told", || scene.sh("cat mnt/.vaso/findings.jsonl").contains("source-unreadable"));
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(scene.sh(all), before);
+    }
+    scene.unmount("s.vasopack/snapshots");
+    // And the bundle is followed again.
+    fs::remove_file(scene.path("s.vasopack/snapshots/000002.sqlite")).unwrap();
+    eventually("it is gone", || !scene.sh("ls mnt/snapshots").contains("000002.sqlite"));
+    scene.unmount("mnt");
+}
+
+#[test]
 fn a_bundle_is_not_mounted_inside_itself() {
     for who in everybody() {
         let scene = Scene::new(who, &["s.vasopack"]);

@@ -8,11 +8,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use parking_lot::Mutex;
 
 use super::folder::{Folder, Item, ItemKind};
 use super::{Stamp, State, reach};
@@ -25,8 +27,26 @@ pub struct Location {
     name: OsString,
     path: PathBuf,
     link: Option<Link>,
-    /// What was found, if it is a folder.
-    itself: Option<OwnedFd>,
+    /// What the name led to last, if it is a folder. Held for a copy only, never across a system call.
+    itself: Mutex<Option<Itself>>,
+}
+
+/// A folder that a name has led to. As long as it is held, its number is not another's.
+#[derive(Debug, Clone)]
+struct Itself {
+    fd: Arc<OwnedFd>,
+    file: (u64, u64),
+}
+
+impl Itself {
+    /// The folder behind a descriptor; none if a file is.
+    fn of(fd: &OwnedFd, stamp: Stamp) -> Option<Itself> {
+        if !stamp.is_folder() {
+            return None;
+        }
+        let again = openat(fd.as_fd(), ".", FOLDER | OFlag::O_PATH, Mode::empty()).ok()?;
+        Some(Itself { fd: Arc::new(again), file: stamp.file })
+    }
 }
 
 /// The link by which a place was found.
@@ -77,7 +97,7 @@ const INNER: &[u8] = b"snapshots";
 impl Location {
     /// The place of a name in an open folder; `path` is for people.
     pub fn at(folder: OwnedFd, name: OsString, path: PathBuf) -> Location {
-        Location { folder, name, path, link: None, itself: None }
+        Location { folder, name, path, link: None, itself: Mutex::new(None) }
     }
 
     /// Finds `path`, which may be relative, or a symbolic link.
@@ -87,9 +107,11 @@ impl Location {
             return Err(Error::not_a_project(path, "this is the root of the file system, not a project"));
         };
         let folder = open_folder(parent).map_err(|e| Error::io("open the folder", parent, e))?;
-        let itself = openat(folder.as_fd(), name, FOLDER | OFlag::O_PATH, Mode::empty());
+        // Be it a mount of ours: who finds it now may ask that one.
+        let itself = openat(folder.as_fd(), name, FOLDER | OFlag::O_PATH, Mode::empty()).ok();
+        let itself = itself.and_then(|fd| Itself::of(&fd, Stamp::from(&nix::sys::stat::fstat(&fd).ok()?)));
         let (name, link) = (name.to_os_string(), Link::at(path));
-        Ok(Location { folder, name, path: full.clone(), link, itself: itself.ok() })
+        Ok(Location { folder, name, path: full.clone(), link, itself: Mutex::new(itself) })
     }
 
     /// Whether the link by which it was found leads to another place by now.
@@ -124,12 +146,37 @@ impl Location {
 
     /// What is there now, not as what a mount of ours shows there.
     fn reach(&self, flags: OFlag) -> nix::Result<OwnedFd> {
-        match (reach::open(self.folder.as_fd(), &self.name, flags), &self.itself) {
-            (Err(reach::COVERED), Some(itself)) => openat(itself.as_fd(), ".", FOLDER | flags, Mode::empty()),
-            // Somebody has made a folder in place of a file, and mounted there.
-            (Err(reach::COVERED), None) => Err(Errno::ENOENT),
-            (other, _) => other,
+        match reach::open(self.folder.as_fd(), &self.name, flags) {
+            Err(reach::COVERED) => {
+                let itself = self.itself.lock().clone();
+                // Somebody has made a folder in place of a file, and mounted there.
+                let fd = itself.ok_or(Errno::ENOENT)?.fd;
+                // Or it was removed, and what is covered is another, which was never seen.
+                if nix::sys::stat::fstat(&fd)?.st_nlink == 0 {
+                    return Err(Errno::ENOENT);
+                }
+                openat(fd.as_fd(), ".", FOLDER | flags, Mode::empty())
+            }
+            Ok(fd) => {
+                self.hold(&fd)?;
+                Ok(fd)
+            }
+            other => other,
         }
+    }
+
+    /// Keeps what the name leads to now, for the time when a mount of ours covers it: what it led to before may lie
+    /// elsewhere by then.
+    fn hold(&self, fd: &OwnedFd) -> nix::Result<()> {
+        let stamp = Stamp::from(&nix::sys::stat::fstat(fd)?);
+        let held = self.itself.lock().as_ref().map(|itself| itself.file);
+        if held != stamp.is_folder().then_some(stamp.file) {
+            let now = Itself::of(fd, stamp);
+            // What was held is closed after the lock is free again: this ends with the statement.
+            let before = std::mem::replace(&mut *self.itself.lock(), now);
+            drop(before);
+        }
+        Ok(())
     }
 
     /// Opens what is there now, for reading, without leaving an access time where that is allowed.
@@ -205,7 +252,7 @@ impl Location {
         };
         let folder = self.folder.try_clone().map_err(|e| Error::io("open the folder of", &self.path, e))?;
         let path = PathBuf::from(with(self.path.as_os_str()));
-        Ok(Location { folder, name: with(&self.name), path, link: None, itself: None })
+        Ok(Location::at(folder, with(&self.name), path))
     }
 }
 
