@@ -3,11 +3,15 @@
 //! A wait that does not end cannot even be killed. So every step has its time, and whatever is still mounted when a test
 //! has had its own is cut off in the kernel, which is an error to all who wait.
 
+// A filter of system calls is set between fork and exec.
+#![allow(unsafe_code)]
+
 mod common;
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -293,5 +297,60 @@ fn r7_what_is_mounted_in_a_bundle_is_not_looked_into() {
         eventually("it is a folder again", || scene.sh("test -d mnt/in && echo yes || echo no") == "yes\n");
         scene.unmount("mnt");
         assert!(!alive(pid));
+    }
+}
+
+/// Lets a command, and what it starts, see `openat2` fail in this way, as an old kernel or a container's filter has it.
+fn without_openat2(command: &mut Command, error: i32) {
+    let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let number = libc::SYS_openat2 as u32;
+    let filter = [
+        // The number of the call comes first in what the filter is shown.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let set = move || {
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        // SAFETY: the filter outlives the call, which only reads it.
+        match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: it makes one system call, and takes no memory.
+    unsafe { command.pre_exec(set) };
+}
+
+#[test]
+fn r7_a_bundle_is_read_and_mounted_on_itself_where_openat2_is_missing_or_forbidden() {
+    // Without privileges such a filter forbids what mounts for others.
+    if !is_root() {
+        return;
+    }
+    for error in [libc::EPERM, libc::ENOSYS] {
+        let scene = Scene::new(As::Me, &["s.vasopack"]);
+        let vaso = |args: &[&str]| {
+            let mut command = scene.command(common::program(), args);
+            without_openat2(&mut command, error);
+            succeed(&mut command)
+        };
+        let files = "cd s.vasopack && find HEAD.json snapshots -type f | sort | xargs sha256sum";
+        let before = scene.sh(files);
+        let told = vaso(&["info", "s.vasopack"]);
+        vaso(&["mount", "s.vasopack", "s.vasopack"]);
+        // Each look finds the source covered, and must not ask the mount.
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(700));
+            assert_eq!(scene.sh(files), before, "{error}");
+        }
+        scene.sh(
+            "ls -R s.vasopack/browse && cmp s.vasopack/current.sqlite s.vasopack/snapshots/000002.sqlite",
+        );
+        // Whoever is in a mount may look at what is in it.
+        assert!(!told.is_empty() && !vaso(&["ls", "s.vasopack"]).is_empty());
+        vaso(&["info", "s.vasopack"]);
+        scene.unmount("s.vasopack");
     }
 }
