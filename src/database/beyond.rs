@@ -9,7 +9,7 @@ use super::{Counts, Database, EventChange, SampleChange, SampleName, SampleTold,
 use crate::error::Result;
 
 /// Keys of `meta` that programs change without anybody's doing.
-pub(super) const NO_WORK: [&str; 2] = ["modified_utc", "app_version"];
+pub(super) const NO_WORK: [&str; 3] = ["modified_utc", "modified_at", "app_version"];
 /// The table in which the bytes of embedded files are.
 const PIECES: &str = "blob_chunk";
 /// Samples that are told by name.

@@ -164,6 +164,10 @@ unsafe extern "C" fn name_order(
 ) {
     // SAFETY: SQLite gives its own handle, and a name that ends with a zero; `by_bytes` needs nothing of its own.
     unsafe {
+        // It asks for its own, too, before it makes one for UTF-16 of the one for UTF-8.
+        if std::ffi::CStr::from_ptr(name).to_str().is_ok_and(is_known_order) {
+            return;
+        }
         ffi::sqlite3_create_collation_v2(handle, name, encoding, std::ptr::null_mut(), Some(by_bytes), None);
     }
 }

@@ -396,17 +396,18 @@ impl Judged {
         samples.is_some_and(|t| t.lost == 0) && report.lost.saturating_mul(100) <= all
     }
 
-    /// Whether salvage gives all samples and nine rows in ten, as far as its losses are known, and of the trace rows of
-    /// `other` as many: then what was done last counts for more than those that are lost.
-    pub fn loses_less_than_a_tenth(&self, other: &Judged) -> bool {
+    /// Whether salvage gives all samples and all but one row in thirty, as far as its losses are known, and of nothing less
+    /// than that of what `other` has: then what was done last counts for more than the rows that are lost.
+    pub fn loses_little_beside(&self, other: &Judged) -> bool {
         let (Some(report), Some(held), Some(others)) = (&self.salvage, &self.holds, &other.holds) else {
             return false;
         };
         let samples = report.tables.iter().find(|t| t.name == "dataset");
         let all = report.recovered.saturating_add(report.lost);
+        let has_as_many = |(own, others): (&u64, u64)| own.saturating_mul(30) >= others.saturating_mul(29);
         samples.is_some_and(|t| t.lost == 0)
-            && report.lost.saturating_mul(10) <= all
-            && held.trace_rows.saturating_mul(10) >= others.trace_rows.saturating_mul(9)
+            && report.lost.saturating_mul(30) <= all
+            && held.counts().iter().zip(others.counts()).all(has_as_many)
     }
 
     /// Whether the numbers of its lost rows are known, and not only that there were some, and nothing that is left is in

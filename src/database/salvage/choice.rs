@@ -14,7 +14,7 @@
 //!    Where nobody can tell what is lost, it is taken unless the newest sound file has more samples, or more than one row in
 //!    a hundred more.
 //! 4. Else the newest sound file is taken that stands in for it: one of the same project, with as many samples as the
-//!    salvage and no more than one trace row in a hundred less; and if salvage loses no sample and at most one row in ten,
+//!    salvage and no more than one trace row in a hundred less; and if salvage loses no sample and at most one row in thirty,
 //!    one that has everything else that is left of it, too: labels, notes and results of last week are worth more than some
 //!    rows that the older file has as well. Otherwise the salvage is.
 //! 5. An empty project is no recovery: where nothing has any work in it, and something is damaged, there is none.
@@ -126,7 +126,7 @@ pub fn choose(all: &[Judged]) -> Choice {
     }
     let holds_as_much =
         |j: &&Judged| j.holds.as_ref().is_some_and(|h| h.is_nearly(held) && h.shares_a_sample_with(held));
-    let stands_in = |j: &&Judged| holds_as_much(j) && !(j.lacks.is_some() && main.loses_less_than_a_tenth(j));
+    let stands_in = |j: &&Judged| holds_as_much(j) && !(j.lacks.is_some() && main.loses_little_beside(j));
     match newest(sound().filter(stands_in)) {
         Some(j) => {
             let because =

@@ -23,6 +23,12 @@ use crate::error::Result;
 /// The sample and the time of a row.
 pub type Place = (i64, f64);
 
+/// So many stretches are told in all; of the samples beyond it is only said that rows are missing. A file may claim any
+/// number of each.
+const TOLD: usize = 1 << 17;
+/// So many times a stretch is held against a sample.
+const COMPARED: usize = 1 << 26;
+
 /// How much longer than a usual step one is that misses a row.
 const MISSED: f64 = 1.5;
 
@@ -178,11 +184,18 @@ impl Holes {
         let named = lost.iter().map(|(dataset, _)| *dataset);
         let ends = self.all.iter().flat_map(|hole| hole.low.iter().chain(&hole.high)).map(|(of, _)| *of);
         let all: BTreeSet<i64> = datasets.iter().copied().chain(named).chain(ends).collect();
-        let mut samples = Vec::new();
+        let (mut samples, mut told) = (Vec::new(), 0);
+        let is_too_much = all.len().saturating_mul(self.all.len()) > COMPARED;
         for dataset in all {
-            let own = |place: &&Place| place.0 == dataset;
-            let times: Vec<f64> = lost.iter().filter(own).map(|(_, time)| *time).collect();
+            if is_too_much || told > TOLD {
+                samples.push(unknown(dataset));
+                continue;
+            }
+            let own =
+                lost.partition_point(|(of, _)| *of < dataset)..lost.partition_point(|(of, _)| *of <= dataset);
+            let times: Vec<f64> = lost[own].iter().map(|(_, time)| *time).collect();
             let holes = self.all.iter().filter(|hole| hole.touches(dataset)).collect::<Vec<_>>();
+            told += holes.len();
             if !times.is_empty() || !holes.is_empty() {
                 samples.extend(sample(db, dataset, &holes, times, room)?);
             }
@@ -216,6 +229,12 @@ impl Hole {
         left.push(Hole { low, high: self.high, ..self.clone() });
         left.into_iter().map(|hole| Hole { sure, ..hole }).collect()
     }
+}
+
+/// A sample of which nobody tells where rows are missing.
+fn unknown(dataset: i64) -> SampleReport {
+    let (lost, certainty, gaps) = (0, Certainty::AtLeast, Vec::new());
+    SampleReport { dataset, name: None, recovered: 0, lost, certainty, gaps }
 }
 
 /// The rows of a page with the numbers of their cells, if its pointers lead to all of them.

@@ -39,7 +39,8 @@ pub fn compare(all: &mut [Judged]) -> Result<()> {
     let lacks = |(n, i): (usize, &usize)| match &database {
         Some(database) if n < COMPARED => {
             let lacks = all[*i].database().and_then(|other| beyond(database, &other));
-            lacks.unwrap_or_else(|_| Some(UNKNOWN.into()))
+            let counted = || Some(main.beyond(&all[*i]).join(", ")).filter(|words| !words.is_empty());
+            lacks.map_or_else(|_| Some(UNKNOWN.into()), |lacks| lacks.or_else(counted))
         }
         _ => Some(UNKNOWN.into()),
     };
@@ -50,7 +51,7 @@ pub fn compare(all: &mut [Judged]) -> Result<()> {
     Ok(())
 }
 
-/// What a damaged database has that another has not, in words; `None` if there is nothing.
+/// What a damaged database has that another has not, in words; `None` if there is nothing that could be named.
 fn beyond(damaged: &Arc<Database>, other: &Arc<Database>) -> Result<Option<String>> {
     if !database::has_more(damaged, other)? {
         return Ok(None);
@@ -58,5 +59,5 @@ fn beyond(damaged: &Arc<Database>, other: &Arc<Database>) -> Result<Option<Strin
     let (mut beyond, meta) = (Beyond::of(damaged, Some(other))?, damaged.meta()?);
     beyond.meta.retain(|key| meta.contains_key(key));
     let words = beyond.words_of_changes();
-    Ok(Some(if words.is_empty() { "other rows".into() } else { words }))
+    Ok(Some(words).filter(|words| !words.is_empty()))
 }

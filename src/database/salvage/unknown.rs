@@ -1,17 +1,21 @@
 //! Schemas with what SQLite does not know here, or does not run: nothing of the rest is lost for it.
 
+use rusqlite::Connection;
+
 use super::Report;
 use super::hostile::{TRACE, made, one, recovered};
+use crate::database::Database;
+use crate::tree::Content;
 
 /// What is recovered of a file that `sql` makes more of, of which a page of the trace is lost.
-fn recovered_with(sql: &str) -> (Report, rusqlite::Connection) {
+fn recovered_with(sql: &str) -> (Report, Connection) {
     let (mut bytes, root) = made(&format!("{TRACE}{sql}"), "trace");
     bytes[(root - 1) * 4096..root * 4096].fill(0);
     let (report, c, _) = recovered(bytes);
     (report, c)
 }
 
-fn has(c: &rusqlite::Connection, name: &str) -> bool {
+fn has(c: &Connection, name: &str) -> bool {
     one(c, &format!("select count(*) from sqlite_schema where name = '{name}'")) == 1
 }
 
@@ -35,7 +39,7 @@ fn a_view_that_cannot_be_resolved_keeps_nothing_from_being_recovered() {
 }
 
 /// The same of a file that a program has made with an order and a function of its own, `mine`.
-fn recovered_of_another(sql: &str) -> (Report, rusqlite::Connection) {
+fn recovered_of_another(sql: &str) -> (Report, Connection) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.sqlite");
     let c = rusqlite::Connection::open(&path).unwrap();
@@ -139,5 +143,45 @@ fn pages_are_given_back_as_before() {
         bytes[(root - 1) * 4096..root * 4096].fill(0);
         let (_, c, _) = recovered(bytes);
         assert_eq!(one(&c, "pragma auto_vacuum"), mode);
+    }
+}
+
+/// SQLite asks for its own orders, too, before it makes those for UTF-16 of those for UTF-8.
+#[test]
+fn sqlites_own_orders_are_its_own_in_every_encoding() {
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
+        for collation in ["nocase", "rtrim"] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let c = Connection::open(file.path()).unwrap();
+            c.execute_batch(&format!(
+                "pragma encoding = '{encoding}'; {TRACE}
+                 create table cl(a text collate {collation} primary key, n);
+                 create table wl(a text collate {collation} primary key, n) without rowid;
+                 insert into cl values('b', 1), ('B ', 2), ('a', 3), ('C', 4); insert into wl select * from cl;"
+            ))
+            .unwrap();
+            let whole = "pragma integrity_check";
+            assert_eq!(c.query_row(whole, [], |r| r.get::<_, String>(0)).unwrap(), "ok");
+            c.close().unwrap();
+            let mut bytes = std::fs::read(file.path()).unwrap();
+            let database = Database::open(Content::Bytes(bytes.clone().into()), "x").unwrap();
+            database.integrity_check().unwrap();
+            // So that only salvage reads it.
+            bytes[19] = 9;
+            let (report, c, _) = recovered(bytes);
+            assert_eq!(
+                c.query_row(whole, [], |r| r.get::<_, String>(0)).unwrap(),
+                "ok",
+                "{encoding} {collation}"
+            );
+            for table in ["cl", "wl"] {
+                assert_eq!(
+                    one(&c, &format!("select count(*) from {table} where a = 'C'")),
+                    1,
+                    "{encoding} {collation}"
+                );
+                assert_eq!(one(&c, &format!("select count(*) from {table}")), 4, "{report:?}");
+            }
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Where the bytes of an entry lie whose local header is damaged, or not where the directory says.
 //!
 //! The directory still says how long they are, and has their checksum: of all the places that they may begin at, the
-//! right one is where that is right. Where it is right nowhere, a place counts at which a database begins, or that ends
-//! where the next entry does. That is for whoever salvages, and judges what it gets: nobody else is given a guess.
+//! right one is where that is right. Where it is right nowhere, only a place counts that the directory itself names: behind
+//! its header, if a database begins there, or in front of the next entry. Behind another header of the same name lies
+//! something else then: what the entry once was, or a part of another file; unless it is where it should be but for a few
+//! bytes. That is for whoever salvages, and judges what
+//! it gets: nobody else is given a guess.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +30,12 @@ const MOST: usize = 1000;
 const MOST_NAMESAKES: usize = 8;
 /// So many headers of one file are kept.
 const MOST_HEADERS: usize = 1 << 20;
+/// So many bytes may have been put in front of an entry, or taken from there, by accident. Another entry of the same name
+/// is farther away.
+const SLIP: u64 = 16;
+/// So many times the bytes of the file are decoded for it, and so many in any case.
+const TIMES: u64 = 4;
+const ANY_SIZE: u64 = 64 << 20;
 /// How long what may stand behind an entry is: its sizes and its checksum.
 const DESCRIPTORS: [u64; 4] = [16, 12, 24, 20];
 /// What a database begins with.
@@ -39,6 +48,8 @@ pub struct Guesses(Mutex<Made>);
 #[derive(Debug, Default)]
 struct Made {
     headers: Option<Vec<Header>>,
+    /// How many bytes were decoded.
+    decoded: u64,
     places: BTreeMap<u32, Option<Range<u64>>>,
 }
 
@@ -47,6 +58,7 @@ struct Made {
 struct Header {
     name_crc: u32,
     method: u16,
+    at: u64,
     data: u64,
 }
 
@@ -62,15 +74,18 @@ impl Package {
             }
             let all = made.headers.iter().flatten().rev();
             let same = all.filter(|h| h.name_crc == entry.name_crc && h.method == entry.method);
-            let by_name: Vec<u64> = same.map(|header| header.data).take(MOST_NAMESAKES).collect();
-            let place = self.place(id, by_name)?;
+            let is_near = |header: &Header| header.at.abs_diff(entry.header) <= SLIP;
+            let by_name: Vec<(u64, bool)> =
+                same.map(|header| (header.data, is_near(header))).take(MOST_NAMESAKES).collect();
+            let place = self.place(id, by_name, &mut made.decoded)?;
             made.places.insert(number, place);
         }
         made.places.get(&number).cloned().flatten().ok_or(damaged)
     }
 
-    /// The first place that will do; `by_name` are those behind headers of the same name elsewhere.
-    fn place(&self, id: NodeId, by_name: Vec<u64>) -> Result<Option<Range<u64>>> {
+    /// The first place that will do; `by_name` are those behind headers of the same name elsewhere, and whether they are
+    /// where the directory says but for a few bytes. Counts what it decodes.
+    fn place(&self, id: NodeId, by_name: Vec<(u64, bool)>, decoded: &mut u64) -> Result<Option<Range<u64>>> {
         let (number, entry) = self.entry(id)?;
         let (file_end, name) = (self.source.size(), self.tree.shown(id));
         let Some(method) = method::supported(entry.method) else { return Ok(None) };
@@ -83,11 +98,16 @@ impl Package {
             aft.filter(|start| (named..=named + u64::from(u16::MAX)).contains(start)).collect();
         let mut likely = None;
         let mut tried = Vec::new();
-        for start in by_name.into_iter().chain(fore).chain(aft.clone()) {
+        let named_here = fore.into_iter().chain(aft.iter().copied()).map(|start| (start, true));
+        for (start, is_named_here) in named_here.chain(by_name) {
             if start >= file_end || tried.contains(&start) {
                 continue;
             }
             tried.push(start);
+            *decoded = decoded.saturating_add(self.tree.node(id).size().max(entry.packed));
+            if *decoded > file_end.saturating_mul(TIMES).max(ANY_SIZE) {
+                break;
+            }
             let range = start..start.saturating_add(entry.packed).min(file_end);
             let content = Content::Range(self.source.clone(), range.clone());
             let (size, check) = (self.tree.node(id).size(), Check::Crc32(entry.crc));
@@ -96,7 +116,9 @@ impl Package {
             match packed::decode_all(&packed, &Findings::default(), |_| ()) {
                 Ok(()) => return Ok(Some(range)),
                 Err(gone @ (Error::SourceChanged(_) | Error::Io { .. })) => return Err(gone),
-                Err(_) if likely.is_none() && begins_as_a_database(&packed)? => likely = Some(range),
+                Err(_) if is_named_here && likely.is_none() && begins_as_a_database(&packed)? => {
+                    likely = Some(range)
+                }
                 Err(_) => {}
             }
         }
@@ -144,7 +166,7 @@ fn headers(source: &Arc<Source>) -> Result<Vec<Header>> {
         };
         if local.name.len() == local.name_len {
             let name_crc = crc32fast::hash(local.name);
-            all.push(Header { name_crc, method: local.method, data: local.data(header) });
+            all.push(Header { name_crc, method: local.method, at: header, data: local.data(header) });
         }
     }
     Ok(all)

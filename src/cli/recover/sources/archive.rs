@@ -101,12 +101,14 @@ fn of_project(path: &Path, project: &dyn Container, begins_as_one: bool) -> Resu
     let (mut stored, mut is_misled) = stored(path, project, checking.as_deref())?;
     let heads = heads(project);
     is_misled |= checking.as_deref().is_none_or(|checking| self::heads(checking).len() < heads.len());
-    let named = gone(&heads, &snapshots(&stored));
     let is_whole = project.is_whole();
-    // What is there in part is no part of the tree of a file that is cut off; and a directory may be damaged as well.
-    if !is_whole || named.is_some() || stored.iter().any(|s| s.content.is_err() || s.doubt.is_some()) {
-        for part in torn(path, is_whole)? {
-            is_misled |= put(&mut stored, part);
+    // What is there in part is no part of the tree of a file that is cut off. Where the directory is there, what it does not
+    // have is no part of the project: an older state of an entry, or of another project in one of the files.
+    if !is_whole {
+        for part in torn(path, false)? {
+            if stored.iter().all(|there| there.path != part.path) {
+                stored.push(part);
+            }
         }
     }
     let head = heads.iter().find(|(name, _)| name == head::NAME).map(|(_, head)| head);
@@ -122,26 +124,6 @@ fn of_project(path: &Path, project: &dyn Container, begins_as_one: bool) -> Resu
     let mut candidates = salvage::around(path);
     candidates.extend(within);
     Ok(Sources { kind, candidates, flaw, missing })
-}
-
-/// Adds what lies behind a local header to what the directory has, or puts it in the place of what is worse. Whether it
-/// did.
-fn put(stored: &mut Vec<Stored>, part: Stored) -> bool {
-    let Some(there) = stored.iter_mut().find(|there| there.path == part.path) else {
-        stored.push(part);
-        return true;
-    };
-    let is_better = there.content.is_err() || there.doubt.is_some() && part.doubt.is_none();
-    if is_better {
-        *there = part;
-    }
-    is_better
-}
-
-/// The numbers of the snapshots among entries.
-fn snapshots(stored: &[Stored]) -> Vec<Option<u64>> {
-    let name = |stored: &Stored| stored.path.file_name().map(|name| name.as_bytes().to_vec());
-    stored.iter().map(|stored| Some(Named::of(&name(stored)?)?.number.0)).collect()
 }
 
 /// What the HEADs in a container say, each with its name.
