@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use vaso::finding::Severity;
 use vaso::format::{self, Container, OpenOptions};
 use vaso::store::{Location, Source};
 use vaso::tree::{Kind, Spot};
@@ -223,25 +224,31 @@ fn what_lies_beside_a_package_as_its_references_say_is_among_its_assets() {
     assert_eq!(files, [Some("assets/raw 1.tif"), Some("assets/second"), Some("assets/raw3.tif"), None]);
 }
 
-#[test]
-fn events_of_no_dataset_are_shown_apart_and_every_key_of_an_event_is() {
+/// A package with a dataset of this id, and these events.
+fn with_events(id: &str, events: &[&str]) -> (tempfile::TempDir, Arc<dyn Container>) {
     let folder = common::folder();
     let path = folder.path().join("P.vaso");
-    let events = [
-        r#"{"id": "e1", "dataset_id": "d1", "t": 1, "label": "a", "extra": {"a": 1}}"#,
-        r#"{"id": "e2", "dataset_id": "nope", "t": 1, "label": "orphan"}"#,
-    ];
+    let dataset = format!(r#"{{"id": {id}, "name": "vessel"}}"#);
     let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
     for (name, text) in [
         ("manifest.json", common::MANIFEST),
-        ("datasets/d/dataset.json", r#"{"id": "d1", "name": "vessel"}"#),
+        ("datasets/d/dataset.json", &dataset),
         ("events/events.jsonl", &events.join("\n")),
     ] {
         zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
         std::io::Write::write_all(&mut zip, text.as_bytes()).unwrap();
     }
     zip.finish().unwrap();
-    let container = container(&path);
+    (folder, container(&path))
+}
+
+#[test]
+fn events_of_no_dataset_are_shown_apart_and_every_key_of_an_event_is() {
+    let events = [
+        r#"{"id": "e1", "dataset_id": "d1", "t": 1, "label": "a", "extra": {"a": 1}}"#,
+        r#"{"id": "e2", "dataset_id": "nope", "t": 1, "label": "orphan"}"#,
+    ];
+    let (_folder, container) = with_events(r#""d1""#, &events);
     let files = views(&container);
     let text = |path: &str| String::from_utf8(files[path].clone()).unwrap();
     let expected = "id,t_seconds,label,lane,style,extra\ne1,1,a,,,\"{\"\"a\"\": 1}\"\n";
@@ -251,4 +258,22 @@ fn events_of_no_dataset_are_shown_apart_and_every_key_of_an_event_is() {
     let found = container.findings().list();
     let told: Vec<_> = found.iter().filter(|f| f.code == "events-without-dataset").collect();
     assert!(told.len() == 1 && told[0].message.starts_with("1 of its events"), "{found:?}");
+    assert_eq!(told[0].severity, Severity::Warning);
+}
+
+#[test]
+fn events_find_a_dataset_that_has_a_number_and_those_of_the_whole_project_are_no_warning() {
+    let events = [
+        r#"{"id": "e1", "dataset_id": 5, "t": 1, "label": "a"}"#,
+        r#"{"id": "e2", "dataset_id": null, "t": 2, "label": "all"}"#,
+        r#"{"id": "e3", "t": 3, "label": "all"}"#,
+    ];
+    let (_folder, container) = with_events("5", &events);
+    let files = views(&container);
+    let text = |path: &str| String::from_utf8(files[path].clone()).unwrap();
+    assert_eq!(text("vessel/events.csv"), "id,t_seconds,label,lane,style\ne1,1,a,,\n");
+    assert_eq!(text("orphans/events.csv").lines().count(), 3);
+    let found = container.findings().list();
+    let told: Vec<_> = found.iter().filter(|f| f.code == "events-without-dataset").collect();
+    assert!(told.len() == 1 && told[0].severity == Severity::Notice, "{found:?}");
 }

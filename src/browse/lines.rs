@@ -58,6 +58,8 @@ pub struct Lines {
     findings: Arc<Findings>,
     /// How many there were when the keys were looked for.
     count: u64,
+    /// How many of them name a dataset.
+    named: u64,
 }
 
 impl Lines {
@@ -71,6 +73,7 @@ impl Lines {
             columns: Vec::new(),
             findings,
             count: 0,
+            named: 0,
         };
         let owner = [(OWNER, OWNER, Cells::Text)];
         let is_named = matches!(lines.whose, Whose::Others(_));
@@ -104,21 +107,23 @@ impl Lines {
         Ok(lines)
     }
 
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.count
+    /// How many there are, and how many of them name a dataset.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.count, self.named)
     }
 
     /// The keys of events that are none of the usual ones, those that come first in front, and whether there are more;
     /// and counts the events.
     fn survey(&mut self) -> Result<(Vec<String>, bool)> {
-        let (mut others, mut known, mut has_more, mut count) = (Vec::new(), HashSet::new(), false, 0);
+        let (mut others, mut known, mut has_more) = (Vec::new(), HashSet::new(), false);
+        let (mut count, mut named) = (0, 0);
         let is_usual = |key: &str| key == OWNER || KEYS.iter().any(|(usual, ..)| *usual == key);
         each_line(&self.content, 0, &mut |line, _| {
             let Some(entries) = entries(line).filter(|entries| self.is_ours(entries)) else {
                 return Ok(true);
             };
             count += 1;
+            named += u64::from(owner(&entries).is_some());
             let mut new: Vec<&String> =
                 entries.keys().filter(|key| !is_usual(key) && !known.contains(*key)).collect();
             new.sort();
@@ -132,15 +137,15 @@ impl Lines {
             }
             Ok(true)
         })?;
-        self.count = count;
+        (self.count, self.named) = (count, named);
         Ok((others, has_more))
     }
 
     fn is_ours(&self, entries: &HashMap<String, &str>) -> bool {
-        let said = entries.get(OWNER).and_then(|id| json::said(id));
+        let owner = owner(entries);
         match &self.whose {
-            Whose::Dataset(id) => said.as_ref() == Some(id),
-            Whose::Others(ids) => said.is_none_or(|said| !ids.contains(&said)),
+            Whose::Dataset(id) => owner.as_ref() == Some(id),
+            Whose::Others(ids) => owner.is_none_or(|owner| !ids.contains(&owner)),
         }
     }
 
@@ -167,6 +172,11 @@ impl Lines {
         let cells: Vec<Cell<'_>> = items.iter().zip(&said).map(|(item, said)| cell(item, said)).collect();
         each(&cells).map(|()| true)
     }
+}
+
+/// Whose an event is, as far as it says so.
+fn owner(entries: &HashMap<String, &str>) -> Option<String> {
+    entries.get(OWNER).and_then(|id| json::named(id))
 }
 
 /// The values of an event by their keys; `None` of a line that is none.
@@ -279,7 +289,7 @@ mod tests {
             [(Whose::Dataset("a".into()), 3, of_a), (Whose::Others(ids), 2, of_none)]
         {
             let lines = Lines::new(content.clone(), "events/events.jsonl", whose, findings.clone()).unwrap();
-            assert_eq!((lines.rows().unwrap(), lines.count()), (rows, rows));
+            assert_eq!((lines.rows().unwrap(), lines.counts().0), (rows, rows));
             in_steps(&lines, expected);
         }
         assert_eq!(findings.list().iter().map(|f| f.code).collect::<Vec<_>>(), ["event-torn"]);

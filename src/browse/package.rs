@@ -132,7 +132,7 @@ pub fn package_view(
         let name = about.as_deref().and_then(|about| text(about, "name")).filter(|name| !name.is_empty());
         let name = names.give(&name.unwrap_or_else(|| folder.clone()));
         shelf.door(&name, datasets.len() as u32)?;
-        ids.insert(about.as_deref().and_then(|about| text(about, "id")).unwrap_or_else(|| folder.clone()));
+        ids.insert(about.as_deref().and_then(identifier).unwrap_or_else(|| folder.clone()));
         datasets.push(folder);
     }
     let project = of_project(&shelf, &stored)?;
@@ -155,10 +155,10 @@ fn add_orphans(shelf: &mut Shelf<What>, stored: &Stored, files: &Files, ids: &Ha
         files.findings().add(Finding::new(Severity::Notice, "events-not-searched", EVENTS, what, remedy));
         return Ok(());
     }
-    let count = match orphans(stored, files, ids) {
-        Ok(lines) => lines.count(),
+    let (count, named) = match orphans(stored, files, ids) {
+        Ok(lines) => lines.counts(),
         Err(changed @ Error::SourceChanged(_)) => return Err(changed),
-        Err(_) => 0,
+        Err(_) => (0, 0),
     };
     if count == 0 {
         return Ok(());
@@ -170,8 +170,12 @@ fn add_orphans(shelf: &mut Shelf<What>, stored: &Stored, files: &Files, ids: &Ha
     let what = format!(
         "{count} of its events name no dataset of the package; they are in orphans/events.csv of the views"
     );
-    let remedy = "give them the id of their dataset, or remove them";
-    files.findings().add(Finding::new(Severity::Warning, "events-without-dataset", EVENTS, what, remedy));
+    // Those that name none may be of the project as a whole.
+    let (severity, remedy) = match named {
+        0 => (Severity::Notice, "no reason to act, if they are of the project as a whole"),
+        _ => (Severity::Warning, "give them the id of their dataset, or remove them"),
+    };
+    files.findings().add(Finding::new(severity, "events-without-dataset", EVENTS, what, remedy));
     Ok(())
 }
 
@@ -191,6 +195,14 @@ fn folders(tree: &Tree) -> Vec<String> {
 /// A text in a document.
 fn text(document: &str, key: &str) -> Option<String> {
     json::entries(document)?.iter().find(|entry| entry.name == key).and_then(|entry| json::said(entry.value))
+}
+
+/// What a dataset calls itself.
+fn identifier(document: &str) -> Option<String> {
+    json::entries(document)?
+        .iter()
+        .find(|entry| entry.name == "id")
+        .and_then(|entry| json::named(entry.value))
 }
 
 fn of_project(shelf: &Shelf<What>, stored: &Stored) -> Result<Vec<u8>> {
@@ -286,8 +298,7 @@ impl Folder {
             shelf.file("events.csv", Leaf::LATE, What::Events)?;
             shelf.made_of(own);
         }
-        let id =
-            about("dataset").and_then(|text| self::text(text, "id")).unwrap_or_else(|| folder.to_string());
+        let id = about("dataset").and_then(|text| identifier(text)).unwrap_or_else(|| folder.to_string());
         let path = format!("datasets/{folder}/refs.json");
         let refs = shelf.part(&path, stored.bytes(&path))?.flatten().unwrap_or_else(|| b"[]".to_vec());
         let assets = Assets { view, folder, own, names: Names::default(), at: stored.shown(&path)? };

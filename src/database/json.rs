@@ -258,6 +258,15 @@ pub fn said(quoted: &str) -> Option<String> {
     }
 }
 
+/// What names something: a text, or a number as it stands.
+pub fn named(value: &str) -> Option<String> {
+    match lenient_json(value)?.value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 /// Whether `text` is one value of JSON and nothing else.
 pub fn is_json(text: &str) -> bool {
     let mut tokens = Tokens::of(text);
