@@ -298,7 +298,7 @@ impl Folder {
             shelf.file("events.csv", Leaf::LATE, What::Events)?;
             shelf.made_of(own);
         }
-        let id = about("dataset").and_then(|text| identifier(text)).unwrap_or_else(|| folder.to_string());
+        let id = about("dataset").and_then(identifier).unwrap_or_else(|| folder.to_string());
         let path = format!("datasets/{folder}/refs.json");
         let refs = shelf.part(&path, stored.bytes(&path))?.flatten().unwrap_or_else(|| b"[]".to_vec());
         let assets = Assets { view, folder, own, names: Names::default(), at: stored.shown(&path)? };
