@@ -194,15 +194,17 @@ fn folders(tree: &Tree) -> Vec<String> {
 
 /// A text in a document.
 fn text(document: &str, key: &str) -> Option<String> {
-    json::entries(document)?.iter().find(|entry| entry.name == key).and_then(|entry| json::said(entry.value))
+    value(document, key).and_then(json::said)
 }
 
 /// What a dataset calls itself.
 fn identifier(document: &str) -> Option<String> {
-    json::entries(document)?
-        .iter()
-        .find(|entry| entry.name == "id")
-        .and_then(|entry| json::named(entry.value))
+    value(document, "id").and_then(json::named)
+}
+
+/// What a document has under a key, as it stands there.
+fn value<'a>(document: &'a str, key: &str) -> Option<&'a str> {
+    json::entries(document)?.iter().find(|entry| entry.name == key).map(|entry| entry.value)
 }
 
 fn of_project(shelf: &Shelf<What>, stored: &Stored) -> Result<Vec<u8>> {

@@ -86,6 +86,12 @@ impl Beyond {
                 words.push(format!("{} of {}/{}", changes.join(", "), sample.experiment, sample.name));
             }
         }
+        self.end_samples(&mut words);
+        words.join("; ")
+    }
+
+    /// Leaves out samples that are too many to be named, and adds what is of the project itself.
+    fn end_samples(&self, words: &mut Vec<String>) {
         let more = words.len().saturating_sub(TOLD);
         words.truncate(TOLD);
         if more > 0 {
@@ -94,7 +100,6 @@ impl Beyond {
         if !self.meta.is_empty() {
             words.push(format!("of the project, other {}", self.meta.join(", ")));
         }
-        words.join("; ")
     }
 
     /// In words.
@@ -117,14 +122,7 @@ impl Beyond {
             self.edited.iter().map(|change| format!("{} of {}", edits(change), name(&change.sample))),
         );
         words.extend(self.removed.iter().map(|sample| format!("without the sample {}", name(sample))));
-        let more = words.len().saturating_sub(TOLD);
-        words.truncate(TOLD);
-        if more > 0 {
-            words.push(format!("and {}", many(more as u64, "more sample")));
-        }
-        if !self.meta.is_empty() {
-            words.push(format!("of the project, other {}", self.meta.join(", ")));
-        }
+        self.end_samples(&mut words);
         let (pieces, rows): (Vec<&str>, Vec<&str>) =
             self.tables.iter().map(String::as_str).partition(|table| *table == PIECES);
         if !pieces.is_empty() {
